@@ -1,0 +1,1 @@
+"""Datastore model to BIRD configuration, BIRD's control socket, and its supervisor."""

@@ -1,0 +1,191 @@
+"""What the calculation tells this host's dataplane: a minimal, ordered stream of values.
+
+Order within a flush: IP sets created and changed, policies, profiles, endpoints; then removals in the opposite
+order; then InSync (once). A thing is therefore never referred to before it exists nor removed while referred to.
+Networks, addresses and address-port members are packed (see ``calico.lib.packed``).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from calico.model.keys import ResourceKey
+
+__all__ = [
+    "ActiveRule",
+    "EndpointId",
+    "EndpointRemove",
+    "EndpointUpdate",
+    "IPSetDelta",
+    "IPSetRemove",
+    "IPSetUpdate",
+    "InSync",
+    "Message",
+    "PolicyRemove",
+    "PolicyUpdate",
+    "ProblemUpdate",
+    "ProfileRemove",
+    "ProfileUpdate",
+    "RuleSide",
+    "TierPolicies",
+]
+
+
+class _Msg(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    pass
+
+
+class IPSetUpdate(_Msg, frozen=True, kw_only=True):
+    """Create (or replace) a set. ``kind`` nets: members are packed nets; ports: packed address ports."""
+
+    id: str
+    kind: Literal["nets", "ports"]
+    members: frozenset[bytes]
+
+
+class IPSetDelta(_Msg, frozen=True, kw_only=True):
+    """Members to add to and remove from an existing set; never overlapping, never redundant."""
+
+    id: str
+    added: frozenset[bytes]
+    removed: frozenset[bytes]
+
+
+class IPSetRemove(_Msg, frozen=True, kw_only=True):
+    """The set is referred to by nothing any more."""
+
+    id: str
+
+
+class RuleSide(_Msg, frozen=True, kw_only=True):
+    """Source or destination of an active rule; empty fields do not restrict.
+
+    ``nets`` and ``ports`` entries are OR-ed; ``named_ports`` (ids of ports sets) are OR-ed with ``ports``;
+    every id in ``ip_sets`` must contain the address; none in the ``not_*`` fields may match.
+    """
+
+    nets: tuple[bytes, ...] = ()
+    not_nets: tuple[bytes, ...] = ()
+    ip_sets: tuple[str, ...] = ()
+    not_ip_sets: tuple[str, ...] = ()
+    ports: tuple[tuple[int, int], ...] = ()
+    not_ports: tuple[tuple[int, int], ...] = ()
+    named_ports: tuple[str, ...] = ()
+    not_named_ports: tuple[str, ...] = ()
+
+
+class ActiveRule(_Msg, frozen=True, kw_only=True):
+    """One rule, resolved: protocols are numbers, selectors are set ids. All given fields must match.
+
+    ``icmp`` is (type, code or None); ``comment`` is for people only.
+    """
+
+    action: Literal["allow", "deny", "pass", "log"]
+    ip_version: Literal[4, 6] | None = None
+    protocol: int | None = None
+    not_protocol: int | None = None
+    icmp: tuple[int, int | None] | None = None
+    not_icmp: tuple[int, int | None] | None = None
+    src: RuleSide = RuleSide()
+    dst: RuleSide = RuleSide()
+    comment: str = ""
+
+
+class PolicyUpdate(_Msg, frozen=True, kw_only=True):
+    """A policy that at least one local endpoint uses. ``ingress``/``egress`` in evaluation order."""
+
+    key: ResourceKey
+    tier: str
+    ingress: tuple[ActiveRule, ...]
+    egress: tuple[ActiveRule, ...]
+
+
+class PolicyRemove(_Msg, frozen=True, kw_only=True):
+    """No local endpoint uses the policy any more."""
+
+    key: ResourceKey
+
+
+class ProfileUpdate(_Msg, frozen=True, kw_only=True):
+    """A profile that a local endpoint names. One that does not exist has no rules, so it allows nothing."""
+
+    name: str
+    ingress: tuple[ActiveRule, ...]
+    egress: tuple[ActiveRule, ...]
+
+
+class ProfileRemove(_Msg, frozen=True, kw_only=True):
+    """No local endpoint names the profile any more."""
+
+    name: str
+
+
+class TierPolicies(_Msg, frozen=True, kw_only=True):
+    """The policies of one tier that apply to one endpoint, per direction, in order.
+
+    A direction without policies skips the tier, whatever its ``default_action``.
+    """
+
+    name: str
+    default_action: Literal["deny", "pass"]
+    ingress: tuple[ResourceKey, ...] = ()
+    egress: tuple[ResourceKey, ...] = ()
+
+
+class EndpointId(msgspec.Struct, frozen=True, gc=False, order=True):
+    """What names a workload endpoint in status keys; ``workload`` is ``<namespace>/<workload>``."""
+
+    orchestrator: str
+    workload: str
+    endpoint: str
+
+    def __str__(self) -> str:
+        return f"{self.orchestrator} {self.workload} {self.endpoint}"
+
+
+class EndpointUpdate(_Msg, frozen=True, kw_only=True):
+    """A local workload endpoint with everything the host needs to program it. ``nets`` are /32 or /128."""
+
+    id: EndpointId
+    key: ResourceKey
+    interface: str
+    mac: bytes = b""
+    nets: tuple[bytes, ...] = ()
+    gateway_v4: bytes = b""
+    gateway_v6: bytes = b""
+    tiers: tuple[TierPolicies, ...] = ()
+    profiles: tuple[str, ...] = ()
+
+
+class EndpointRemove(_Msg, frozen=True, kw_only=True):
+    """The endpoint is gone from this host."""
+
+    id: EndpointId
+
+
+class ProblemUpdate(_Msg, frozen=True, kw_only=True):
+    """What is wrong with a resource, in sentences that name the field; empty when it is mended or gone."""
+
+    key: ResourceKey
+    problems: tuple[str, ...]
+
+
+class InSync(_Msg, frozen=True, kw_only=True):
+    """Sent exactly once: everything before describes a complete snapshot of the datastore."""
+
+
+Message: TypeAlias = (
+    IPSetUpdate
+    | IPSetDelta
+    | IPSetRemove
+    | PolicyUpdate
+    | PolicyRemove
+    | ProfileUpdate
+    | ProfileRemove
+    | EndpointUpdate
+    | EndpointRemove
+    | ProblemUpdate
+    | InSync
+)

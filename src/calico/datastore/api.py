@@ -1,0 +1,115 @@
+"""What a datastore is to the rest of the system: raw keys and values with etcd's semantics.
+
+Implemented by the etcd client and by the in-memory store; one contract test-suite holds both.
+Errors are the classes of ``calico.errors``: Conflict, NotFound, Transient, Uncertain (a write whose answer was lost),
+ResyncRequired (compacted), InvalidInput (too large, malformed), Fatal (never).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+__all__ = ["Backend", "KeyValue", "Listing", "Op", "SyncStatus", "SyncerSink", "Update", "WatchBatch"]
+
+
+class KeyValue(msgspec.Struct, frozen=True, gc=False):
+    """A key as stored, with the revisions etcd keeps about it."""
+
+    key: str
+    value: bytes
+    mod_revision: int
+    create_revision: int
+    version: int
+    lease: int = 0
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """All keys of a prefix as of one revision, sorted by key. ``cluster_id`` is 0 where unknown."""
+
+    items: tuple[KeyValue, ...]
+    revision: int
+    cluster_id: int = 0
+
+
+class Update(msgspec.Struct, frozen=True, gc=False):
+    """A change of one key: ``value`` None means deleted; ``mod_revision`` is when it happened."""
+
+    key: str
+    value: bytes | None
+    mod_revision: int
+
+
+class WatchBatch(msgspec.Struct, frozen=True, gc=False):
+    """Complete changes up to and including ``revision``; no updates for a progress notification."""
+
+    updates: tuple[Update, ...]
+    revision: int
+
+
+class Op(msgspec.Struct, frozen=True, gc=False):
+    """One key of a compare-and-swap transaction.
+
+    ``expect``: None no condition, 0 must not exist, n the key's mod revision must be n.
+    ``value``: None deletes (unless ``check_only``), else puts, attached to ``lease`` when not 0.
+    """
+
+    key: str
+    value: bytes | None = None
+    expect: int | None = None
+    lease: int = 0
+    check_only: bool = False
+
+
+class Backend(Protocol):
+    """A consistent key-value store with revisions, compare-and-swap, watches and leases."""
+
+    async def get(self, key: str, *, revision: int = 0) -> KeyValue | None: ...
+
+    async def list(self, prefix: str, *, revision: int = 0) -> Listing: ...
+
+    async def revision(self) -> tuple[int, int]:
+        """(current revision, cluster id) by a linearizable read."""
+        ...
+
+    async def txn(self, ops: Sequence[Op]) -> int:
+        """All or nothing; the new revision. Conflict (naming the keys) when an expectation fails."""
+        ...
+
+    def watch(self, prefix: str, from_revision: int) -> AsyncIterator[WatchBatch]:
+        """Changes at or after ``from_revision``; ends by raising Transient or ResyncRequired (compacted)."""
+        ...
+
+    async def grant(self, ttl_s: int) -> int:
+        """A new lease id."""
+        ...
+
+    async def keepalive(self, lease: int) -> int:
+        """Renew; remaining TTL in seconds. NotFound when it has expired."""
+        ...
+
+    async def revoke(self, lease: int) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class SyncStatus(enum.Enum):
+    """How far the syncer's view is to be trusted."""
+
+    WAITING = "wait-for-datastore"
+    RESYNCING = "resync-in-progress"
+    IN_SYNC = "in-sync"
+    HELD = "held"  # the store looks emptied, restored or different; our last good view is kept
+
+
+class SyncerSink(Protocol):
+    """Receives what the syncer learns; calls come from one task, in order, and must not block."""
+
+    def on_status(self, status: SyncStatus, reason: str = "") -> None: ...
+
+    def on_updates(self, updates: Sequence[Update], revision: int) -> None:
+        """Real changes only; after this call the sink's view is that of ``revision`` (0 during a snapshot)."""
+        ...

@@ -1,0 +1,1 @@
+"""The agent on every host: configuration, wiring, apply loop, status."""

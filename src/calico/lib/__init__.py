@@ -1,0 +1,1 @@
+"""Domain-free building blocks: packed networks, delta tracking, the reconciler, task supervision."""

@@ -1,0 +1,110 @@
+"""Desired against actual, once for everything: want, observe, plan, apply.
+
+Knows nothing of what its keys and values mean. Cost of a plan is the number of keys touched since the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+__all__ = ["Driver", "Plan", "Reconciler"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Plan(msgspec.Struct, Generic[K, V], frozen=True):
+    """What to change: ``put`` creates or replaces, ``delete`` removes. Empty when nothing differs."""
+
+    put: Mapping[K, V]
+    delete: frozenset[K]
+
+    def __bool__(self) -> bool:
+        return bool(self.put) or bool(self.delete)
+
+
+class Driver(Protocol[K, V]):
+    """The edge that reads and writes the real thing."""
+
+    async def read(self) -> Mapping[K, V]:
+        """Everything that is ours, whoever made it."""
+        ...
+
+    async def write(self, plan: Plan[K, V]) -> Iterable[tuple[K, Exception]]:
+        """Carry out the plan; yields what failed, the rest went through."""
+        ...
+
+
+class Reconciler(Generic[K, V]):
+    """Desired and last known actual state of one kind of thing.
+
+    Always true: ``_dirty`` holds every key whose desired and actual values may differ.
+    """
+
+    def __init__(self, driver: Driver[K, V]) -> None:
+        self._driver = driver
+        self._want: dict[K, V] = {}
+        self._have: dict[K, V] = {}
+        self._dirty: set[K] = set()
+        self._read_needed = True
+
+    def want(self, key: K, value: V) -> None:
+        """Desire that ``key`` be ``value``."""
+        if self._want.get(key) != value or self._have.get(key) != value:
+            self._want[key] = value
+            self._dirty.add(key)
+
+    def unwant(self, key: K) -> None:
+        """Desire that ``key`` be absent."""
+        self._want.pop(key, None)
+        self._dirty.add(key)
+
+    def touch(self, key: K) -> None:
+        """Forget what is known about ``key`` (it was changed behind our back): it is written again if wanted."""
+        self._have.pop(key, None)
+        self._dirty.add(key)
+
+    def resync(self) -> None:
+        """Read the actual state again at the next apply."""
+        self._read_needed = True
+
+    @property
+    def desired(self) -> Mapping[K, V]:
+        """What is wanted now."""
+        return self._want
+
+    def plan(self) -> Plan[K, V]:
+        """The difference, as data."""
+        put: dict[K, V] = {}
+        delete: set[K] = set()
+        for key in self._dirty:
+            if key in self._want:
+                if self._have.get(key) != self._want[key]:
+                    put[key] = self._want[key]
+            elif key in self._have:
+                delete.add(key)
+        return Plan(put, frozenset(delete))
+
+    async def apply(self) -> list[tuple[K, Exception]]:
+        """Bring the actual state to the desired one; returns the keys that failed, which stay dirty."""
+        if self._read_needed:
+            self._have = dict(await self._driver.read())
+            self._dirty.update(self._have, self._want)
+            self._read_needed = False
+        plan = self.plan()
+        if not plan:
+            self._dirty.clear()
+            return []
+        failed = list(await self._driver.write(plan))
+        failed_keys = {key for key, _ in failed}
+        for key, value in plan.put.items():
+            if key not in failed_keys:
+                self._have[key] = value
+        for key in plan.delete:
+            if key not in failed_keys:
+                self._have.pop(key, None)
+        self._dirty = failed_keys
+        return failed

@@ -1,0 +1,1 @@
+"""Typed resources with Calico v3's JSON, selectors, names, validation and codec. Pure."""

@@ -1,0 +1,1 @@
+"""The selector language: lexing, parsing, evaluation, canonical form and unique ids."""

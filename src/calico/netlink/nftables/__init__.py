@@ -1,0 +1,1 @@
+"""nf_tables: expressions and objects as values, and their netlink codec."""

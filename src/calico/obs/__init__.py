@@ -1,0 +1,1 @@
+"""Logs, metrics and health: declared catalogues and the local status socket."""

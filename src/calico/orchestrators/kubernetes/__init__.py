@@ -1,0 +1,1 @@
+"""Kubernetes: conversion of its objects into Calico resources."""

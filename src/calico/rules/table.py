@@ -1,0 +1,87 @@
+"""The table as it should be: chains, sets and elements, and which of them changed since they were last taken.
+
+Pure data. ``calico.rules`` writes into it, the evaluator reads packets' fates from it, and
+``calico.dataplane.nft`` brings the kernel to it. Cost of any call is O(1) plus the size of its argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from calico.netlink.nftables.expr import Verdict
+from calico.netlink.nftables.objects import Chain, SetDecl
+
+__all__ = ["Changes", "TableState"]
+
+
+class Changes:
+    """Names touched since the last ``take``: what the kernel may not have yet."""
+
+    def __init__(self) -> None:
+        self.chains: set[str] = set()
+        self.sets: set[str] = set()
+        self.elements: dict[str, set[bytes]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.chains or self.sets or self.elements)
+
+
+class TableState:
+    """Desired content of one table. Always true: ``elements`` has an entry for each set and no other."""
+
+    def __init__(self) -> None:
+        self._chains: dict[str, Chain] = {}
+        self._sets: dict[str, SetDecl] = {}
+        self._elements: dict[str, dict[bytes, Verdict | None]] = {}
+        self._changes = Changes()
+
+    @property
+    def chains(self) -> Mapping[str, Chain]:
+        return self._chains
+
+    @property
+    def sets(self) -> Mapping[str, SetDecl]:
+        return self._sets
+
+    def elements(self, set_name: str) -> Mapping[bytes, Verdict | None]:
+        """Elements of a set or verdict map: key bytes (packed net for interval sets) to verdict."""
+        return self._elements[set_name]
+
+    def want_chain(self, chain: Chain) -> None:
+        if self._chains.get(chain.name) != chain:
+            self._chains[chain.name] = chain
+            self._changes.chains.add(chain.name)
+
+    def unwant_chain(self, name: str) -> None:
+        if self._chains.pop(name, None) is not None:
+            self._changes.chains.add(name)
+
+    def want_set(self, decl: SetDecl) -> None:
+        """Declare a set; redeclaring it with another shape (a larger size) keeps its elements."""
+        if self._sets.get(decl.name) != decl:
+            self._sets[decl.name] = decl
+            self._elements.setdefault(decl.name, {})
+            self._changes.sets.add(decl.name)
+
+    def unwant_set(self, name: str) -> None:
+        if self._sets.pop(name, None) is not None:
+            del self._elements[name]
+            self._changes.sets.add(name)
+            self._changes.elements.pop(name, None)
+
+    def want_element(self, set_name: str, key: bytes, value: Verdict | None = None) -> None:
+        elements = self._elements[set_name]
+        if key not in elements or elements[key] != value:
+            elements[key] = value
+            self._changes.elements.setdefault(set_name, set()).add(key)
+
+    def unwant_element(self, set_name: str, key: bytes) -> None:
+        elements = self._elements[set_name]
+        if key in elements:
+            del elements[key]
+            self._changes.elements.setdefault(set_name, set()).add(key)
+
+    def take(self) -> Changes:
+        """The names touched since the last call."""
+        changes, self._changes = self._changes, Changes()
+        return changes

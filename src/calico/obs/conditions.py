@@ -1,0 +1,77 @@
+"""Conditions: what is wrong now, named, with what it blocks. The catalogue is declared here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+__all__ = ["CATALOGUE", "Condition", "Conditions", "Kind"]
+
+Severity = Literal["warning", "error", "critical"]
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """One entry of the catalogue: how bad it is, and what it means for the host."""
+
+    severity: Severity
+    meaning: str
+
+
+CATALOGUE: dict[str, Kind] = {
+    "datastore-unreachable": Kind("warning", "the last known state stays programmed; changes do not arrive"),
+    "datastore-not-ready": Kind("error", "ClusterInformation is absent or not ready; nothing new is programmed"),
+    "datastore-held": Kind("critical", "the store looks emptied, restored or different; our last view is kept"),
+    "resource-invalid": Kind("error", "what the resource governs is denied; all else works"),
+    "dataplane-rejected": Kind("error", "the kernel refused an object; what it governs is denied"),
+    "dataplane-retrying": Kind("warning", "programming failed and is tried again"),
+    "ruleset-changed-by-others": Kind("warning", "somebody changed our table; it was repaired"),
+    "endpoint-error": Kind("error", "an endpoint could not be set up fully; it may lack connectivity"),
+    "config-invalid": Kind("warning", "a configuration value was refused; the next lower source is used"),
+    "feature-missing": Kind("warning", "the kernel lacks a feature; a stated fallback is used"),
+}
+
+
+class Condition(msgspec.Struct, frozen=True, order=True):
+    """One thing that is wrong: catalogue code, the object concerned, and a sentence."""
+
+    code: str
+    object: str
+    message: str
+
+
+class Conditions:
+    """The conditions that hold now, keyed by (code, object)."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, str], str] = {}
+
+    def set(self, code: str, object: str, message: str) -> bool:
+        """State that a condition holds; true when that is news. KeyError for a code not in the catalogue."""
+        CATALOGUE[code]
+        if self._held.get((code, object)) == message:
+            return False
+        self._held[code, object] = message
+        return True
+
+    def clear(self, code: str, object: str) -> bool:
+        """State that it holds no longer; true when that is news."""
+        return self._held.pop((code, object), None) is not None
+
+    def replace(self, code: str, objects: dict[str, str]) -> None:
+        """State exactly which objects a condition holds for."""
+        for key in [key for key in self._held if key[0] == code and key[1] not in objects]:
+            del self._held[key]
+        for name, message in objects.items():
+            self.set(code, name, message)
+
+    def __iter__(self) -> Iterator[Condition]:
+        return iter(sorted(Condition(code, name, text) for (code, name), text in self._held.items()))
+
+    def as_data(self) -> list[dict[str, str]]:
+        """For status documents."""
+        return [
+            {"code": c.code, "severity": CATALOGUE[c.code].severity, "object": c.object, "message": c.message}
+            for c in self
+        ]

@@ -47,17 +47,17 @@ class Conditions:
     def __init__(self) -> None:
         self._held: dict[tuple[str, str], str] = {}
 
-    def set(self, code: str, object: str, message: str) -> bool:
+    def set(self, code: str, subject: str, message: str) -> bool:
         """State that a condition holds; true when that is news. KeyError for a code not in the catalogue."""
         CATALOGUE[code]
-        if self._held.get((code, object)) == message:
+        if self._held.get((code, subject)) == message:
             return False
-        self._held[code, object] = message
+        self._held[code, subject] = message
         return True
 
-    def clear(self, code: str, object: str) -> bool:
+    def clear(self, code: str, subject: str) -> bool:
         """State that it holds no longer; true when that is news."""
-        return self._held.pop((code, object), None) is not None
+        return self._held.pop((code, subject), None) is not None
 
     def replace(self, code: str, objects: dict[str, str]) -> None:
         """State exactly which objects a condition holds for."""

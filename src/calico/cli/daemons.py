@@ -1,0 +1,113 @@
+"""``calico felix`` and ``calico bgp``: the daemons as commands. Settings come from flags, then the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import click
+
+from calico.errors import CalicoError
+from calico.obs.log import configure_logging
+
+__all__ = ["bgp", "felix"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option("--node", envvar=["FELIX_FELIXHOSTNAME", "NODENAME", "HOSTNAME"], help="Name of this host's Node."),
+    click.option(
+        "--etcd-endpoints",
+        envvar=["FELIX_ETCDENDPOINTS", "CALICO_ETCD_ENDPOINTS", "ETCD_ENDPOINTS"],
+        default="http://127.0.0.1:2379",
+        show_default=True,
+        help="Comma-separated URLs of etcd.",
+    ),
+    click.option(
+        "--run-dir", envvar="CALICO_RUN_DIR", default="/var/run/calico", show_default=True, help="Sockets and state."
+    ),
+    click.option("--log-file", envvar="CALICO_LOG_FILE", help="Log here instead of to stderr."),
+    click.option(
+        "--log-level",
+        envvar=["FELIX_LOGSEVERITYSCREEN", "CALICO_LOG_LEVEL"],
+        default="info",
+        show_default=True,
+        type=click.Choice(["trace", "debug", "info", "warning", "error", "fatal"], case_sensitive=False),
+    ),
+)
+
+
+def _daemon_options(function: _F) -> _F:
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+@click.command()
+@_daemon_options
+def felix(node: str | None, etcd_endpoints: str, run_dir: str, log_file: str | None, log_level: str) -> None:
+    """Run Felix: watch the datastore and keep this host's routes and packet filters as it says."""
+    from calico.felix.daemon import FelixSettings, run
+
+    configure_logging(level=log_level, file=log_file)
+    settings = FelixSettings(node=_node_name(node), etcd_endpoints=_urls(etcd_endpoints), run_dir=run_dir)
+    _serve(run(settings))
+
+
+@click.command()
+@_daemon_options
+@click.option("--bird", "bird_binary", default="bird", show_default=True, help="The BIRD 2 executable.")
+def bgp(
+    node: str | None, etcd_endpoints: str, run_dir: str, log_file: str | None, log_level: str, bird_binary: str
+) -> None:
+    """Run the BGP agent: plan this host's sessions from the datastore and keep BIRD running with them."""
+    from calico.bgp.daemon import BGPSettings, run
+
+    configure_logging(level=log_level, file=log_file)
+    settings = BGPSettings(
+        node=_node_name(node), etcd_endpoints=_urls(etcd_endpoints), run_dir=run_dir, bird=bird_binary
+    )
+    _serve(run(settings))
+
+
+def _node_name(given: str | None) -> str:
+    if given:
+        return given
+    import socket
+
+    return socket.gethostname().lower()
+
+
+def _urls(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _serve(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run a daemon until SIGTERM or SIGINT, which end it cleanly with exit code 0."""
+
+    async def supervise() -> None:
+        task = asyncio.ensure_future(coroutine)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        try:
+            await task
+        except asyncio.CancelledError:
+            pass
+
+    try:
+        asyncio.run(supervise())
+    except* CalicoError as group:
+        for error in _leaves(group):
+            click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return found

@@ -1,0 +1,50 @@
+# Two commands matter: `make demo` and `make test`. Both install what they need.
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/pytest
+JOBS ?= 2
+export PYTHONDONTWRITEBYTECODE = 1
+
+.PHONY: help deps demo test check unit contract functional system bench docs clean
+
+help: ## Show the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+deps: ## Install Debian packages and the locked virtual environment
+	@packaging/bootstrap $(VENV)
+
+demo: deps ## A real multi-host network on this machine, with policy that packets obey
+	@$(BIN)/calico lab demo
+
+test: check unit contract functional system ## Everything: lint, types, layers, and all tests
+	@echo "make test: all green"
+
+check: deps ## Lint, format, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: deps ## Tests of the pure core
+	$(PYTEST) tests/unit -n $(JOBS) -q
+
+contract: deps ## Fakes and real things held by one suite
+	$(PYTEST) tests/contract -q
+
+functional: deps ## One real kernel namespace, one real etcd, one real BIRD
+	$(PYTEST) tests/functional -n $(JOBS) -q
+
+system: deps ## Many hosts in the lab, with real packets
+	$(PYTEST) tests/system -q
+
+bench: deps ## Measurements as ratios against a peer; results in bench/results
+	@for bench in bench/[a-z]*.py; do echo "== $$bench"; $(BIN)/python $$bench $(BENCH_ARGS) || exit 1; done
+
+docs: deps ## Build the documentation site
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --frozen --quiet --group docs
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "the site is in site/"
+
+clean: ## Remove everything that was built, and all labs
+	@if [ -x $(BIN)/calico ]; then $(BIN)/calico lab down --all || true; fi
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache site dist build bench/results

@@ -8,12 +8,26 @@ ResyncRequired (compacted), InvalidInput (too large, malformed), Fatal (never).
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
-__all__ = ["Backend", "KeyValue", "Listing", "Op", "SyncStatus", "SyncerSink", "Update", "WatchBatch"]
+from calico.errors import Conflict, ResyncRequired
+
+__all__ = [
+    "Backend",
+    "Compacted",
+    "CompareFailed",
+    "FutureRevision",
+    "KeyValue",
+    "Listing",
+    "Op",
+    "SyncStatus",
+    "SyncerSink",
+    "Update",
+    "WatchBatch",
+]
 
 
 class KeyValue(msgspec.Struct, frozen=True, gc=False):
@@ -35,6 +49,26 @@ class Listing(msgspec.Struct, frozen=True):
     cluster_id: int = 0
 
 
+class CompareFailed(Conflict):
+    """A transaction's expectations did not hold; ``current`` has the present state of each key that had one."""
+
+    def __init__(self, message: str, current: Mapping[str, KeyValue | None]) -> None:
+        super().__init__(message)
+        self.current = current
+
+
+class Compacted(ResyncRequired):
+    """The revision asked for is no longer kept; ``compact_revision`` is the oldest kept one, 0 when not told."""
+
+    def __init__(self, message: str, compact_revision: int = 0) -> None:
+        super().__init__(message)
+        self.compact_revision = compact_revision
+
+
+class FutureRevision(ResyncRequired):
+    """The revision asked for has not happened: the store is not the one, or not at the point, we thought."""
+
+
 class Update(msgspec.Struct, frozen=True, gc=False):
     """A change of one key: ``value`` None means deleted; ``mod_revision`` is when it happened."""
 
@@ -44,7 +78,10 @@ class Update(msgspec.Struct, frozen=True, gc=False):
 
 
 class WatchBatch(msgspec.Struct, frozen=True, gc=False):
-    """Complete changes up to and including ``revision``; no updates for a progress notification."""
+    """Complete changes up to and including ``revision``.
+
+    A batch without updates is a sign of life; its ``revision`` is 0 where the store's answer may have overtaken events.
+    """
 
     updates: tuple[Update, ...]
     revision: int
@@ -76,11 +113,15 @@ class Backend(Protocol):
         ...
 
     async def txn(self, ops: Sequence[Op]) -> int:
-        """All or nothing; the new revision. Conflict (naming the keys) when an expectation fails."""
+        """All or nothing; the store's revision after it. CompareFailed (a Conflict) when an expectation fails."""
         ...
 
     def watch(self, prefix: str, from_revision: int) -> AsyncIterator[WatchBatch]:
-        """Changes at or after ``from_revision``; ends by raising Transient or ResyncRequired (compacted)."""
+        """Changes at or after ``from_revision``; ends by raising Transient or ResyncRequired (Compacted).
+
+        Events of one revision are never split over batches. A revision that lies in the future is accepted in silence,
+        as by etcd: what happens below it is not seen.
+        """
         ...
 
     async def grant(self, ttl_s: int) -> int:

@@ -1,0 +1,137 @@
+"""One watch stream: creation, fragments put together, cancellation noticed, a silent member found by probing.
+
+Rules measured on etcd 3.4 and 3.5: a cancelled watch leaves its stream open; refusals come as a created-and-cancelled
+answer; only the mod revision of a complete response's last event says how far we are, never a header; an answer to a
+requested progress (watch id -1) may overtake events before 3.4.25 / 3.5.8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from calico.datastore.api import Compacted, Update, WatchBatch
+from calico.datastore.etcd_channel import Endpoint
+from calico.datastore.etcd_client import CALL_TIMEOUT_S, EtcdClient
+from calico.datastore.etcd_errors import is_token_error
+from calico.datastore.etcd_wire import DELETE, message
+from calico.errors import CalicoError, InvalidInput, Transient
+
+__all__ = ["PROBE_AFTER_S", "PROBE_TIMEOUT_S", "prefix_end", "watch_prefix"]
+
+PROBE_AFTER_S = 5.0
+PROBE_TIMEOUT_S = 5.0
+_PROGRESS_WATCH_ID = -1
+
+
+def prefix_end(prefix: bytes) -> bytes:
+    """The end of the range of all keys that start with ``prefix`` (which is not empty and not all 0xff)."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes([stem[-1] + 1])
+
+
+async def watch_prefix(
+    client: EtcdClient, prefix: str, from_revision: int, *, probe_after_s: float | None = PROBE_AFTER_S
+) -> AsyncIterator[WatchBatch]:
+    """Changes under ``prefix`` from ``from_revision`` on. ``probe_after_s`` None: never probe (behind grpc-proxy)."""
+    doing = f"watching {prefix}"
+    member, call, token = await client.open_stream("Watch", doing)
+    stream = _Stream(member, call, doing, probe_after_s)
+    try:
+        await stream.create(prefix.encode(), from_revision)
+        updates: list[Update] = []
+        while True:
+            response = await stream.next()
+            if response.canceled:
+                raise _cancelled(client, member, token, doing, response)
+            updates.extend(_update(event) for event in response.events)
+            if response.fragment:
+                continue
+            if updates:
+                yield WatchBatch(tuple(updates), updates[-1].mod_revision)
+                updates = []
+            elif not response.created:
+                progress = response.header.revision if response.watch_id != _PROGRESS_WATCH_ID else 0
+                yield WatchBatch((), progress)
+    except grpc.aio.AioRpcError as err:
+        raise client.stream_error(member, doing, err, token) from err
+    except Transient:
+        client.rotate(member)
+        raise
+    finally:
+        await stream.close()
+
+
+class _Stream:
+    """The read side keeps one pending read: cancelling a read would end the whole stream."""
+
+    def __init__(self, member: Endpoint, call: Any, doing: str, probe_after_s: float | None) -> None:
+        self._member, self._call, self._doing = member, call, doing
+        self._probe_after_s = probe_after_s
+        self._read: asyncio.Task[Any] | None = None
+
+    async def create(self, prefix: bytes, from_revision: int) -> None:
+        request = message("WatchCreateRequest")(
+            key=prefix,
+            range_end=prefix_end(prefix),
+            start_revision=from_revision,
+            progress_notify=True,
+            fragment=True,
+        )
+        async with asyncio.timeout(CALL_TIMEOUT_S):
+            await self._call.write(message("WatchRequest")(create_request=request))
+
+    async def next(self) -> Any:
+        """The next response; Transient when the member does not even answer a probe."""
+        if self._read is None:
+            self._read = asyncio.ensure_future(self._call.read())
+        done, _ = await asyncio.wait({self._read}, timeout=self._probe_after_s)
+        if not done:
+            await self._probe()
+        read, self._read = self._read, None
+        response = read.result()
+        if response is grpc.aio.EOF:
+            raise Transient(f"etcd at {self._member.url}: {self._doing}: the stream ended")
+        return response
+
+    async def _probe(self) -> None:
+        assert self._read is not None
+        request = message("WatchRequest")(progress_request=message("WatchProgressRequest")())
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await self._call.write(request)
+        except (TimeoutError, asyncio.InvalidStateError):
+            pass  # the pending read tells why
+        done, _ = await asyncio.wait({self._read}, timeout=PROBE_TIMEOUT_S)
+        if not done:
+            raise Transient(f"etcd at {self._member.url}: {self._doing}: no answer for {PROBE_TIMEOUT_S:g} s")
+
+    async def close(self) -> None:
+        self._call.cancel()
+        if self._read is not None:
+            await asyncio.wait({self._read})
+            if not self._read.cancelled():
+                self._read.exception()  # it ended because we cancelled the call
+
+
+def _update(event: Any) -> Update:
+    """Keys are UTF-8 in this system; a foreign key that is not must not end the watch."""
+    kv = event.kv
+    return Update(kv.key.decode("utf-8", "replace"), None if event.type == DELETE else kv.value, kv.mod_revision)
+
+
+def _cancelled(client: EtcdClient, member: Endpoint, token: str, doing: str, response: Any) -> CalicoError:
+    reason = response.cancel_reason or "cancelled"
+    text = f"etcd at {member.url}: {doing}: {reason}"
+    if response.compact_revision or "compacted" in reason:
+        return Compacted(f"{text} (oldest kept revision {response.compact_revision})", response.compact_revision)
+    if is_token_error(reason):
+        client.forget(token)
+        return Transient(text)
+    if "permission denied" in reason.lower():
+        return InvalidInput(f"{text} (the etcd user lacks the right)")
+    return Transient(text)

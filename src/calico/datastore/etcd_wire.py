@@ -1,0 +1,125 @@
+"""etcd's protobuf messages and methods, made from a table of fields at import: no protoc, no generated code.
+
+The classes live in a private descriptor pool, so other etcd libraries in the process do not clash with them. The
+table follows etcd's ``rpc.proto`` and ``kv.proto``; it is declared as proto2 so that every scalar knows whether it
+was set (etcd's ``oneof`` fields need an explicit zero), which does not change a byte of what is sent for set fields.
+Enumerations are written as int32, which has the same wire form. Only what this package uses is listed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+__all__ = ["DELETE", "EQUAL", "METHODS", "MOD", "Method", "message"]
+
+EQUAL = 0  # Compare.CompareResult
+MOD = 2  # Compare.CompareTarget
+DELETE = 1  # Event.EventType
+
+# message -> "name:number:type"; a leading "*" means repeated; a type with a capital letter is a message.
+FIELDS: dict[str, str] = {
+    "ResponseHeader": "cluster_id:1:uint64 member_id:2:uint64 revision:3:int64 raft_term:4:uint64",
+    "KeyValue": "key:1:bytes create_revision:2:int64 mod_revision:3:int64 version:4:int64 value:5:bytes lease:6:int64",
+    "Event": "type:1:int32 kv:2:KeyValue prev_kv:3:KeyValue",
+    "RangeRequest": "key:1:bytes range_end:2:bytes limit:3:int64 revision:4:int64 sort_order:5:int32 "
+    "sort_target:6:int32 serializable:7:bool keys_only:8:bool count_only:9:bool",
+    "RangeResponse": "header:1:ResponseHeader *kvs:2:KeyValue more:3:bool count:4:int64",
+    "PutRequest": "key:1:bytes value:2:bytes lease:3:int64 prev_kv:4:bool ignore_value:5:bool ignore_lease:6:bool",
+    "PutResponse": "header:1:ResponseHeader prev_kv:2:KeyValue",
+    "DeleteRangeRequest": "key:1:bytes range_end:2:bytes prev_kv:3:bool",
+    "DeleteRangeResponse": "header:1:ResponseHeader deleted:2:int64 *prev_kvs:3:KeyValue",
+    "RequestOp": "request_range:1:RangeRequest request_put:2:PutRequest request_delete_range:3:DeleteRangeRequest",
+    "ResponseOp": "response_range:1:RangeResponse response_put:2:PutResponse "
+    "response_delete_range:3:DeleteRangeResponse",
+    "Compare": "result:1:int32 target:2:int32 key:3:bytes version:4:int64 create_revision:5:int64 "
+    "mod_revision:6:int64 value:7:bytes lease:8:int64 range_end:64:bytes",
+    "TxnRequest": "*compare:1:Compare *success:2:RequestOp *failure:3:RequestOp",
+    "TxnResponse": "header:1:ResponseHeader succeeded:2:bool *responses:3:ResponseOp",
+    "CompactionRequest": "revision:1:int64 physical:2:bool",
+    "CompactionResponse": "header:1:ResponseHeader",
+    "WatchRequest": "create_request:1:WatchCreateRequest cancel_request:2:WatchCancelRequest "
+    "progress_request:3:WatchProgressRequest",
+    "WatchCreateRequest": "key:1:bytes range_end:2:bytes start_revision:3:int64 progress_notify:4:bool "
+    "*filters:5:int32 prev_kv:6:bool watch_id:7:int64 fragment:8:bool",
+    "WatchCancelRequest": "watch_id:1:int64",
+    "WatchProgressRequest": "",
+    "WatchResponse": "header:1:ResponseHeader watch_id:2:int64 created:3:bool canceled:4:bool "
+    "compact_revision:5:int64 cancel_reason:6:string fragment:7:bool *events:11:Event",
+    "LeaseGrantRequest": "TTL:1:int64 ID:2:int64",
+    "LeaseGrantResponse": "header:1:ResponseHeader ID:2:int64 TTL:3:int64 error:4:string",
+    "LeaseRevokeRequest": "ID:1:int64",
+    "LeaseRevokeResponse": "header:1:ResponseHeader",
+    "LeaseKeepAliveRequest": "ID:1:int64",
+    "LeaseKeepAliveResponse": "header:1:ResponseHeader ID:2:int64 TTL:3:int64",
+    "AuthenticateRequest": "name:1:string password:2:string",
+    "AuthenticateResponse": "header:1:ResponseHeader token:2:string",
+    "StatusRequest": "",
+    "StatusResponse": "header:1:ResponseHeader version:2:string dbSize:3:int64 leader:4:uint64 raftIndex:5:uint64 "
+    "raftTerm:6:uint64 raftAppliedIndex:7:uint64 *errors:8:string dbSizeInUse:9:int64 isLearner:10:bool",
+}
+
+
+class Method(NamedTuple):
+    """One RPC: its path and the two message names. ``writes``: an answer that is lost leaves its effect unknown."""
+
+    path: str
+    request: str
+    response: str
+    stream: bool = False
+    writes: bool = False
+
+
+def _method(service: str, name: str, message: str = "", *, stream: bool = False, writes: bool = False) -> Method:
+    stem = message or name
+    return Method(f"/etcdserverpb.{service}/{name}", f"{stem}Request", f"{stem}Response", stream, writes)
+
+
+METHODS: dict[str, Method] = {
+    "Range": _method("KV", "Range"),
+    "Put": _method("KV", "Put", writes=True),
+    "DeleteRange": _method("KV", "DeleteRange", writes=True),
+    "Txn": _method("KV", "Txn", writes=True),
+    "Compact": _method("KV", "Compact", "Compaction"),
+    "Watch": _method("Watch", "Watch", stream=True),
+    "LeaseGrant": _method("Lease", "LeaseGrant"),
+    "LeaseRevoke": _method("Lease", "LeaseRevoke"),
+    "LeaseKeepAlive": _method("Lease", "LeaseKeepAlive", stream=True),
+    "Authenticate": _method("Auth", "Authenticate"),
+    "Status": _method("Maintenance", "Status"),
+}
+
+_PACKAGE = "etcdserverpb"
+_FIELD = descriptor_pb2.FieldDescriptorProto
+
+
+def _declare(proto: descriptor_pb2.DescriptorProto, text: str) -> None:
+    """Add the field ``name:number:type`` to a message's descriptor."""
+    name, number, kind = text.lstrip("*").split(":")
+    label = _FIELD.LABEL_REPEATED if text.startswith("*") else _FIELD.LABEL_OPTIONAL
+    if kind[0].isupper():
+        type_name, type_number = f".{_PACKAGE}.{kind}", _FIELD.TYPE_MESSAGE
+    else:
+        type_name, type_number = None, _FIELD.Type.Value(f"TYPE_{kind.upper()}")
+    proto.field.add(name=name, number=int(number), label=label, type=type_number, type_name=type_name)
+
+
+def _build() -> dict[str, Any]:
+    file = descriptor_pb2.FileDescriptorProto(name="calico/etcd.proto", package=_PACKAGE, syntax="proto2")
+    for name, fields in FIELDS.items():
+        proto = file.message_type.add(name=name)
+        for text in fields.split():
+            _declare(proto, text)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    find = pool.FindMessageTypeByName
+    return {name: message_factory.GetMessageClass(find(f"{_PACKAGE}.{name}")) for name in FIELDS}
+
+
+_CLASSES = _build()
+
+
+def message(name: str) -> Any:
+    """The class of the message ``name``; KeyError when it is not in the table."""
+    return _CLASSES[name]

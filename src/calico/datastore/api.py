@@ -8,7 +8,7 @@ ResyncRequired (compacted), InvalidInput (too large, malformed), Fatal (never).
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -116,7 +116,7 @@ class Backend(Protocol):
         """All or nothing; the store's revision after it. CompareFailed (a Conflict) when an expectation fails."""
         ...
 
-    def watch(self, prefix: str, from_revision: int) -> AsyncIterator[WatchBatch]:
+    def watch(self, prefix: str, from_revision: int) -> AsyncGenerator[WatchBatch, None]:
         """Changes at or after ``from_revision``; ends by raising Transient or ResyncRequired (Compacted).
 
         Events of one revision are never split over batches. A revision that lies in the future is accepted in silence,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import grpc.aio
@@ -126,7 +126,7 @@ class EtcdBackend:
         current = {op.key: _key_value(kvs[0]) if kvs else None for op, kvs in zip(expecting, found, strict=True)}
         raise compare_failed(ops, current)
 
-    def watch(self, prefix: str, from_revision: int) -> AsyncIterator[WatchBatch]:
+    def watch(self, prefix: str, from_revision: int) -> AsyncGenerator[WatchBatch, None]:
         """Changes at or after ``from_revision``; see the contract in ``api``."""
         return watch_prefix(self._client, prefix, from_revision, probe_after_s=self._probe_after_s)
 

@@ -8,7 +8,7 @@ requested progress (watch id -1) may overtake events before 3.4.25 / 3.5.8.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import grpc
@@ -36,7 +36,7 @@ def prefix_end(prefix: bytes) -> bytes:
 
 async def watch_prefix(
     client: EtcdClient, prefix: str, from_revision: int, *, probe_after_s: float | None = PROBE_AFTER_S
-) -> AsyncIterator[WatchBatch]:
+) -> AsyncGenerator[WatchBatch, None]:
     """Changes under ``prefix`` from ``from_revision`` on. ``probe_after_s`` None: never probe (behind grpc-proxy)."""
     doing = f"watching {prefix}"
     member, call, token = await client.open_stream("Watch", doing)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 
@@ -104,7 +104,7 @@ class MemoryBackend:
 
     # ---- watching
 
-    async def watch(self, prefix: str, from_revision: int) -> AsyncIterator[WatchBatch]:
+    async def watch(self, prefix: str, from_revision: int) -> AsyncGenerator[WatchBatch, None]:
         """Changes at or after ``from_revision``; see the contract in ``api``."""
         await self._contact()
         breaks, position = self._breaks, from_revision or self._revision + 1

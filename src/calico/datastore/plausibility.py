@@ -9,7 +9,7 @@ import msgspec
 
 from calico.datastore.lineage import Lineage
 
-__all__ = ["CLUSTER_INFO_KEY", "ClusterFacts", "cluster_facts", "doubt", "not_ready"]
+__all__ = ["CLUSTER_INFO_KEY", "ClusterFacts", "cluster_facts", "doubt", "is_mass_loss", "not_ready"]
 
 CLUSTER_INFO_KEY = "/calico/resources/v3/projectcalico.org/clusterinformations/default"
 
@@ -55,6 +55,11 @@ def not_ready(found: ClusterFacts | None) -> str:
     return ""
 
 
+def is_mass_loss(known_keys: int, vanishing_keys: int) -> bool:
+    """Whether so much vanishes that it needs a second look."""
+    return vanishing_keys > max(_MAX_VANISHING_KEYS, _MAX_VANISHING_SHARE * known_keys)
+
+
 def doubt(
     known: ClusterFacts | None,
     found: ClusterFacts | None,
@@ -70,6 +75,6 @@ def doubt(
     if known is not None and found is not None and known.guid and found.guid != known.guid:
         other = found.guid or "empty"
         return f"the datastore's clusterGUID is {other} and was {known.guid}; {loss}. {_REMEDY}"
-    if lineage is Lineage.BROKEN and vanishing_keys > max(_MAX_VANISHING_KEYS, _MAX_VANISHING_SHARE * known_keys):
+    if lineage is Lineage.BROKEN and is_mass_loss(known_keys, vanishing_keys):
         return f"the datastore is not the one that was known: {lineage_reason}; {loss}. {_REMEDY}"
     return ""

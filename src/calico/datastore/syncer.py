@@ -1,0 +1,409 @@
+"""Follows prefixes of a datastore for ever: an exact view by minimal changes, across breaks, compaction and restores.
+
+The algorithm and the measurements behind it are in the datastore's design note. In short: list at one revision, watch
+from there; after a break prove by anchors that the store still is the one we knew and go on from the last event, or
+list again and deliver only the difference. A view that would wrongly delete everything is held back (plausibility).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from hashlib import blake2b
+
+import msgspec
+import structlog
+
+from calico.datastore.api import Backend, KeyValue, SyncerSink, SyncStatus, Update, WatchBatch
+from calico.datastore.lineage import Anchor, Lineage, anchor_of, check_anchor
+from calico.datastore.plausibility import CLUSTER_INFO_KEY, ClusterFacts, cluster_facts, doubt, is_mass_loss, not_ready
+from calico.datastore.streams import merged
+from calico.datastore.syncer_states import Happening, next_status
+from calico.errors import InvalidInput, ResyncRequired, Transient
+
+__all__ = ["RELIST_AFTER_REVISIONS", "Syncer"]
+
+log = structlog.get_logger(__name__)
+
+RELIST_AFTER_REVISIONS = 20_000  # etcd replays about 5 000 revisions/s; a listing of 100 000 keys takes half a second
+_CHUNK = 1_000
+_RETRY_FIRST_S, _RETRY_MAX_S = 0.1, 5.0
+_RECHECK_S = 5
+
+
+class _Position(msgspec.Struct, frozen=True):
+    """How far a prefix is known: our view is that of ``revision``; ``anchor`` is the last change at or before it.
+
+    ``anchor.revision`` may be older: nothing of the prefix changed in between, unless the store was restored to a
+    point in between, so a watch is resumed after the anchor.
+    """
+
+    revision: int
+    anchor: Anchor | None
+
+
+class _View(msgspec.Struct, frozen=True):
+    """A listing of all prefixes at one revision."""
+
+    listings: Mapping[str, tuple[KeyValue, ...]]
+    revision: int
+    cluster_id: int
+    facts: ClusterFacts | None
+
+    def items(self) -> Iterable[KeyValue]:
+        return (kv for items in self.listings.values() for kv in items)
+
+
+class _Halted(Exception):
+    """The store's present state must not be followed."""
+
+
+class Syncer:
+    """Keeps ``sink`` at the store's state. Always true: ``_known`` is exactly what the sink was told.
+
+    ``require_ready``: stay WAITING until ClusterInformation/default says ready, and hold when it stops to.
+    ``sleep`` and ``clock`` (monotonic seconds) can be replaced in tests.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        prefixes: Sequence[str],
+        sink: SyncerSink,
+        *,
+        require_ready: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        relist_after: int = RELIST_AFTER_REVISIONS,
+    ) -> None:
+        _check_prefixes(prefixes)
+        self._backend, self._prefixes, self._sink = backend, tuple(prefixes), sink
+        self._require_ready = require_ready
+        self._clock, self._sleep, self._relist_after = clock, sleep, relist_after
+        self._facts_watched = any(CLUSTER_INFO_KEY.startswith(prefix) for prefix in prefixes)
+
+        self._known: dict[str, tuple[int, bytes]] = {}  # key -> (mod revision, digest of the value)
+        self._facts: ClusterFacts | None = None
+        self._cluster_id = 0
+        self._positions: dict[str, _Position] = {}
+        self._lineage, self._lineage_reason = Lineage.SAME, ""
+        self._relist = True
+
+        self._status, self._reason = SyncStatus.WAITING, ""
+        self._doubted_at: tuple[int, int] | None = None  # (revision, cluster id) of the view held back
+        self._doubted_facts: tuple[int, ClusterFacts | None] | None = None
+        self._accepted = False
+
+        self._connected = False
+        self._last_contact: float | None = None
+        self._failures = 0
+
+    # ---- what others may ask
+
+    @property
+    def status(self) -> SyncStatus:
+        """How far the view is to be trusted."""
+        return self._status
+
+    @property
+    def reason(self) -> str:
+        """Why it waits or holds; empty when it does neither."""
+        return self._reason
+
+    @property
+    def connected(self) -> bool:
+        """Whether the store answered the last time (a silent member is noticed within ten seconds)."""
+        return self._connected
+
+    @property
+    def last_contact(self) -> float | None:
+        """Clock of the last answer, None before the first."""
+        return self._last_contact
+
+    def contact_age_s(self) -> float | None:
+        """0 while connected, else seconds since the last answer; None before the first."""
+        if self._last_contact is None:
+            return None
+        return 0.0 if self._connected else self._clock() - self._last_contact
+
+    def accept(self) -> bool:
+        """Follow the store that is held back, deletions and all; False when nothing is held back for doubt.
+
+        Binds to the cluster id and clusterGUID that were seen: should the store change once more, it is held again.
+        """
+        if self._doubted_facts is None:
+            return False
+        self._accepted = True
+        return True
+
+    # ---- the loop
+
+    async def run(self) -> None:
+        """Follow until cancelled; unreachable or implausible stores never end it."""
+        self._sink.on_status(self._status)
+        while True:
+            try:
+                await self._follow(await self._synchronise())
+            except _Halted:
+                self._failures = 0
+                await self._pause()
+            except ResyncRequired as err:
+                log.info("datastore_resync_needed", reason=str(err))
+                self._relist = True
+                await self._back_off()
+            except (Transient, InvalidInput) as err:
+                self._lost(str(err))
+                await self._back_off()
+
+    async def _synchronise(self) -> Mapping[str, int]:
+        """Bring the view to the store's state; from which revision to watch each prefix."""
+        revision, cluster_id = await self._backend.revision()
+        self._contact()
+        await self._judge_lineage(revision, cluster_id)
+        if self._may_resume(revision):
+            return {p: at.anchor.revision + 1 for p, at in self._positions.items() if at.anchor is not None}
+        if self._doubted_at == (revision, cluster_id) and not self._accepted:
+            raise _Halted  # nothing changed since it was held back
+        if self._require_ready:
+            await self._check_ready()
+        self._move(Happening.LISTING)
+        view = await self._list()
+        self._contact()
+        self._check_view(view)
+        await self._deliver(view)
+        return dict.fromkeys(self._prefixes, view.revision + 1)
+
+    def _may_resume(self, revision: int) -> bool:
+        if self._relist or self._lineage is not Lineage.SAME or self._status is not SyncStatus.IN_SYNC:
+            return False
+        anchors = [at.anchor for at in self._positions.values()]
+        return all(anchor is not None and revision - anchor.revision <= self._relist_after for anchor in anchors)
+
+    async def _judge_lineage(self, revision: int, cluster_id: int) -> None:
+        """A break once seen stays until the proof is found again or the view is delivered."""
+        lineage, reason = await self._lineage_now(revision, cluster_id)
+        if not (lineage is Lineage.UNVERIFIABLE and self._lineage is Lineage.BROKEN):
+            self._lineage, self._lineage_reason = lineage, reason
+
+    async def _lineage_now(self, revision: int, cluster_id: int) -> tuple[Lineage, str]:
+        if not self._positions:
+            return Lineage.SAME, ""
+        if cluster_id and self._cluster_id and cluster_id != self._cluster_id:
+            return Lineage.BROKEN, f"its cluster id changed from {self._cluster_id:x} to {cluster_id:x}"
+        newest = max(position.revision for position in self._positions.values())
+        if revision < newest:
+            return Lineage.BROKEN, f"its revision went back from {newest} to {revision}"
+        verdict = Lineage.SAME
+        for anchor in {position.anchor for position in self._positions.values()}:
+            if anchor is None:
+                verdict = Lineage.UNVERIFIABLE
+                continue
+            found, reason = await check_anchor(self._backend, anchor)
+            if found is Lineage.BROKEN:
+                return found, reason
+            verdict = found if verdict is Lineage.SAME else verdict
+        return verdict, ""
+
+    async def _check_ready(self) -> None:
+        """Look at readiness alone first: cheaper than a listing, and asked again and again."""
+        kv = await self._backend.get(CLUSTER_INFO_KEY)
+        if kv is not None or self._facts is None:
+            self._halt_unless_ready(cluster_facts(kv.value) if kv is not None else None)
+
+    def _halt_unless_ready(self, facts: ClusterFacts | None) -> None:
+        reason = not_ready(facts) if self._require_ready else ""
+        if reason:
+            self._relist = True
+            self._move(Happening.NOT_READY, reason)
+            raise _Halted
+
+    async def _list(self) -> _View:
+        listings: dict[str, tuple[KeyValue, ...]] = {}
+        revision = cluster_id = 0
+        for prefix in self._prefixes:
+            listing = await self._backend.list(prefix, revision=revision)
+            revision, cluster_id = listing.revision, listing.cluster_id
+            listings[prefix] = listing.items
+        if self._facts_watched:
+            found = [kv for items in listings.values() for kv in items if kv.key == CLUSTER_INFO_KEY]
+        else:
+            kv = await self._backend.get(CLUSTER_INFO_KEY, revision=revision)
+            found = [kv] if kv is not None else []
+        return _View(listings, revision, cluster_id, cluster_facts(found[0].value) if found else None)
+
+    def _check_view(self, view: _View) -> None:
+        """Hold a view back that must not replace ours."""
+        found = {kv.key for kv in view.items()}
+        vanishing = sum(key not in found for key in self._known)
+        shown = (view.cluster_id, view.facts)
+        if not (self._accepted and shown == self._doubted_facts):
+            self._halt_if_doubted(view.facts, vanishing, (view.revision, view.cluster_id))
+        self._halt_unless_ready(view.facts)
+
+    def _halt_if_doubted(self, facts: ClusterFacts | None, vanishing: int, at: tuple[int, int]) -> None:
+        reason = doubt(self._facts, facts, self._lineage, self._lineage_reason, len(self._known), vanishing)
+        if reason:
+            self._relist = True
+            self._accepted = False
+            self._doubted_at, self._doubted_facts = at, (at[1], facts)
+            self._move(Happening.DOUBTED, reason)
+            raise _Halted
+
+    async def _deliver(self, view: _View) -> None:
+        """Tell the sink the difference between what it knows and ``view``, in chunks."""
+        changes = self._difference(view)
+        for start in range(0, max(len(changes), 1), _CHUNK):
+            chunk = changes[start : start + _CHUNK]
+            last = start + _CHUNK >= len(changes)
+            self._sink.on_updates(chunk, view.revision if last else 0)
+            await self._sleep(0)
+        self._known_now(view)
+        self._move(Happening.DELIVERED)
+        log.info("datastore_listed", rev=view.revision, keys=len(self._known), changes=len(changes))
+
+    def _difference(self, view: _View) -> list[Update]:
+        """Changes of content, deletions last. With a proven lineage an equal revision is an equal value."""
+        trusted = self._lineage is Lineage.SAME
+        changes = []
+        found = set()
+        for kv in view.items():
+            found.add(kv.key)
+            known = self._known.get(kv.key)
+            if known is not None and trusted and known[0] == kv.mod_revision:
+                continue
+            digest = _digest(kv.value)
+            if known is None or known[1] != digest:
+                changes.append(Update(kv.key, kv.value, kv.mod_revision))
+            self._known[kv.key] = (kv.mod_revision, digest)
+        for key in [key for key in self._known if key not in found]:
+            del self._known[key]
+            changes.append(Update(key, None, view.revision))
+        return changes
+
+    def _known_now(self, view: _View) -> None:
+        """The sink has ``view``: remember where it stands and how to prove it later."""
+        newest = {p: max(items, key=_by_revision) for p, items in view.listings.items() if items}
+        fallback = max(newest.values(), key=_by_revision, default=None)
+        for prefix in self._prefixes:
+            kv = newest.get(prefix, fallback)
+            self._positions[prefix] = _Position(view.revision, anchor_of(kv) if kv is not None else None)
+        self._facts, self._cluster_id = view.facts, view.cluster_id
+        self._lineage, self._lineage_reason = Lineage.SAME, ""
+        self._relist = self._accepted = False
+        self._doubted_at = self._doubted_facts = None
+
+    # ---- watching
+
+    async def _follow(self, starts: Mapping[str, int]) -> None:
+        """Watch every prefix from its revision; ends by raising the first reason of any stream."""
+        streams = {prefix: self._backend.watch(prefix, revision) for prefix, revision in starts.items()}
+        async with contextlib.aclosing(merged(streams)) as batches:
+            async for prefix, batch in batches:
+                self._contact()
+                if batch.updates:
+                    self._failures = 0
+                    self._on_batch(prefix, batch)
+
+    def _on_batch(self, prefix: str, batch: WatchBatch) -> None:
+        latest: dict[str, Update] = {}
+        for update in batch.updates:
+            latest.pop(update.key, None)
+            latest[update.key] = update
+        position = self._positions[prefix]
+        changes = []
+        for update in latest.values():
+            if not self._changes_view(update):
+                continue
+            if update.mod_revision <= position.revision:
+                raise ResyncRequired(f"{update.key} changed at revision {update.mod_revision}, which we had seen")
+            changes.append(update)
+        facts = self._facts
+        if CLUSTER_INFO_KEY in latest:
+            facts = self._check_facts(latest[CLUSTER_INFO_KEY], changes, batch.revision)
+        elif is_mass_loss(len(self._known), sum(change.value is None for change in changes)):
+            # An emptied store may show first on a prefix without ClusterInformation: look at all of it.
+            raise ResyncRequired(f"revision {batch.revision} deletes many keys at once")
+        for update in latest.values():
+            self._remember(update)
+        self._facts = facts
+        if batch.revision > position.revision:
+            self._positions[prefix] = _Position(batch.revision, anchor_of(batch.updates[-1]))
+        if changes:
+            self._sink.on_updates(changes, batch.revision)
+
+    def _changes_view(self, update: Update) -> bool:
+        known = self._known.get(update.key)
+        if update.value is None:
+            return known is not None
+        return known is None or known[1] != _digest(update.value)
+
+    def _check_facts(self, update: Update, changes: Sequence[Update], revision: int) -> ClusterFacts | None:
+        """Hold the whole batch back when it takes ClusterInformation away, exchanges it or locks the store."""
+        facts = cluster_facts(update.value) if update.value is not None else None
+        vanishing = sum(change.value is None for change in changes)
+        self._halt_if_doubted(facts, vanishing, (revision, self._cluster_id))
+        self._halt_unless_ready(facts)
+        return facts
+
+    def _remember(self, update: Update) -> None:
+        if update.value is None:
+            self._known.pop(update.key, None)
+        elif update.mod_revision > self._known.get(update.key, (0, b""))[0]:
+            self._known[update.key] = (update.mod_revision, _digest(update.value))
+
+    # ---- status and pace
+
+    def _move(self, happening: Happening, reason: str = "") -> None:
+        """Change the status by the table and tell the sink what is new in it."""
+        status = next_status(self._status, happening)
+        if status is SyncStatus.HELD and not reason:
+            reason = self._reason  # unreachable or listing again while held: the reason for holding stands
+        if status in (SyncStatus.RESYNCING, SyncStatus.IN_SYNC):
+            reason = ""
+        if (status, reason) != (self._status, self._reason):
+            level = log.warning if status is SyncStatus.HELD else log.info
+            level("datastore_status_changed", status=status.value, previous=self._status.value, reason=reason)
+            self._status, self._reason = status, reason
+            self._sink.on_status(status, reason)
+
+    def _contact(self) -> None:
+        self._connected = True
+        self._last_contact = self._clock()
+
+    def _lost(self, reason: str) -> None:
+        if self._connected or self._last_contact is None:
+            log.warning("datastore_connection_lost", reason=reason)
+        self._connected = False
+        self._move(Happening.UNREACHABLE, "" if self._status is SyncStatus.HELD else reason)
+
+    async def _back_off(self) -> None:
+        delay = min(_RETRY_FIRST_S * 2**self._failures, _RETRY_MAX_S)
+        self._failures = min(self._failures + 1, 10)
+        await self._sleep(delay)
+
+    async def _pause(self) -> None:
+        """Wait before looking at a store again that was not to be followed; ``accept`` cuts it short."""
+        for _ in range(_RECHECK_S):
+            if self._accepted:
+                return
+            await self._sleep(1.0)
+
+
+def _digest(value: bytes) -> bytes:
+    """16 bytes stand for a value: the cache of 100 000 values of 1 KB stays small."""
+    return blake2b(value, digest_size=16).digest()
+
+
+def _by_revision(kv: KeyValue) -> int:
+    return kv.mod_revision
+
+
+def _check_prefixes(prefixes: Sequence[str]) -> None:
+    if not prefixes or "" in prefixes:
+        raise InvalidInput("a syncer needs prefixes that are not empty")
+    for one in prefixes:
+        for other in prefixes:
+            if one is not other and one.startswith(other):
+                raise InvalidInput(f"the prefix {one} lies within {other}")

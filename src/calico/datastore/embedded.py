@@ -28,6 +28,7 @@ class EtcdConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     ``cluster`` maps every member's name to its peer URL; empty means a cluster of this one. ``tls`` secures the client
     side and asks clients for a certificate of ``tls.ca``. ``unsafe_no_fsync`` gives up durability, for tests alone.
+    A single member takes about ``election_ms`` to start; the heartbeat is a tenth of it.
     ``argv_prefix`` runs the server somewhere else, for example ``("nsenter", "--net=/run/netns/x")``.
     """
 
@@ -40,6 +41,7 @@ class EtcdConfig(msgspec.Struct, frozen=True, kw_only=True):
     existing: bool = False
     tls: TLSFiles | None = None
     unsafe_no_fsync: bool = False
+    election_ms: int = 1000
     quota_bytes: int = 4 * 1024**3
     auto_compaction_retention: str = "10m"
     argv_prefix: tuple[str, ...] = ()
@@ -67,8 +69,8 @@ def etcd_argv(config: EtcdConfig, binary: str) -> list[str]:
         "initial-cluster": ",".join(f"{name}={url}" for name, url in cluster.items()),
         "initial-cluster-token": config.token,
         "initial-cluster-state": "existing" if config.existing else "new",
-        "heartbeat-interval": "100",
-        "election-timeout": "1000",
+        "heartbeat-interval": str(config.election_ms // 10),
+        "election-timeout": str(config.election_ms),
         "auto-compaction-mode": "periodic",
         "auto-compaction-retention": config.auto_compaction_retention,
         "quota-backend-bytes": str(config.quota_bytes),

@@ -119,6 +119,7 @@ class Backend(Protocol):
     def watch(self, prefix: str, from_revision: int) -> AsyncGenerator[WatchBatch, None]:
         """Changes at or after ``from_revision``; ends by raising Transient or ResyncRequired (Compacted).
 
+        The first batch is empty and says that the watch stands, so that what is checked after it also holds for it.
         Events of one revision are never split over batches. A revision that lies in the future is accepted in silence,
         as by etcd: what happens below it is not seen.
         """

@@ -54,9 +54,9 @@ async def watch_prefix(
             if updates:
                 yield WatchBatch(tuple(updates), updates[-1].mod_revision)
                 updates = []
-            elif not response.created:
-                progress = response.header.revision if response.watch_id != _PROGRESS_WATCH_ID else 0
-                yield WatchBatch((), progress)
+            else:
+                told = not response.created and response.watch_id != _PROGRESS_WATCH_ID
+                yield WatchBatch((), response.header.revision if told else 0)
     except grpc.aio.AioRpcError as err:
         raise client.stream_error(member, doing, err, token) from err
     except Transient:

@@ -77,6 +77,10 @@ class MemoryBackend:
         """All or nothing; the store's revision after it."""
         check_ops(ops)
         await self._contact()
+        return self.apply(ops)
+
+    def apply(self, ops: Sequence[Op]) -> int:
+        """``txn`` at once, and also while the store is out of our reach: what another client does."""
         expecting = {op.key: self._at(op.key, self._revision) for op in ops if op.expect is not None}
         for op in ops:
             kv = expecting.get(op.key)
@@ -96,6 +100,10 @@ class MemoryBackend:
     async def compact(self, revision: int) -> None:
         """Forget history before ``revision``; Compacted when that has happened already."""
         await self._contact()
+        self.forget_before(revision)
+
+    def forget_before(self, revision: int) -> None:
+        """``compact`` at once, and also while the store is out of our reach."""
         if revision <= self._compacted:
             raise Compacted(f"compacting to {revision}: revision has been compacted", self._compacted)
         if revision > self._revision:
@@ -108,6 +116,7 @@ class MemoryBackend:
         """Changes at or after ``from_revision``; see the contract in ``api``."""
         await self._contact()
         breaks, position = self._breaks, from_revision or self._revision + 1
+        yield WatchBatch((), 0)
         while True:
             self._check_stream(breaks)
             if position <= self._compacted:

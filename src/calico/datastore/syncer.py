@@ -31,17 +31,19 @@ RELIST_AFTER_REVISIONS = 20_000  # etcd replays about 5 000 revisions/s; a listi
 _CHUNK = 1_000
 _RETRY_FIRST_S, _RETRY_MAX_S = 0.1, 5.0
 _RECHECK_S = 5
+_LOOK_ANYWAY_EVERY = 12  # rechecks
 
 
 class _Position(msgspec.Struct, frozen=True):
-    """How far a prefix is known: our view is that of ``revision``; ``anchor`` is the last change at or before it.
+    """How far a prefix is known: our view is that of ``revision``; ``anchors`` prove it (none: no proof is possible).
 
-    ``anchor.revision`` may be older: nothing of the prefix changed in between, unless the store was restored to a
-    point in between, so a watch is resumed after the anchor.
+    The first anchor is the last change at or before ``revision``; when it was a deletion, which proves little, the
+    last put follows. The first may be older than ``revision``: nothing of the prefix changed in between, unless the
+    store was restored to a point in between, so a watch is resumed after the anchor.
     """
 
     revision: int
-    anchor: Anchor | None
+    anchors: tuple[Anchor, ...]
 
 
 class _View(msgspec.Struct, frozen=True):
@@ -95,6 +97,7 @@ class Syncer:
         self._doubted_at: tuple[int, int] | None = None  # (revision, cluster id) of the view held back
         self._doubted_facts: tuple[int, ClusterFacts | None] | None = None
         self._accepted = False
+        self._rechecks = 0
 
         self._connected = False
         self._last_contact: float | None = None
@@ -163,9 +166,9 @@ class Syncer:
         self._contact()
         await self._judge_lineage(revision, cluster_id)
         if self._may_resume(revision):
-            return {p: at.anchor.revision + 1 for p, at in self._positions.items() if at.anchor is not None}
-        if self._doubted_at == (revision, cluster_id) and not self._accepted:
-            raise _Halted  # nothing changed since it was held back
+            return {prefix: at.anchors[0].revision + 1 for prefix, at in self._positions.items()}
+        if await self._is_doubted_still(revision, cluster_id):
+            raise _Halted
         if self._require_ready:
             await self._check_ready()
         self._move(Happening.LISTING)
@@ -178,8 +181,8 @@ class Syncer:
     def _may_resume(self, revision: int) -> bool:
         if self._relist or self._lineage is not Lineage.SAME or self._status is not SyncStatus.IN_SYNC:
             return False
-        anchors = [at.anchor for at in self._positions.values()]
-        return all(anchor is not None and revision - anchor.revision <= self._relist_after for anchor in anchors)
+        proofs = [at.anchors for at in self._positions.values()]
+        return all(anchors and revision - anchors[0].revision <= self._relist_after for anchors in proofs)
 
     async def _judge_lineage(self, revision: int, cluster_id: int) -> None:
         """A break once seen stays until the proof is found again or the view is delivered."""
@@ -195,16 +198,21 @@ class Syncer:
         newest = max(position.revision for position in self._positions.values())
         if revision < newest:
             return Lineage.BROKEN, f"its revision went back from {newest} to {revision}"
-        verdict = Lineage.SAME
-        for anchor in {position.anchor for position in self._positions.values()}:
-            if anchor is None:
-                verdict = Lineage.UNVERIFIABLE
-                continue
+        verdict = Lineage.SAME if all(at.anchors for at in self._positions.values()) else Lineage.UNVERIFIABLE
+        for anchor in {anchor for at in self._positions.values() for anchor in at.anchors}:
             found, reason = await check_anchor(self._backend, anchor)
             if found is Lineage.BROKEN:
                 return found, reason
             verdict = found if verdict is Lineage.SAME else verdict
         return verdict, ""
+
+    async def _is_doubted_still(self, revision: int, cluster_id: int) -> bool:
+        """Nothing seems to have changed since the view was held back: spares most of the listings meanwhile."""
+        self._rechecks += 1
+        if self._accepted or self._doubted_at != (revision, cluster_id) or self._rechecks % _LOOK_ANYWAY_EVERY == 0:
+            return False
+        kv = await self._backend.get(CLUSTER_INFO_KEY)
+        return self._doubted_facts == (cluster_id, cluster_facts(kv.value) if kv is not None else None)
 
     async def _check_ready(self) -> None:
         """Look at readiness alone first: cheaper than a listing, and asked again and again."""
@@ -288,7 +296,7 @@ class Syncer:
         fallback = max(newest.values(), key=_by_revision, default=None)
         for prefix in self._prefixes:
             kv = newest.get(prefix, fallback)
-            self._positions[prefix] = _Position(view.revision, anchor_of(kv) if kv is not None else None)
+            self._positions[prefix] = _Position(view.revision, (anchor_of(kv),) if kv is not None else ())
         self._facts, self._cluster_id = view.facts, view.cluster_id
         self._lineage, self._lineage_reason = Lineage.SAME, ""
         self._relist = self._accepted = False
@@ -299,12 +307,22 @@ class Syncer:
     async def _follow(self, starts: Mapping[str, int]) -> None:
         """Watch every prefix from its revision; ends by raising the first reason of any stream."""
         streams = {prefix: self._backend.watch(prefix, revision) for prefix, revision in starts.items()}
+        unproven = set(streams)
         async with contextlib.aclosing(merged(streams)) as batches:
             async for prefix, batch in batches:
                 self._contact()
+                if prefix in unproven:
+                    await self._prove()
+                    unproven.remove(prefix)
                 if batch.updates:
                     self._failures = 0
                     self._on_batch(prefix, batch)
+
+    async def _prove(self) -> None:
+        """A stream stands: only now does a proof of descent hold for it, too (the store may be replaced any time)."""
+        await self._judge_lineage(*await self._backend.revision())
+        if self._lineage is Lineage.BROKEN or (self._lineage is Lineage.UNVERIFIABLE and self._known):
+            raise ResyncRequired(self._lineage_reason or "what was known of the history is no longer kept")
 
     def _on_batch(self, prefix: str, batch: WatchBatch) -> None:
         latest: dict[str, Update] = {}
@@ -328,8 +346,7 @@ class Syncer:
         for update in latest.values():
             self._remember(update)
         self._facts = facts
-        if batch.revision > position.revision:
-            self._positions[prefix] = _Position(batch.revision, anchor_of(batch.updates[-1]))
+        self._positions[prefix] = _advanced(position, batch)
         if changes:
             self._sink.on_updates(changes, batch.revision)
 
@@ -389,6 +406,17 @@ class Syncer:
             if self._accepted:
                 return
             await self._sleep(1.0)
+
+
+def _advanced(position: _Position, batch: WatchBatch) -> _Position:
+    """The position after a batch with updates (one that lies before it, seen again on resuming, changes nothing)."""
+    if batch.revision <= position.revision:
+        return position
+    puts = [anchor_of(update) for update in batch.updates if update.value is not None]
+    earlier = [anchor for anchor in position.anchors if anchor.value is not None]
+    last = anchor_of(batch.updates[-1])
+    proof = (last,) if last.value is not None else (last, *[*earlier, *puts][-1:])
+    return _Position(batch.revision, proof)
 
 
 def _digest(value: bytes) -> bytes:

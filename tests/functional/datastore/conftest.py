@@ -15,7 +15,7 @@ from calico.datastore.embedded import EtcdConfig, EtcdProcess
 StartEtcd = Callable[..., Awaitable[EtcdProcess]]
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def _quiet_log() -> Iterator[None]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     yield

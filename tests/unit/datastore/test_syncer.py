@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calico.datastore.api import Op, SyncStatus, Update
+from calico.datastore.api import Listing, Op, SyncStatus, Update
 from calico.datastore.memory import MemoryBackend, Snapshot
 from calico.datastore.plausibility import CLUSTER_INFO_KEY
 from calico.datastore.syncer import Syncer
@@ -30,6 +30,7 @@ class Replay:
         self.statuses: list[tuple[SyncStatus, str]] = []
         self.revision = 0
         self.calls = 0
+        self.changes = 0
 
     def on_status(self, status: SyncStatus, reason: str = "") -> None:
         assert (status, reason) not in self.statuses[-1:]
@@ -37,6 +38,7 @@ class Replay:
 
     def on_updates(self, updates: Sequence[Update], revision: int) -> None:
         self.calls += 1
+        self.changes += len(updates)
         self.revision = revision
         for update in updates:
             if update.value is None:
@@ -365,6 +367,61 @@ async def test_the_last_change_proves_descent_whatever_it_was(last: str) -> None
         put(backend, f"{RESOURCES}nodes/n1", b"2")
         await steps()
     assert sink.view == store_view(backend)
+
+
+async def test_a_deletion_that_both_histories_share_does_not_hide_what_differs_before_it() -> None:
+    backend, sink = ready_store(), Replay()
+    backup = backend.snapshot()
+    async with syncing(backend, sink):
+        await steps()
+        put(backend, f"{RESOURCES}nodes/ghost", b"1")
+        backend.apply([Op(f"{RESOURCES}nodes/n0")])
+        await steps()
+        backend.restore(backup)
+        put(backend, f"{RESOURCES}nodes/other", b"1")
+        backend.apply([Op(f"{RESOURCES}nodes/n0")])
+        await steps()
+    assert sink.view == store_view(backend)
+
+
+async def test_a_store_replaced_between_listing_and_watching_is_found_out() -> None:
+    class ReplacedOnce(MemoryBackend):
+        backup: Snapshot | None = None
+
+        async def list(self, prefix: str, *, revision: int = 0) -> Listing:
+            listing = await super().list(prefix, revision=revision)
+            if self.backup is not None:
+                self.restore(self.backup)
+                self.backup = None
+            return listing
+
+    backend, sink = ReplacedOnce(), Replay()
+    put(backend, f"{RESOURCES}nodes/n0", b"1")
+    backup = backend.snapshot()
+    put(backend, f"{RESOURCES}nodes/ghost", b"1")
+    backend.backup = backup
+    async with syncing(backend, sink, prefixes=[RESOURCES]):
+        await steps()
+        assert sink.view == store_view(backend) == {f"{RESOURCES}nodes/n0": b"1"}
+        put(backend, f"{RESOURCES}nodes/n0", b"2")
+        await steps()
+        assert sink.view == store_view(backend)
+
+
+async def test_what_came_and_went_before_the_listing_is_not_told_on_resuming() -> None:
+    backend, sink = ready_store(), Replay()
+    put(backend, f"{RESOURCES}nodes/gone", b"1")
+    for number in range(1500):
+        put(backend, "/elsewhere", str(number).encode())
+    backend.apply([Op(f"{RESOURCES}nodes/gone")])
+    async with syncing(backend, sink):
+        await steps()
+        backend.break_streams()
+        await steps()
+        put(backend, f"{RESOURCES}nodes/n0", b"2")
+        await steps()
+    assert sink.view == store_view(backend)
+    assert sink.changes == 31 + 1
 
 
 @pytest.mark.parametrize("how", ["emptied", "restored empty", "other cluster"])

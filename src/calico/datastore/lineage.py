@@ -7,12 +7,13 @@ proves descent: the change we saw last must still be part of the store's history
 from __future__ import annotations
 
 import enum
+from typing import Protocol
 
 import msgspec
 
 from calico.datastore.api import Backend, Compacted, FutureRevision, KeyValue, Update
 
-__all__ = ["Anchor", "Lineage", "anchor_of", "check_anchor"]
+__all__ = ["Anchor", "Known", "Lineage", "anchor_of", "check_anchor", "judge"]
 
 
 class Lineage(enum.Enum):
@@ -34,6 +35,36 @@ class Anchor(msgspec.Struct, frozen=True):
 def anchor_of(change: Update | KeyValue) -> Anchor:
     """The anchor that a change makes."""
     return Anchor(change.key, change.value, change.mod_revision)
+
+
+class Known(Protocol):
+    """What is remembered of a store; nothing yet while ``revision`` is 0."""
+
+    cluster_id: int
+
+    @property
+    def revision(self) -> int: ...
+
+    def anchors(self) -> set[Anchor]: ...
+
+    def is_provable(self) -> bool: ...
+
+
+async def judge(backend: Backend, known: Known, revision: int, cluster_id: int) -> tuple[Lineage, str]:
+    """How the store, now at ``revision``, relates to what is known; says what differs when BROKEN."""
+    if not known.revision:
+        return Lineage.SAME, ""
+    if cluster_id and known.cluster_id and cluster_id != known.cluster_id:
+        return Lineage.BROKEN, f"its cluster id changed from {known.cluster_id:x} to {cluster_id:x}"
+    if revision < known.revision:
+        return Lineage.BROKEN, f"its revision went back from {known.revision} to {revision}"
+    verdict = Lineage.SAME if known.is_provable() else Lineage.UNVERIFIABLE
+    for anchor in known.anchors():
+        found, reason = await check_anchor(backend, anchor)
+        if found is Lineage.BROKEN:
+            return found, reason
+        verdict = found if verdict is Lineage.SAME else verdict
+    return verdict, ""
 
 
 async def check_anchor(backend: Backend, anchor: Anchor) -> tuple[Lineage, str]:

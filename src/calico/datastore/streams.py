@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import AsyncGenerator, Mapping
 from typing import TypeVar
 
+from calico.errors import Transient
+
 __all__ = ["merged"]
 
 T = TypeVar("T")
@@ -23,6 +25,7 @@ async def merged(streams: Mapping[str, AsyncGenerator[T, None]]) -> AsyncGenerat
             async with contextlib.aclosing(stream):
                 async for item in stream:
                     await queue.put((name, item, None))
+            raise Transient(f"the stream {name} ended")
         except Exception as err:
             await queue.put((name, None, err))
 

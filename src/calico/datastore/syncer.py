@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from hashlib import blake2b
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-import msgspec
 import structlog
 
 from calico.datastore.api import Backend, KeyValue, SyncerSink, SyncStatus, Update, WatchBatch
-from calico.datastore.lineage import Anchor, Lineage, anchor_of, check_anchor
+from calico.datastore.known_view import FoundView, KnownView
+from calico.datastore.lineage import Lineage, judge
 from calico.datastore.plausibility import CLUSTER_INFO_KEY, ClusterFacts, cluster_facts, doubt, is_mass_loss, not_ready
 from calico.datastore.streams import merged
 from calico.datastore.syncer_states import Happening, next_status
@@ -34,36 +33,12 @@ _RECHECK_S = 5
 _LOOK_ANYWAY_EVERY = 12  # rechecks
 
 
-class _Position(msgspec.Struct, frozen=True):
-    """How far a prefix is known: our view is that of ``revision``; ``anchors`` prove it (none: no proof is possible).
-
-    The first anchor is the last change at or before ``revision``; when it was a deletion, which proves little, the
-    last put follows. The first may be older than ``revision``: nothing of the prefix changed in between, unless the
-    store was restored to a point in between, so a watch is resumed after the anchor.
-    """
-
-    revision: int
-    anchors: tuple[Anchor, ...]
-
-
-class _View(msgspec.Struct, frozen=True):
-    """A listing of all prefixes at one revision."""
-
-    listings: Mapping[str, tuple[KeyValue, ...]]
-    revision: int
-    cluster_id: int
-    facts: ClusterFacts | None
-
-    def items(self) -> Iterable[KeyValue]:
-        return (kv for items in self.listings.values() for kv in items)
-
-
 class _Halted(Exception):
     """The store's present state must not be followed."""
 
 
 class Syncer:
-    """Keeps ``sink`` at the store's state. Always true: ``_known`` is exactly what the sink was told.
+    """Keeps ``sink`` at the store's state. Always true: ``_view`` is what the sink was told.
 
     ``require_ready``: stay WAITING until ClusterInformation/default says ready, and hold when it stops to.
     ``sleep`` and ``clock`` (monotonic seconds) can be replaced in tests.
@@ -86,10 +61,7 @@ class Syncer:
         self._clock, self._sleep, self._relist_after = clock, sleep, relist_after
         self._facts_watched = any(CLUSTER_INFO_KEY.startswith(prefix) for prefix in prefixes)
 
-        self._known: dict[str, tuple[int, bytes]] = {}  # key -> (mod revision, digest of the value)
-        self._facts: ClusterFacts | None = None
-        self._cluster_id = 0
-        self._positions: dict[str, _Position] = {}
+        self._view = KnownView()
         self._lineage, self._lineage_reason = Lineage.SAME, ""
         self._relist = True
 
@@ -166,7 +138,7 @@ class Syncer:
         self._contact()
         await self._judge_lineage(revision, cluster_id)
         if self._may_resume(revision):
-            return {prefix: at.anchors[0].revision + 1 for prefix, at in self._positions.items()}
+            return {prefix: at.anchors[0].revision + 1 for prefix, at in self._view.positions.items()}
         if await self._is_doubted_still(revision, cluster_id):
             raise _Halted
         if self._require_ready:
@@ -181,30 +153,13 @@ class Syncer:
     def _may_resume(self, revision: int) -> bool:
         if self._relist or self._lineage is not Lineage.SAME or self._status is not SyncStatus.IN_SYNC:
             return False
-        proofs = [at.anchors for at in self._positions.values()]
-        return all(anchors and revision - anchors[0].revision <= self._relist_after for anchors in proofs)
+        return self._view.is_provable() and revision - self._view.oldest_anchor() <= self._relist_after
 
     async def _judge_lineage(self, revision: int, cluster_id: int) -> None:
         """A break once seen stays until the proof is found again or the view is delivered."""
-        lineage, reason = await self._lineage_now(revision, cluster_id)
+        lineage, reason = await judge(self._backend, self._view, revision, cluster_id)
         if not (lineage is Lineage.UNVERIFIABLE and self._lineage is Lineage.BROKEN):
             self._lineage, self._lineage_reason = lineage, reason
-
-    async def _lineage_now(self, revision: int, cluster_id: int) -> tuple[Lineage, str]:
-        if not self._positions:
-            return Lineage.SAME, ""
-        if cluster_id and self._cluster_id and cluster_id != self._cluster_id:
-            return Lineage.BROKEN, f"its cluster id changed from {self._cluster_id:x} to {cluster_id:x}"
-        newest = max(position.revision for position in self._positions.values())
-        if revision < newest:
-            return Lineage.BROKEN, f"its revision went back from {newest} to {revision}"
-        verdict = Lineage.SAME if all(at.anchors for at in self._positions.values()) else Lineage.UNVERIFIABLE
-        for anchor in {anchor for at in self._positions.values() for anchor in at.anchors}:
-            found, reason = await check_anchor(self._backend, anchor)
-            if found is Lineage.BROKEN:
-                return found, reason
-            verdict = found if verdict is Lineage.SAME else verdict
-        return verdict, ""
 
     async def _is_doubted_still(self, revision: int, cluster_id: int) -> bool:
         """Nothing seems to have changed since the view was held back: spares most of the listings meanwhile."""
@@ -217,7 +172,7 @@ class Syncer:
     async def _check_ready(self) -> None:
         """Look at readiness alone first: cheaper than a listing, and asked again and again."""
         kv = await self._backend.get(CLUSTER_INFO_KEY)
-        if kv is not None or self._facts is None:
+        if kv is not None or self._view.facts is None:
             self._halt_unless_ready(cluster_facts(kv.value) if kv is not None else None)
 
     def _halt_unless_ready(self, facts: ClusterFacts | None) -> None:
@@ -227,7 +182,7 @@ class Syncer:
             self._move(Happening.NOT_READY, reason)
             raise _Halted
 
-    async def _list(self) -> _View:
+    async def _list(self) -> FoundView:
         listings: dict[str, tuple[KeyValue, ...]] = {}
         revision = cluster_id = 0
         for prefix in self._prefixes:
@@ -239,19 +194,17 @@ class Syncer:
         else:
             kv = await self._backend.get(CLUSTER_INFO_KEY, revision=revision)
             found = [kv] if kv is not None else []
-        return _View(listings, revision, cluster_id, cluster_facts(found[0].value) if found else None)
+        return FoundView(listings, revision, cluster_id, cluster_facts(found[0].value) if found else None)
 
-    def _check_view(self, view: _View) -> None:
+    def _check_view(self, view: FoundView) -> None:
         """Hold a view back that must not replace ours."""
-        found = {kv.key for kv in view.items()}
-        vanishing = sum(key not in found for key in self._known)
         shown = (view.cluster_id, view.facts)
         if not (self._accepted and shown == self._doubted_facts):
-            self._halt_if_doubted(view.facts, vanishing, (view.revision, view.cluster_id))
+            self._halt_if_doubted(view.facts, self._view.vanishing(view), (view.revision, view.cluster_id))
         self._halt_unless_ready(view.facts)
 
     def _halt_if_doubted(self, facts: ClusterFacts | None, vanishing: int, at: tuple[int, int]) -> None:
-        reason = doubt(self._facts, facts, self._lineage, self._lineage_reason, len(self._known), vanishing)
+        reason = doubt(self._view.facts, facts, self._lineage, self._lineage_reason, len(self._view), vanishing)
         if reason:
             self._relist = True
             self._accepted = False
@@ -259,48 +212,19 @@ class Syncer:
             self._move(Happening.DOUBTED, reason)
             raise _Halted
 
-    async def _deliver(self, view: _View) -> None:
+    async def _deliver(self, view: FoundView) -> None:
         """Tell the sink the difference between what it knows and ``view``, in chunks."""
-        changes = self._difference(view)
+        changes = self._view.replace(view, trusted=self._lineage is Lineage.SAME)
         for start in range(0, max(len(changes), 1), _CHUNK):
             chunk = changes[start : start + _CHUNK]
             last = start + _CHUNK >= len(changes)
             self._sink.on_updates(chunk, view.revision if last else 0)
             await self._sleep(0)
-        self._known_now(view)
-        self._move(Happening.DELIVERED)
-        log.info("datastore_listed", rev=view.revision, keys=len(self._known), changes=len(changes))
-
-    def _difference(self, view: _View) -> list[Update]:
-        """Changes of content, deletions last. With a proven lineage an equal revision is an equal value."""
-        trusted = self._lineage is Lineage.SAME
-        changes = []
-        found = set()
-        for kv in view.items():
-            found.add(kv.key)
-            known = self._known.get(kv.key)
-            if known is not None and trusted and known[0] == kv.mod_revision:
-                continue
-            digest = _digest(kv.value)
-            if known is None or known[1] != digest:
-                changes.append(Update(kv.key, kv.value, kv.mod_revision))
-            self._known[kv.key] = (kv.mod_revision, digest)
-        for key in [key for key in self._known if key not in found]:
-            del self._known[key]
-            changes.append(Update(key, None, view.revision))
-        return changes
-
-    def _known_now(self, view: _View) -> None:
-        """The sink has ``view``: remember where it stands and how to prove it later."""
-        newest = {p: max(items, key=_by_revision) for p, items in view.listings.items() if items}
-        fallback = max(newest.values(), key=_by_revision, default=None)
-        for prefix in self._prefixes:
-            kv = newest.get(prefix, fallback)
-            self._positions[prefix] = _Position(view.revision, (anchor_of(kv),) if kv is not None else ())
-        self._facts, self._cluster_id = view.facts, view.cluster_id
         self._lineage, self._lineage_reason = Lineage.SAME, ""
         self._relist = self._accepted = False
         self._doubted_at = self._doubted_facts = None
+        self._move(Happening.DELIVERED)
+        log.info("datastore_listed", rev=view.revision, keys=len(self._view), changes=len(changes))
 
     # ---- watching
 
@@ -321,54 +245,31 @@ class Syncer:
     async def _prove(self) -> None:
         """A stream stands: only now does a proof of descent hold for it, too (the store may be replaced any time)."""
         await self._judge_lineage(*await self._backend.revision())
-        if self._lineage is Lineage.BROKEN or (self._lineage is Lineage.UNVERIFIABLE and self._known):
+        if self._lineage is Lineage.BROKEN or (self._lineage is Lineage.UNVERIFIABLE and len(self._view)):
             raise ResyncRequired(self._lineage_reason or "what was known of the history is no longer kept")
 
     def _on_batch(self, prefix: str, batch: WatchBatch) -> None:
-        latest: dict[str, Update] = {}
-        for update in batch.updates:
-            latest.pop(update.key, None)
-            latest[update.key] = update
-        position = self._positions[prefix]
-        changes = []
-        for update in latest.values():
-            if not self._changes_view(update):
-                continue
-            if update.mod_revision <= position.revision:
-                raise ResyncRequired(f"{update.key} changed at revision {update.mod_revision}, which we had seen")
-            changes.append(update)
-        facts = self._facts
-        if CLUSTER_INFO_KEY in latest:
-            facts = self._check_facts(latest[CLUSTER_INFO_KEY], changes, batch.revision)
-        elif is_mass_loss(len(self._known), sum(change.value is None for change in changes)):
+        changes = self._view.changes_of(prefix, batch)
+        vanishing = sum(change.value is None for change in changes)
+        told = [update for update in batch.updates if update.key == CLUSTER_INFO_KEY]
+        if told:
+            facts = self._check_facts(told[-1], vanishing, batch.revision)
+        elif is_mass_loss(len(self._view), vanishing):
             # An emptied store may show first on a prefix without ClusterInformation: look at all of it.
             raise ResyncRequired(f"revision {batch.revision} deletes many keys at once")
-        for update in latest.values():
-            self._remember(update)
-        self._facts = facts
-        self._positions[prefix] = _advanced(position, batch)
+        else:
+            facts = self._view.facts
+        self._view.remember(prefix, batch)
+        self._view.facts = facts
         if changes:
             self._sink.on_updates(changes, batch.revision)
 
-    def _changes_view(self, update: Update) -> bool:
-        known = self._known.get(update.key)
-        if update.value is None:
-            return known is not None
-        return known is None or known[1] != _digest(update.value)
-
-    def _check_facts(self, update: Update, changes: Sequence[Update], revision: int) -> ClusterFacts | None:
+    def _check_facts(self, update: Update, vanishing: int, revision: int) -> ClusterFacts | None:
         """Hold the whole batch back when it takes ClusterInformation away, exchanges it or locks the store."""
         facts = cluster_facts(update.value) if update.value is not None else None
-        vanishing = sum(change.value is None for change in changes)
-        self._halt_if_doubted(facts, vanishing, (revision, self._cluster_id))
+        self._halt_if_doubted(facts, vanishing, (revision, self._view.cluster_id))
         self._halt_unless_ready(facts)
         return facts
-
-    def _remember(self, update: Update) -> None:
-        if update.value is None:
-            self._known.pop(update.key, None)
-        elif update.mod_revision > self._known.get(update.key, (0, b""))[0]:
-            self._known[update.key] = (update.mod_revision, _digest(update.value))
 
     # ---- status and pace
 
@@ -402,30 +303,11 @@ class Syncer:
 
     async def _pause(self) -> None:
         """Wait before looking at a store again that was not to be followed; ``accept`` cuts it short."""
+        before = self._accepted
         for _ in range(_RECHECK_S):
-            if self._accepted:
+            if self._accepted and not before:
                 return
             await self._sleep(1.0)
-
-
-def _advanced(position: _Position, batch: WatchBatch) -> _Position:
-    """The position after a batch with updates (one that lies before it, seen again on resuming, changes nothing)."""
-    if batch.revision <= position.revision:
-        return position
-    puts = [anchor_of(update) for update in batch.updates if update.value is not None]
-    earlier = [anchor for anchor in position.anchors if anchor.value is not None]
-    last = anchor_of(batch.updates[-1])
-    proof = (last,) if last.value is not None else (last, *[*earlier, *puts][-1:])
-    return _Position(batch.revision, proof)
-
-
-def _digest(value: bytes) -> bytes:
-    """16 bytes stand for a value: the cache of 100 000 values of 1 KB stays small."""
-    return blake2b(value, digest_size=16).digest()
-
-
-def _by_revision(kv: KeyValue) -> int:
-    return kv.mod_revision
 
 
 def _check_prefixes(prefixes: Sequence[str]) -> None:

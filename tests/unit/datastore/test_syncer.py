@@ -465,6 +465,37 @@ async def test_a_store_of_another_cluster_guid_is_held_until_accepted() -> None:
         assert not syncer.accept()
 
 
+async def test_accepting_cuts_the_pause_short_and_a_locked_store_is_not_asked_without_pause() -> None:
+    backend, sink, slept = ready_store(), Replay(), [0.0]
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await asyncio.sleep(0)
+
+    syncer = Syncer(backend, PREFIXES, sink, require_ready=True, sleep=sleep)
+    task = asyncio.create_task(syncer.run())
+    await steps()
+    backend.become_other(99)
+    put(backend, CLUSTER_INFO_KEY, info("g2"))
+    while sink.last is not HELD:
+        await steps(1)
+    asked = len(slept)
+    assert syncer.accept()
+    while sink.last is not IN_SYNC:
+        await steps(1)
+    assert sum(slept[asked:]) <= 1.0
+    put(backend, CLUSTER_INFO_KEY, info("g3"))
+    await steps()
+    put(backend, CLUSTER_INFO_KEY, info("g2", ready=False))
+    assert syncer.accept()
+    asked = len(slept)
+    await steps(400)
+    assert sink.last is HELD
+    assert sum(slept[asked:]) > 30
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_accepting_one_store_does_not_accept_the_next() -> None:
     backend, sink = ready_store(), Replay()
     async with syncing(backend, sink) as syncer:

@@ -6,7 +6,6 @@ are not this file's: the IPAM of an orchestrator releases them.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -102,6 +101,6 @@ async def _disable_pool(store: Store, key: ResourceKey, resource_version: str) -
             if resource_version or attempt == _ATTEMPTS - 1:
                 raise
             continue
-        await asyncio.sleep(_POOL_DRAIN_S)
+        await store.sleep(_POOL_DRAIN_S)
         return disabled.metadata.resource_version if resource_version else ""
     return resource_version

@@ -78,9 +78,12 @@ class Endpoint:
         self._tls = (tls or TLSFiles()) if secure else None
         self._stamp: tuple[tuple[int, int], ...] = ()
         self._channel: grpc.aio.Channel | None = None
+        self._calls: dict[str, Any] = {}
 
     async def connected(self, timeout_s: float) -> None:
         """Wait until the channel is ready or has failed (then the next call says why); Transient when neither."""
+        if self._channel is not None and self._channel.get_state() is _READY:
+            return
         channel = await self._current()
         try:
             async with asyncio.timeout(timeout_s):
@@ -104,6 +107,7 @@ class Endpoint:
     async def close(self) -> None:
         """End the channel and every call on it."""
         channel, self._channel = self._channel, None
+        self._calls = {}
         if channel is not None:
             await channel.close()
 

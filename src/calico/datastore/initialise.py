@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from typing import TYPE_CHECKING
 
@@ -45,7 +44,7 @@ async def _ensure_cluster_information(store: Store, version: str, cluster_type: 
         except Conflict:  # somebody else is at it, too
             if attempt == _ATTEMPTS - 1:
                 raise
-            await asyncio.sleep(_RETRY_S)
+            await store.sleep(_RETRY_S)
     raise AssertionError("unreachable")
 
 

@@ -5,8 +5,9 @@ Every write is one compare-and-swap on the key's mod revision, which clients see
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -45,8 +46,10 @@ class Store:
         *,
         now: Callable[[], str] = utc_now,
         new_uid: Callable[[], str] = lambda: str(uuid.uuid4()),
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.backend = backend
+        self.sleep = sleep
         self._now, self._new_uid = now, new_uid
 
     # ---- reading

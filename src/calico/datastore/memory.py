@@ -82,13 +82,12 @@ class MemoryBackend:
     def apply(self, ops: Sequence[Op]) -> int:
         """``txn`` at once, and also while the store is out of our reach: what another client does."""
         expecting = {op.key: self._at(op.key, self._revision) for op in ops if op.expect is not None}
-        for op in ops:
-            kv = expecting.get(op.key)
-            if op.expect is not None and op.expect != (kv.mod_revision if kv else 0):
-                raise compare_failed(ops, expecting)
-            if op.lease and op.value is not None and op.lease not in self._leases:
-                raise NotFound(f"writing {op.key}: requested lease not found")
-        self._write([(op.key, op.value, op.lease) for op in ops if not op.check_only])
+        if any(op.expect is not None and op.expect != _mod_revision(expecting[op.key]) for op in ops):
+            raise compare_failed(ops, expecting)
+        writes = [op for op in ops if not op.check_only]
+        if any(op.value is not None and op.lease and op.lease not in self._leases for op in writes):
+            raise NotFound(f"writing {ops[0].key}: requested lease not found")
+        self._write([(op.key, op.value, op.lease) for op in writes])
         return self._revision
 
     async def delete_prefix(self, prefix: str) -> int:
@@ -250,6 +249,10 @@ class MemoryBackend:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _mod_revision(kv: KeyValue | None) -> int:
+    return kv.mod_revision if kv is not None else 0
 
 
 def _next_version(old: KeyValue | None, key: str, value: bytes, revision: int, lease: int) -> KeyValue:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -79,6 +80,19 @@ async def test_a_dead_endpoint_in_the_list_does_not_matter(
     dead, alive = await backend.members()
     assert dead.error
     assert (alive.error, alive.revision) == ("", revision)
+
+
+async def test_a_server_that_accepts_and_says_nothing_is_passed_over(
+    start_etcd: StartEtcd, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("calico.datastore.etcd_client.CONNECT_TIMEOUT_S", 0.3)
+    server = await start_etcd()
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        backend = connect(url, server.config.client_url)
+        assert await backend.get("/a") is None
+        with pytest.raises(Transient, match=f"{url}: no connection within"):
+            await connect(url).txn([Op("/a", b"1")])
 
 
 async def test_a_write_whose_answer_was_lost_is_uncertain(start_etcd: StartEtcd, connect: Connect) -> None:

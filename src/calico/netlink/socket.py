@@ -79,10 +79,12 @@ class NetlinkSocket:
         """``groups``: multicast groups by number. ``strict``: the kernel checks and filters dumps by their header."""
         self._sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._seq = 0
+        self._dumping = False
         self._buffer = bytearray(_DATAGRAM_MAX)
         self._view = memoryview(self._buffer)
         try:
-            self._size_buffers(rcvbuf, sndbuf)
+            self._size_buffer(_SO_RCVBUFFORCE, socket.SO_RCVBUF, rcvbuf)
+            self._size_buffer(_SO_SNDBUFFORCE, socket.SO_SNDBUF, sndbuf)
             self._sock.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
             self._sock.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
             if strict:
@@ -121,9 +123,15 @@ class NetlinkSocket:
         return first
 
     def send(self, data: bytes) -> None:
-        """Hand whole messages to the kernel. Transient if they exceed the send buffer or memory is short."""
+        """Hand whole messages to the kernel, with a larger send buffer if need be. Transient if that is not granted."""
         try:
-            sent = self._sock.send(data)
+            try:
+                sent = self._sock.send(data)
+            except OSError as error:
+                if error.errno != errno.EMSGSIZE:
+                    raise
+                self._size_buffer(_SO_SNDBUFFORCE, socket.SO_SNDBUF, len(data) + 4096)
+                sent = self._sock.send(data)
         except OSError as error:
             raise Transient(f"netlink send of {len(data)} bytes: {error.strerror}") from error
         if sent != len(data):
@@ -184,8 +192,11 @@ class NetlinkSocket:
         ResyncRequired at the end if the dumped thing changed meanwhile (NLM_F_DUMP_INTR): what was yielded may miss
         entries, dump again. NetlinkError if refused. An abandoned iterator reads the rest when it is closed.
         """
+        if self._dumping:
+            raise RuntimeError("a netlink socket has one dump at a time")
         seq = _seq_of(request)
         self.send(request)
+        self._dumping = True
         interrupted = finished = False
         try:
             while not finished:
@@ -199,24 +210,30 @@ class NetlinkSocket:
                         break
                     yield answer
         finally:
+            self._dumping = False
             if not finished:
                 self._discard()
         if interrupted:
             raise ResyncRequired("what was dumped changed during the dump")
 
-    def _transact_once(self, messages: Sequence[bytes]) -> list[Failure]:
-        last = _with_ack(messages[-1])
-        first_seq, last_seq = _seq_of(messages[0]), _seq_of(last)
-        self.send(b"".join((*messages[:-1], last)))
+    def exchange(self, data: bytes, first_seq: int, last_seq: int) -> tuple[bool, list[Failure]]:
+        """Send messages numbered ``first_seq`` to ``last_seq``; was the last acknowledged, and which were refused."""
+        self.send(data)
         failures: list[Failure] = []
-        answered = False
+        acknowledged = False
         for answer in self.drain():
             if answer.type != wire.NLMSG_ERROR or not first_seq <= answer.seq <= last_seq:
                 continue
-            answered = answered or answer.seq == last_seq
+            acknowledged = acknowledged or answer.seq == last_seq
             if code := wire.error_code(answer.payload):
                 failures.append(Failure(answer.seq, code, wire.error_text(answer)))
-        if not answered:
+        return acknowledged, failures
+
+    def _transact_once(self, messages: Sequence[bytes]) -> list[Failure]:
+        last = _with_ack(messages[-1])
+        data = b"".join((*messages[:-1], last))
+        acknowledged, failures = self.exchange(data, _seq_of(messages[0]), _seq_of(last))
+        if not acknowledged:
             raise Uncertain("netlink requests were not acknowledged")
         return failures
 
@@ -231,16 +248,12 @@ class NetlinkSocket:
                 if error.errno != errno.ENOBUFS:
                     raise Transient(f"netlink receive: {error.strerror}") from error
 
-    def _size_buffers(self, rcvbuf: int, sndbuf: int) -> None:
-        for force, plain, size in (
-            (_SO_RCVBUFFORCE, socket.SO_RCVBUF, rcvbuf),
-            (_SO_SNDBUFFORCE, socket.SO_SNDBUF, sndbuf),
-        ):
-            try:
-                self._sock.setsockopt(socket.SOL_SOCKET, force, size)
-            except OSError:  # needs CAP_NET_ADMIN; the plain option is cut to net.core.*mem_max
-                with contextlib.suppress(OSError):
-                    self._sock.setsockopt(socket.SOL_SOCKET, plain, size)
+    def _size_buffer(self, force: int, plain: int, size: int) -> None:
+        try:
+            self._sock.setsockopt(socket.SOL_SOCKET, force, size)
+        except OSError:  # needs CAP_NET_ADMIN; the plain option is cut to net.core.*mem_max
+            with contextlib.suppress(OSError):
+                self._sock.setsockopt(socket.SOL_SOCKET, plain, size)
 
 
 def _seq_of(request: bytes) -> int:

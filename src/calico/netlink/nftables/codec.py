@@ -16,7 +16,7 @@ import msgspec
 from calico.netlink import wire
 from calico.netlink.nftables import uapi
 from calico.netlink.nftables.expr import Expr, Lookup, Rule
-from calico.netlink.nftables.expr_codec import encode_exprs
+from calico.netlink.nftables.expr_codec import decode_exprs, encode_exprs
 from calico.netlink.nftables.objects import Hook, Table
 from calico.netlink.wire import (
     NLM_F_ACK,
@@ -41,7 +41,9 @@ __all__ = [
     "decode_rule",
     "encode_batch",
     "encode_rules",
+    "fingerprint_of",
     "generation_request",
+    "same_rules",
 ]
 
 FINGERPRINT_BYTES: Final = 8
@@ -73,12 +75,30 @@ def encode_rules(rules: Sequence[Rule], kernel_names: Mapping[str, str]) -> tupl
     for rule in rules:
         exprs = rule.exprs if not kernel_names else tuple(_renamed(expr, kernel_names) for expr in rule.exprs)
         bodies.append(encode_exprs(exprs) + (_userdata(rule.comment) if rule.comment else b""))
-    fingerprint = hashlib.blake2b(b"".join(bodies), digest_size=FINGERPRINT_BYTES).digest()
+    fingerprint = fingerprint_of(bodies)
     if bodies:
         first = rules[0]
         exprs = tuple(_renamed(expr, kernel_names) for expr in first.exprs)
         bodies[0] = encode_exprs(exprs) + _userdata(first.comment, fingerprint)
     return bodies, fingerprint
+
+
+def fingerprint_of(bodies: Sequence[bytes]) -> bytes:
+    """The fingerprint of a chain whose rules were encoded to ``bodies``."""
+    return hashlib.blake2b(b"".join(bodies), digest_size=FINGERPRINT_BYTES).digest()
+
+
+def same_rules(kernel: Sequence[KernelRule], bodies: Sequence[bytes]) -> bool:
+    """Whether the kernel's rules do what encoded ones do, whatever their comments and counters."""
+    if len(kernel) != len(bodies):
+        return False
+    try:
+        return all(
+            decode_exprs(rule.exprs) == decode_exprs(body[4 : wire.u16(body)])
+            for rule, body in zip(kernel, bodies, strict=True)
+        )
+    except WireError:
+        return False
 
 
 def decode_rule(attrs: Mapping[int, bytes]) -> KernelRule:

@@ -48,7 +48,7 @@ def encode_set(decl: SetDecl, kernel_name: str, set_id: int) -> bytes:
     ]
     if decl.value:
         parts.append(attr_be32(uapi.SET_DATA_TYPE, uapi.DATA_TYPE_VERDICT))
-        parts.append(attr_be32(uapi.SET_DATA_LEN, 0))
+        parts.append(attr_be32(uapi.SET_DATA_LEN, uapi.DATA_LEN_VERDICT))
     if decl.size:
         parts.append(nested(uapi.SET_DESC, attr_be32(uapi.SET_DESC_SIZE, decl.size)))
     parts.append(attr(uapi.SET_USERDATA, _set_userdata(decl, kernel_name)))
@@ -111,8 +111,6 @@ def _set_userdata(decl: SetDecl, kernel_name: str) -> bytes:
     if len(decl.key) == 1:
         order = uapi.BYTEORDER_HOST if uapi.KEY_TYPES[decl.key[0]][2] else uapi.BYTEORDER_BIG
     data = _udata_u32(uapi.UDATA_SET_KEY_BYTEORDER, order)
-    if decl.value:
-        data += _udata_u32(uapi.UDATA_SET_DATA_BYTEORDER, uapi.BYTEORDER_HOST)
     if kernel_name != decl.name:
         name = decl.name.encode() + b"\0"
         if len(name) > 128:

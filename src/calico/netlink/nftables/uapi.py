@@ -88,6 +88,8 @@ SET_F_INTERVAL: Final = 0x4
 SET_F_MAP: Final = 0x8
 ELEM_F_INTERVAL_END: Final = 0x1
 DATA_TYPE_VERDICT: Final = 0xFFFFFF00
+DATA_LEN_VERDICT: Final = 16
+"""What the kernel and libnftables tell for a verdict."""
 
 HOOKS: Final = ("prerouting", "input", "forward", "output", "postrouting")
 VERDICTS: Final = {"drop": 0, "accept": 1, "continue": -1, "jump": -3, "goto": -4, "return": -5}
@@ -95,7 +97,6 @@ VERDICTS: Final = {"drop": 0, "accept": 1, "continue": -1, "jump": -3, "goto": -
 # -- userdata, which the kernel only stores: libnftnl's type-length-values ------------------------------------------
 UDATA_RULE_COMMENT: Final = 0
 UDATA_SET_KEY_BYTEORDER: Final = 0
-UDATA_SET_DATA_BYTEORDER: Final = 1
 UDATA_SET_COMMENT: Final = 7
 UDATA_ELEM_FLAGS: Final = 1
 UDATA_ELEM_F_OPEN: Final = 1

@@ -1,0 +1,251 @@
+"""One nftables table kept as it should be: the kernel follows a ``TableState``, transaction by transaction.
+
+The table is owned by our socket and persists without it, where the kernel can do that: others cannot change it, and
+after a restart it is found again, taken over and compared, so that traffic never meets a hole.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from calico.dataplane.nft_mirror import Mirror
+from calico.dataplane.nft_plan import Plan, make_plan, may_drop
+from calico.dataplane.nft_read import NftSocket, TableStatus, read_generation, read_status, read_table
+from calico.dataplane.nft_refusal import Exclusions, Owner, Refused
+from calico.errors import Transient, Uncertain
+from calico.netlink.nftables import uapi
+from calico.netlink.nftables.codec import Request, TableCodec, encode_batch
+from calico.netlink.nftables.objects import Table
+from calico.netlink.socket import NETLINK_NETFILTER, Failure, NetlinkSocket
+from calico.rules.table import Changes, TableState
+
+__all__ = ["ApplyResult", "NftDataplane"]
+
+_ATTEMPTS_MAX: Final = 100
+"""Each attempt but a few learns of one more refused object, so this bounds how many loops are cut one by one."""
+
+_FOREIGN_WRITES_MAX: Final = 20
+_NO_KEYS: Final = ()
+_ADOPT: Final = uapi.TABLE_F_OWNER | uapi.TABLE_F_PERSIST
+
+
+class ApplyResult(msgspec.Struct, frozen=True, gc=False):
+    """What an apply did: whether objects changed, the messages and bytes of the transaction that went through, how
+    long all took, and what the kernel refuses (still, if nothing changed)."""
+
+    changed: bool
+    messages: int
+    bytes: int
+    took_ms: float
+    failed: tuple[Refused, ...] = ()
+
+
+class NftDataplane:
+    """Brings the kernel's table to ``state``. All writes of the process to this table go through one of these.
+
+    Always true: what differs between ``state`` and the kernel is dirty, or was refused and is tried again together
+    with the next change, or a read is due.
+    """
+
+    def __init__(
+        self, table: Table, state: TableState, *, socket_factory: Callable[[], NftSocket] | None = None
+    ) -> None:
+        self._table = table
+        self._state = state
+        self._codec = TableCodec(table)
+        self._sock = socket_factory() if socket_factory else NetlinkSocket(NETLINK_NETFILTER)
+        self._mirror = Mirror()
+        self._dirty = Changes()
+        self._failed: tuple[Refused, ...] = ()
+        self._generation: int | None = None
+        self._prelude: list[Request] = []
+        self._kernel_can_own = True
+        self._owned = False
+
+    @property
+    def owned(self) -> bool:
+        """Whether only we can change the table now; False before the first apply and on kernels before 6.9."""
+        return self._owned
+
+    @property
+    def failed(self) -> tuple[Refused, ...]:
+        """What the kernel refused at the last apply."""
+        return self._failed
+
+    def close(self) -> None:
+        """Let go of the table, which stays in force."""
+        self._sock.close()
+
+    def resync(self) -> None:
+        """Read the table back at the next apply."""
+        self._generation = None
+
+    def generation_changed(self) -> bool:
+        """Whether anyone but us wrote nftables in this namespace since we last did (one message, microseconds)."""
+        return self._generation is None or read_generation(self._sock) != self._generation
+
+    def apply(self) -> ApplyResult:
+        """Bring the kernel to the state in one transaction, without what it refuses.
+
+        Transient if that cannot be done now (another owner, no memory, others writing all the time): all stays dirty.
+        """
+        started = time.monotonic()
+        _merge(self._dirty, self._state.take())
+        if self._generation is not None and not self._dirty:
+            return ApplyResult(False, 0, 0, _ms_since(started), self._failed)
+        self._retry_failed()
+        messages, size = self._attempt_all()
+        return ApplyResult(messages > 0, messages, size, _ms_since(started), self._failed)
+
+    # -- attempts ----------------------------------------------------------------------------------------------------
+
+    def _attempt_all(self) -> tuple[int, int]:
+        exclusions = Exclusions()
+        foreign_writes = 0
+        reread = False
+        for _ in range(_ATTEMPTS_MAX):
+            if self._generation is None:
+                self._read()
+            plan = make_plan(self._codec, self._state, self._mirror, self._dirty, exclusions)
+            size, failures = self._send(plan)
+            if not failures:
+                self._commit(plan, exclusions)
+                return len(plan.requests), size
+            if _is_restart(failures):
+                foreign_writes += 1
+                if foreign_writes > _FOREIGN_WRITES_MAX:
+                    raise Transient("others write nftables all the time")
+                self._on_foreign_write()
+            elif self._table_refused(failures):
+                pass
+            elif _is_stale(failures) and not reread:
+                reread = True
+                self._generation = None
+            elif not exclusions.blame(failures, lambda name: may_drop(self._state.chains.get(name))):
+                raise Transient(f"nftables transaction refused: {failures[0][1]}")
+        raise Transient("nftables transaction refused again and again")
+
+    def _send(self, plan: Plan) -> tuple[int, list[tuple[Owner, Failure]]]:
+        """Send prelude and plan as one transaction; the bytes sent, and who was refused (nobody: it is in force)."""
+        requests = [*self._prelude, *plan.requests]
+        if not requests:
+            return 0, []
+        table: Owner = ("table", self._table.name, _NO_KEYS)
+        owners = [table] * len(self._prelude) + plan.owners
+        first = self._sock.next_seq(len(requests) + 2)
+        data = encode_batch(requests, first, self._generation)
+        try:
+            done, failures = self._sock.exchange(data, first, first + len(requests) + 1)
+        except Exception:
+            self._generation = None
+            raise
+        if not failures:
+            if not done:
+                self._generation = None
+                raise Uncertain("nftables transaction was not acknowledged")
+            self._generation = _next_generation(self._generation)
+            return len(data), []
+        return len(data), [(_owner_of(owners, failure.seq - first - 1), failure) for failure in failures]
+
+    def _commit(self, plan: Plan, exclusions: Exclusions) -> None:
+        plan.commit(self._mirror)
+        self._owned = self._wants_ownership()
+        self._prelude = []
+        self._dirty = Changes()
+        self._failed = exclusions.report()
+
+    def _retry_failed(self) -> None:
+        for refused in self._failed:
+            if refused.kind == "elements":
+                self._dirty.elements.setdefault(refused.name, set()).update(refused.keys)
+            elif refused.kind in ("set", "gone-set"):
+                self._dirty.sets.add(refused.name)
+            else:
+                self._dirty.chains.add(refused.name)
+
+    # -- the table itself --------------------------------------------------------------------------------------------
+
+    def _wants_ownership(self) -> bool:
+        return self._table.owned and self._kernel_can_own
+
+    def _read(self) -> None:
+        """Learn what is there; everything is dirty then, and the plan sends only what differs."""
+        generation = read_generation(self._sock)
+        mirror, status = read_table(self._sock, self._codec)
+        if status.owner and status.owner != self._sock.port:
+            raise Transient(f"table {self._table.name} is owned by netlink port {status.owner}")
+        self._prelude = self._take_over(status)
+        if len(self._prelude) > 1:
+            mirror = Mirror()
+        self._mirror = mirror
+        self._generation = generation
+        self._dirty = Changes()
+        self._dirty.chains.update(mirror.chains, self._state.chains)
+        self._dirty.sets.update(mirror.sets, self._state.sets)
+
+    def _take_over(self, status: TableStatus) -> list[Request]:
+        """A table that does not persist cannot be given an owner: it is replaced, in the same transaction."""
+        if not self._wants_ownership():
+            return [] if status.exists else [self._codec.put_table(0)]
+        if status.owner:
+            return []
+        adopt = self._codec.put_table(_ADOPT)
+        if status.exists and not status.flags & uapi.TABLE_F_PERSIST:
+            return [self._codec.delete_table(), adopt]
+        return [adopt]
+
+    def _on_foreign_write(self) -> None:
+        """Someone else moved the generation. What we own they could not touch; else everything is read again."""
+        if self._owned and not self._prelude:
+            generation = read_generation(self._sock)
+            if read_status(self._sock, self._codec).owner == self._sock.port:
+                self._generation = generation
+                return
+        self._owned = False
+        self._generation = None
+
+    def _table_refused(self, failures: list[tuple[Owner, Failure]]) -> bool:
+        """Whether the table was refused because this kernel knows no owner or persist flag (probed once, thereby)."""
+        refused = [failure for owner, failure in failures if owner[:2] == ("table", self._table.name)]
+        if not refused:
+            return False
+        if refused[0].errno in (errno.EOPNOTSUPP, errno.EINVAL) and self._wants_ownership():
+            self._kernel_can_own = False
+            self._generation = None
+            return True
+        raise Transient(f"table {self._table.name} refused: {refused[0]}")
+
+
+def _merge(into: Changes, changes: Changes) -> None:
+    into.chains |= changes.chains
+    into.sets |= changes.sets
+    for name, keys in changes.elements.items():
+        into.elements.setdefault(name, set()).update(keys)
+
+
+def _owner_of(owners: list[Owner], index: int) -> Owner:
+    """BEGIN and END stand for the transaction as a whole."""
+    return owners[index] if 0 <= index < len(owners) else ("table", "", _NO_KEYS)
+
+
+def _is_restart(failures: list[tuple[Owner, Failure]]) -> bool:
+    return any(failure.errno == errno.ERESTART for _, failure in failures)
+
+
+def _is_stale(failures: list[tuple[Owner, Failure]]) -> bool:
+    """Whether the kernel lacks what the mirror has: it is wrong then."""
+    return any(owner[0] == "gone-elements" for owner, _ in failures)
+
+
+def _next_generation(generation: int | None) -> int | None:
+    """A transaction moves the generation by one; 0 is skipped when it wraps."""
+    return None if generation is None else (generation + 1) & 0xFFFFFFFF or 1
+
+
+def _ms_since(started: float) -> float:
+    return (time.monotonic() - started) * 1000

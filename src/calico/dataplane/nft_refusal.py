@@ -1,0 +1,113 @@
+"""Which objects of a refused transaction are to blame, and what the next attempt does without them. Pure.
+
+The kernel names every message that it could not carry out. Some of these fail only because another one did, so blame
+is given in rounds: first to what could not be created, then to the rest. A jump graph that is too deep or has a loop
+is reported for every message after the one that made it so; there only the first counts.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from calico.netlink.socket import Failure
+
+__all__ = ["DROP_CHAIN", "Exclusions", "Owner", "Refused"]
+
+OwnerKind = Literal["table", "chain", "rules", "set", "elements", "gone-elements", "gone-chain", "gone-set"]
+Owner = tuple[OwnerKind, str, Sequence[bytes]]
+"""Whose a request is: a kind, the object's name, and for elements their keys."""
+
+DROP_CHAIN: Final = "replaced by a drop rule"
+_CREATIONS: Final = ("chain", "set")
+_GRAPH_ERRORS: Final = (errno.EMLINK, errno.ELOOP)
+
+
+class Refused(msgspec.Struct, frozen=True, gc=False):
+    """An object that the kernel refused: ``kind`` chain, rules (of a chain), set, elements, gone-chain, gone-set.
+
+    ``effect`` says what stands there instead, ``keys`` which elements are missing.
+    """
+
+    kind: str
+    name: str
+    reason: str
+    effect: str = ""
+    keys: tuple[bytes, ...] = ()
+
+
+class Exclusions:
+    """What a plan must do without. Grows with each refusal, so that the attempts end."""
+
+    def __init__(self) -> None:
+        self.chains: set[str] = set()
+        """Left as they are in the kernel, or absent."""
+        self.dropped: set[str] = set()
+        """Programmed as a single drop rule."""
+        self.sets: set[str] = set()
+        """Not created, not replaced."""
+        self.elements: dict[str, dict[bytes, str]] = {}
+        """Not added, with the reason."""
+        self.single: set[str] = set()
+        """Sets whose elements go one to a message, to find the bad ones."""
+        self.kept_chains: set[str] = set()
+        self.kept_sets: set[str] = set()
+        self._reasons: dict[tuple[str, str], str] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._reasons or self.elements)
+
+    def blame(self, failures: Iterable[tuple[Owner, Failure]], may_drop: Callable[[str], bool]) -> bool:
+        """Learn from one refused attempt (in the order of its messages). False if there was nothing to learn.
+
+        ``may_drop``: whether a chain may be replaced by a drop rule.
+        """
+        blamed = [(owner, failure) for owner, failure in failures if owner[0] != "gone-elements"]
+        created = [pair for pair in blamed if pair[0][0] in _CREATIONS]
+        certain = [pair for pair in blamed if pair[1].errno not in _GRAPH_ERRORS]
+        learnt = [self._blame_one(owner, str(failure), may_drop) for owner, failure in created or certain or blamed[:1]]
+        return any(learnt)
+
+    def refuse_rules(self, chain: str, reason: str) -> None:
+        """Rules that could not even be encoded."""
+        self.dropped.add(chain)
+        self._reasons["rules", chain] = reason
+
+    def refuse_elements(self, set_name: str, keys: Iterable[bytes], reason: str) -> None:
+        """Elements that could not even be encoded."""
+        self.elements.setdefault(set_name, {}).update(dict.fromkeys(keys, reason))
+
+    def report(self) -> tuple[Refused, ...]:
+        """All that was left out, for people and for status."""
+        found = [
+            Refused(kind, name, reason, DROP_CHAIN if kind == "rules" and name in self.dropped else "")
+            for (kind, name), reason in self._reasons.items()
+        ]
+        for name, keys in self.elements.items():
+            found.append(Refused("elements", name, next(iter(keys.values())), keys=tuple(keys)))
+        return tuple(found)
+
+    def _blame_one(self, owner: Owner, reason: str, may_drop: Callable[[str], bool]) -> bool:
+        kind, name, keys = owner
+        if kind == "elements":
+            if len(keys) > 1:
+                learnt = name not in self.single
+                self.single.add(name)
+                return learnt
+            self.elements.setdefault(name, {})[keys[0]] = reason
+            return True
+        place = self._place_of(kind, name, may_drop)
+        if place is None or name in place:
+            return False
+        place.add(name)
+        self._reasons.setdefault((kind, name), reason)
+        return True
+
+    def _place_of(self, kind: str, name: str, may_drop: Callable[[str], bool]) -> set[str] | None:
+        if kind == "rules":
+            return self.dropped if may_drop(name) and name not in self.dropped else self.chains
+        places = {"chain": self.chains, "set": self.sets, "gone-chain": self.kept_chains, "gone-set": self.kept_sets}
+        return places.get(kind)

@@ -1,0 +1,117 @@
+"""Every expression survives encoding and decoding; bytes that are no expression of ours are refused."""
+
+import contextlib
+import typing
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calico.netlink import wire
+from calico.netlink.nftables.expr import (
+    Bitwise,
+    Byteorder,
+    Cmp,
+    Counter,
+    Ct,
+    Expr,
+    Exthdr,
+    Fib,
+    Limit,
+    Log,
+    Lookup,
+    Meta,
+    MetaSet,
+    Payload,
+    Range,
+    Reject,
+    Verdict,
+)
+from calico.netlink.nftables.expr_codec import decode_exprs, encode_expr, encode_exprs
+from calico.netlink.wire import WireError
+
+regs = st.integers(0, 15)
+names = st.text("abcdefghijklmnop-0123456789", min_size=1, max_size=30)
+values = st.binary(min_size=1, max_size=16)
+u32s = st.integers(0, 0xFFFFFFFF)
+u64s = st.integers(0, 0xFFFFFFFFFFFFFFFF)
+
+
+def literal(struct: type, field: str) -> st.SearchStrategy:
+    """One of the values of a field's Literal."""
+    return st.sampled_from(get_args(typing.get_type_hints(struct)[field]))
+
+
+fib_flags = st.sets(st.sampled_from(["saddr", "daddr", "mark", "iif", "oif"]), min_size=1).map(
+    lambda chosen: tuple(flag for flag in ("saddr", "daddr", "mark", "iif", "oif") if flag in chosen)
+)
+masks = values.flatmap(lambda mask: st.tuples(st.just(mask), st.binary(min_size=len(mask), max_size=len(mask))))
+levels = st.none() | st.sampled_from([0, 1, 2, 3, 5, 6, 7])
+
+expressions = st.one_of(
+    st.builds(Verdict, st.sampled_from(["accept", "drop", "return", "continue"])),
+    st.builds(Verdict, st.sampled_from(["jump", "goto"]), names),
+    st.builds(Meta, literal(Meta, "key"), regs),
+    st.builds(MetaSet, literal(MetaSet, "key"), regs),
+    st.builds(Payload, literal(Payload, "base"), u32s, u32s, regs),
+    st.builds(Exthdr, st.integers(0, 255), regs),
+    st.builds(Ct, literal(Ct, "key"), regs),
+    st.builds(Fib, literal(Fib, "result"), fib_flags, regs),
+    st.builds(Cmp, literal(Cmp, "op"), values, regs),
+    st.builds(Range, literal(Range, "op"), values, values, regs),
+    st.builds(lambda pair, src, dst: Bitwise(pair[0], pair[1], src, dst), masks, regs, regs),
+    st.builds(Byteorder, literal(Byteorder, "op"), u32s, u32s, regs, regs),
+    st.builds(Lookup, names, regs, st.booleans(), st.booleans()),
+    st.builds(Log, names, st.none(), levels),
+    st.builds(Log, names, st.integers(0, 0xFFFF), st.none()),
+    st.builds(Limit, u64s, u64s, u32s),
+    st.just(Counter()),
+    st.builds(Reject, literal(Reject, "kind")),
+)
+
+
+def payload_of(encoded: bytes) -> bytes:
+    ((_, payload),) = wire.iter_attrs(encoded)
+    return payload
+
+
+@given(st.lists(expressions, max_size=6))
+def test_expressions_are_read_as_they_were_written(exprs: list[Expr]) -> None:
+    assert decode_exprs(payload_of(encode_exprs(exprs))) == tuple(exprs)
+
+
+@given(st.binary(max_size=120))
+def test_arbitrary_bytes_raise_nothing_but_a_wire_error(data: bytes) -> None:
+    with contextlib.suppress(WireError):
+        decode_exprs(data)
+
+
+@given(expressions, st.data())
+def test_damaged_expressions_raise_nothing_but_a_wire_error(expr: Expr, data: st.DataObject) -> None:
+    damaged = bytearray(encode_expr(expr))
+    for _ in range(data.draw(st.integers(1, 3))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(WireError):
+        decode_exprs(bytes(damaged))
+
+
+def test_an_expression_that_is_not_ours_is_refused() -> None:
+    foreign = wire.nested(1, wire.attr_str(1, "dynset"), wire.nested(2))
+    with pytest.raises(WireError, match="dynset"):
+        decode_exprs(foreign)
+
+
+def test_the_kernels_default_log_level_reads_as_none_given() -> None:
+    assert decode_exprs(payload_of(encode_exprs([Log("x", level=4)]))) == (Log("x"),)
+
+
+@pytest.mark.parametrize("expr", [Cmp("eq", b"\1", 16), Bitwise(b"\1\2", b"\1"), Log("x", group=1 << 16)])
+def test_a_value_that_does_not_fit_is_refused(expr: Expr) -> None:
+    with pytest.raises(WireError):
+        encode_expr(expr)
+
+
+def test_all_expressions_are_tried_here() -> None:
+    tried = {Verdict, Meta, MetaSet, Payload, Exthdr, Ct, Fib, Cmp, Range, Bitwise, Byteorder, Lookup, Log, Limit}
+    assert set(get_args(Expr)) == tried | {Counter, Reject}

@@ -1,0 +1,182 @@
+"""The calculation graph: what the datastore says of the whole cluster in, what this host has to program out.
+
+::
+
+    Profile ──────────┬─► MemberIndex (labels, selectors, IP sets of all hosts) ──────────┐
+    network sets ─────┤                                                                   ├─► Sequencer ─► messages
+    WorkloadEndpoint ─┴─► InterfaceClaims ─► PolicyIndex (local endpoints only) ─► rules ─┘
+    Tier, policies ───────────────────────────┘
+
+No I/O, no clock, no tasks. Indices follow every change at once; rules and endpoints are computed at the flush.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from calico.calc.endpoints import Endpoint, decode_endpoint, node_of
+from calico.calc.interface_claims import InterfaceClaims
+from calico.calc.members import Contribution, MemberIndex
+from calico.calc.messages import EndpointUpdate, InSync, Message, TierPolicies
+from calico.calc.netsets import decode_netset
+from calico.calc.policies import DEFAULT_ALLOW, compile_policy, compile_profile
+from calico.calc.policy_index import PolicyIndex
+from calico.calc.policy_order import tier_problems
+from calico.calc.sequencer import Sequencer
+from calico.errors import InvalidInput
+from calico.lib.ref_counts import RefCounts
+from calico.model.keys import ResourceKey
+from calico.model.meta import Resource
+from calico.model.policy import GlobalNetworkPolicy, GlobalNetworkSet, NetworkPolicy, NetworkSet, Profile, Tier
+from calico.model.workload import WorkloadEndpoint
+
+__all__ = ["Graph", "endpoint_update", "profile_key"]
+
+
+def profile_key(name: str) -> ResourceKey:
+    """The key of a profile."""
+    return ResourceKey("Profile", "", name)
+
+
+def endpoint_update(key: ResourceKey, endpoint: Endpoint, tiers: tuple[TierPolicies, ...]) -> EndpointUpdate:
+    """What the host is told of an endpoint."""
+    return EndpointUpdate(
+        id=endpoint.id,
+        key=key,
+        interface=endpoint.interface,
+        mac=endpoint.mac,
+        nets=endpoint.nets,
+        gateway_v4=endpoint.gateway_v4,
+        gateway_v6=endpoint.gateway_v6,
+        tiers=tiers,
+        profiles=endpoint.profiles,
+    )
+
+
+class Graph:
+    """Always true: after a flush the messages returned so far, replayed, equal ``spec.recompute`` of what was given."""
+
+    def __init__(self, hostname: str) -> None:
+        self._hostname: Final = hostname
+        self._members = MemberIndex()
+        self._policies = PolicyIndex()
+        self._claims = InterfaceClaims()
+        self._sequencer = Sequencer(self._members)
+        self._endpoints: dict[ResourceKey, Endpoint] = {}  # local and usable
+        self._profiles: dict[str, Profile] = {}
+        self._profiles_used: RefCounts[str] = RefCounts()
+        self._changed_profiles: set[str] = set()
+        self._in_sync = False
+        self._in_sync_told = False
+
+    def on_resource(self, key: ResourceKey, value: Resource | None) -> None:
+        """A resource is new or changed; None: absent. Repeats and deletes of what never was change nothing."""
+        match key.kind:
+            case "WorkloadEndpoint":
+                self._on_endpoint(key, value if isinstance(value, WorkloadEndpoint) else None)
+            case "NetworkPolicy" | "GlobalNetworkPolicy":
+                self._policies.on_policy(key, value if isinstance(value, NetworkPolicy | GlobalNetworkPolicy) else None)
+            case "NetworkSet" | "GlobalNetworkSet":
+                self._on_netset(key, value if isinstance(value, NetworkSet | GlobalNetworkSet) else None)
+            case "Profile":
+                self._on_profile(key, value if isinstance(value, Profile) else None)
+            case "Tier":
+                tier = value.spec if isinstance(value, Tier) else None
+                self._policies.on_tier(key.name, tier)
+                self._sequencer.on_problems(key, tier_problems(tier))
+
+    def on_in_sync(self) -> None:
+        """Everything that exists has been given; from now on ``flush`` speaks."""
+        self._in_sync = True
+
+    def flush(self) -> list[Message]:
+        """What to change on this host since the last flush, ordered as ``messages`` promises; empty before in-sync."""
+        if not self._in_sync:
+            return []
+        self._refresh_policies()
+        self._refresh_profiles()
+        self._refresh_endpoints()
+        messages = list(self._sequencer.flush())
+        if not self._in_sync_told:
+            self._in_sync_told = True
+            messages.append(InSync())
+        return messages
+
+    def _on_endpoint(self, key: ResourceKey, value: WorkloadEndpoint | None) -> None:
+        endpoint: Endpoint | None = None
+        problems: tuple[str, ...] = ()
+        if value is not None:
+            try:
+                endpoint = decode_endpoint(key, value)
+            except InvalidInput as error:
+                if self._hostname in (value.spec.node, node_of(key)):
+                    problems = (f"{error.field}: {error.message}",)
+        contribution = None
+        if endpoint is not None:
+            contribution = Contribution(endpoint.labels, endpoint.profiles, endpoint.nets, endpoint.ports)
+        self._members.on_contribution(key, contribution)
+        self._sequencer.on_problems(key, problems)
+        if endpoint is not None and endpoint.node != self._hostname:
+            endpoint = None
+        for claimant, usable, conflicts in self._claims.on_endpoint(key, endpoint):
+            self._on_usable(claimant, usable)
+            if claimant != key or conflicts:
+                self._sequencer.on_problems(claimant, conflicts)
+
+    def _on_usable(self, key: ResourceKey, endpoint: Endpoint | None) -> None:
+        old = self._endpoints.pop(key, None)
+        if endpoint is not None:
+            self._endpoints[key] = endpoint
+        if old is None and endpoint is None:
+            return
+        self._policies.on_endpoint(key, endpoint)
+        for name in endpoint.profiles if endpoint else ():
+            if self._profiles_used.acquire(name):
+                self._changed_profiles.add(name)
+        for name in old.profiles if old else ():
+            if self._profiles_used.release(name):
+                self._changed_profiles.add(name)
+
+    def _on_netset(self, key: ResourceKey, value: NetworkSet | GlobalNetworkSet | None) -> None:
+        if value is None:
+            self._members.on_contribution(key, None)
+            self._sequencer.on_problems(key, ())
+            return
+        netset, problems = decode_netset(key, value)
+        self._members.on_contribution(key, Contribution(netset.labels, netset.profiles, netset.nets))
+        self._sequencer.on_problems(key, problems)
+
+    def _on_profile(self, key: ResourceKey, value: Profile | None) -> None:
+        if key.name == DEFAULT_ALLOW:
+            return
+        if value is None:
+            self._profiles.pop(key.name, None)
+        else:
+            self._profiles[key.name] = value
+        labels = value.spec.labels_to_apply if value else None
+        self._members.on_profile_labels(key.name, labels)
+        self._policies.on_profile_labels(key.name, labels)
+        self._changed_profiles.add(key.name)
+
+    def _refresh_policies(self) -> None:
+        changed, self._policies.changed_policies = self._policies.changed_policies, set()
+        for key in changed:
+            policy = self._policies.active(key)
+            compiled = compile_policy(key, policy) if policy is not None else None
+            self._sequencer.on_policy(key, compiled)
+            self._sequencer.on_problems(key, compiled.problems if compiled else self._policies.problems(key))
+
+    def _refresh_profiles(self) -> None:
+        changed, self._changed_profiles = self._changed_profiles, set()
+        for name in changed:
+            key = profile_key(name)
+            compiled = compile_profile(name, self._profiles.get(name)) if name in self._profiles_used else None
+            self._sequencer.on_profile(key, compiled)
+            self._sequencer.on_problems(key, compiled.problems if compiled else ())
+
+    def _refresh_endpoints(self) -> None:
+        changed, self._policies.changed_endpoints = self._policies.changed_endpoints, set()
+        for key in changed:
+            endpoint = self._endpoints.get(key)
+            update = endpoint_update(key, endpoint, self._policies.tiers_of(key)) if endpoint else None
+            self._sequencer.on_endpoint(key, update)

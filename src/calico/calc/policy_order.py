@@ -1,0 +1,67 @@
+"""In which order tiers and policies are tried (datamodel §15.1), and the tier list of an endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import msgspec
+
+from calico.calc.messages import TierPolicies
+from calico.model.keys import ResourceKey
+from calico.model.policy import TierSpec
+
+__all__ = ["DEFAULT_TIER", "PolicyPlace", "order_policies", "policy_rank", "tier_action", "tier_problems", "tier_rank"]
+
+DEFAULT_TIER = "default"
+
+
+class PolicyPlace(msgspec.Struct, frozen=True):
+    """Where a policy stands and in which directions it counts."""
+
+    tier: str
+    order: float | None
+    ingress: bool
+    egress: bool
+
+
+def policy_rank(key: ResourceKey, order: float | None) -> tuple[bool, float, str]:
+    """Sorts policies within a tier: numbers first, ties by ``name/namespace/kind``."""
+    return order is None, 0.0 if order is None else order, f"{key.name}/{key.namespace}/{key.kind}"
+
+
+def tier_rank(name: str, tier: TierSpec | None) -> tuple[int, float, str]:
+    """Sorts tiers: numbers, then tiers without an order, then tiers that policies name but that do not exist."""
+    if tier is None:
+        return 2, 0.0, name
+    return int(tier.order is None), 0.0 if tier.order is None else tier.order, name
+
+
+def tier_action(tier: TierSpec | None) -> Literal["deny", "pass"]:
+    """What happens at the end of a tier: pass only where it says so in so many words."""
+    return "pass" if tier is not None and (tier.default_action or "").lower() == "pass" else "deny"
+
+
+def order_policies(
+    policies: Iterable[tuple[ResourceKey, PolicyPlace]], tiers: Mapping[str, TierSpec]
+) -> tuple[TierPolicies, ...]:
+    """The tiers with the given policies of one endpoint, all in the order they are tried."""
+    by_tier: dict[str, list[tuple[ResourceKey, PolicyPlace]]] = {}
+    for key, place in sorted(policies, key=lambda policy: policy_rank(policy[0], policy[1].order)):
+        by_tier.setdefault(place.tier, []).append((key, place))
+    return tuple(
+        TierPolicies(
+            name=name,
+            default_action=tier_action(tiers.get(name)),
+            ingress=tuple(key for key, place in by_tier[name] if place.ingress),
+            egress=tuple(key for key, place in by_tier[name] if place.egress),
+        )
+        for name in sorted(by_tier, key=lambda name: tier_rank(name, tiers.get(name)))
+    )
+
+
+def tier_problems(tier: TierSpec | None) -> tuple[str, ...]:
+    """What is wrong with a tier: an end that is neither Deny nor Pass; it then denies."""
+    if tier is None or (tier.default_action or "Deny").lower() in ("deny", "pass"):
+        return ()
+    return (f"spec.defaultAction: {tier.default_action!r} is neither Deny nor Pass",)

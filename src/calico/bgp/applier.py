@@ -1,0 +1,113 @@
+"""From what the syncer learns to what BIRD runs: gathers changes, plans, renders, applies, and tries again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from calico.bgp.plan import ExportMode, Planned, build_plan
+from calico.bgp.problem import Problem
+from calico.bgp.render import render
+from calico.bgp.snapshot import SnapshotStore
+from calico.bgp.status import AgentState
+from calico.bgp.supervisor import Applied, Supervisor
+from calico.datastore.api import SyncStatus, Update
+from calico.errors import InvalidInput, Transient
+
+__all__ = ["Applier"]
+
+log = structlog.get_logger(__name__)
+
+_QUIET_S = 0.05
+_AT_MOST_S = 1.0
+_RETRY_FIRST_S, _RETRY_MAX_S = 1.0, 600.0
+_RETRY_UNDONE_S = 30.0
+
+
+class Applier:
+    """The syncer's sink. Nothing reaches BIRD before the first complete view, nor from a view that is held back."""
+
+    def __init__(self, node: str, supervisor: Supervisor, state: AgentState, export_mode: ExportMode) -> None:
+        self._node = node
+        self._supervisor = supervisor
+        self._state = state
+        self._export_mode = export_mode
+        self._store = SnapshotStore(node)
+        self._revision = 0
+        self._status = SyncStatus.WAITING
+        self._dirty = asyncio.Event()
+
+    def on_status(self, status: SyncStatus, reason: str = "") -> None:
+        """Part of ``SyncerSink``."""
+        self._status = status
+        if status is SyncStatus.IN_SYNC:
+            self._state.agent_problems = ()
+            self._dirty.set()
+        else:
+            self._state.in_sync = False
+            message = f"{status.value}: {reason}" if reason else status.value
+            self._state.agent_problems = (Problem("datastore-not-in-sync", "datastore", message),)
+
+    def on_updates(self, updates: Sequence[Update], revision: int) -> None:
+        """Part of ``SyncerSink``."""
+        self._store.apply(updates)
+        self._revision = max(self._revision, revision)
+        self._dirty.set()
+
+    async def run(self) -> None:
+        """Apply whenever something changed, for ever."""
+        retry_s = 0.0
+        while True:
+            await self._next_change(retry_s)
+            if self._status is not SyncStatus.IN_SYNC:
+                continue
+            retry_s = await self._apply(retry_s)
+
+    async def _next_change(self, retry_s: float) -> None:
+        """Wait for a change, or for the time to try again; then until no more changes follow."""
+        try:
+            async with asyncio.timeout(retry_s or None):
+                await self._dirty.wait()
+        except TimeoutError:
+            return
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _AT_MOST_S
+        while self._dirty.is_set() and loop.time() < end:
+            self._dirty.clear()
+            await asyncio.sleep(_QUIET_S)
+        self._dirty.clear()
+
+    async def _apply(self, retried_after_s: float) -> float:
+        """One round; the seconds after which to try again, 0 when all is well."""
+        revision = self._revision
+        planned = build_plan(self._store.view(), self._node, self._export_mode)
+        self._state.plan_problems = planned.problems
+        if planned.held and self._supervisor.configuration:
+            self._state.in_sync = False
+            return 0.0
+        longer = min(max(_RETRY_FIRST_S, 2 * retried_after_s), _RETRY_MAX_S)
+        try:
+            applied = await self._supervisor.apply(render(planned.plan, str(self._supervisor.files.log)))
+        except Transient as error:
+            self._state.in_sync = False
+            log.warning("apply failed", error=str(error), retry_s=longer)
+            return longer
+        except InvalidInput as error:
+            self._state.in_sync = False
+            self._supervisor.note("bird-check-failed", str(error))
+            log.error("plan inexpressible", error=str(error))
+            return 0.0
+        return self._on_applied(applied, planned, revision, longer)
+
+    def _on_applied(self, applied: Applied, planned: Planned, revision: int, longer: float) -> float:
+        if not applied.in_force:
+            self._state.in_sync = False
+            return max(longer, _RETRY_UNDONE_S)
+        self._state.plan = planned.plan
+        self._state.config_revision = revision
+        self._state.in_sync = not planned.held
+        if applied is not Applied.UNCHANGED:
+            log.info("configuration applied", how=applied.value, rev=revision, sessions=len(planned.plan.peers))
+        return 0.0

@@ -1,0 +1,61 @@
+"""The BGP agent: datastore → plan → bird.conf → BIRD, and its status. This module is the map of the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from calico import __version__
+from calico.bgp.applier import Applier
+from calico.bgp.plan import ExportMode
+from calico.bgp.snapshot import watched_prefixes
+from calico.bgp.status import AgentState, status_document
+from calico.bgp.statuswatch import StatusWatch
+from calico.bgp.supervisor import Supervisor
+from calico.datastore.api import Backend
+from calico.datastore.etcd import EtcdBackend
+from calico.datastore.syncer import Syncer
+from calico.obs.statussocket import StatusServer
+
+__all__ = ["BGPSettings", "run", "run_with_backend"]
+
+log = structlog.get_logger(__name__)
+
+
+class BGPSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the agent must be told. ``run_dir`` holds bird.conf, bird.ctl, bird.log, bird.pid and bgp.sock."""
+
+    node: str
+    etcd_endpoints: tuple[str, ...]
+    run_dir: str
+    bird: str = "bird"
+    export_mode: ExportMode = "pools"
+
+
+async def run(settings: BGPSettings) -> None:
+    """Run until cancelled; BIRD goes on forwarding afterwards and is adopted by the next run."""
+    backend = EtcdBackend(settings.etcd_endpoints)
+    try:
+        await run_with_backend(settings, backend)
+    finally:
+        await backend.close()
+
+
+async def run_with_backend(settings: BGPSettings, backend: Backend) -> None:
+    """``run`` on any datastore."""
+    directory = Path(settings.run_dir).absolute()
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    state = AgentState(node=settings.node, pid=os.getpid(), version=__version__)
+    supervisor = Supervisor(directory, settings.bird)
+    applier = Applier(settings.node, supervisor, state, settings.export_mode)
+    syncer = Syncer(backend, watched_prefixes(settings.node), applier, require_ready=True)
+    watch = StatusWatch(supervisor, state)
+    server = StatusServer(directory / "bgp.sock", lambda: status_document(state, supervisor.problems))
+    log.info("bgp agent started", host=settings.node, run_dir=str(directory))
+    async with asyncio.TaskGroup() as group:
+        for service in (supervisor, syncer, applier, watch, server):
+            group.create_task(service.run(), name=type(service).__name__)

@@ -1,0 +1,55 @@
+"""What going from one bird.conf to another does to established sessions. Pure, and works on the text alone.
+
+Working on the text makes it right after our own restart too, when all that is left of the past is the file. It relies
+on the emitter: a protocol starts at the beginning of a line and ends with ``}`` alone on a line.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+__all__ = ["Difference", "compare", "sessions_in"]
+
+_BGP = re.compile(r"^protocol bgp (\S+) \{\n(.*?)^\}$", re.MULTILINE | re.DOTALL)
+_DIRECT = re.compile(r"^protocol direct .*$", re.MULTILINE)
+_ROUTER_ID = re.compile(r"^router id (\S+);$", re.MULTILINE)
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """``resets`` are sessions on both sides whose own options change: BIRD drops them, and their routes with them.
+
+    ``restarts_direct``: the connected routes vanish for a moment, and with them what resolves the next hops.
+    """
+
+    changed: bool
+    resets: frozenset[str]
+    added: frozenset[str]
+    removed: frozenset[str]
+    kept: frozenset[str]
+    restarts_direct: bool
+
+
+def compare(old: str, new: str) -> Difference:
+    """The difference between two files of ours. Filters, statics, pools and debugging reset nothing.
+
+    A new router id resets every session (BGP identifier, RFC 4271 4.2).
+    """
+    before, after = sessions_in(old), sessions_in(new)
+    both = before.keys() & after.keys()
+    same_router = _ROUTER_ID.findall(old) == _ROUTER_ID.findall(new)
+    kept = frozenset(name for name in both if same_router and before[name] == after[name])
+    return Difference(
+        changed=old != new,
+        resets=frozenset(both) - kept,
+        added=frozenset(after.keys() - before.keys()),
+        removed=frozenset(before.keys() - after.keys()),
+        kept=kept,
+        restarts_direct=_DIRECT.findall(old) != _DIRECT.findall(new),
+    )
+
+
+def sessions_in(text: str) -> dict[str, str]:
+    """The BGP protocols of a file by name, with what stands between their braces."""
+    return dict(_BGP.findall(text))

@@ -1,0 +1,185 @@
+"""A BGPPeer checked field by field: what can be honoured as typed options, what cannot as a reason to stop it. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import cast
+
+import msgspec
+
+from calico.bgp.birdplan import Family, NextHop
+from calico.bgp.clusterconfig import restart_time, whole_seconds
+from calico.bgp.host import BGPHost, check_as_number, check_peer_address
+from calico.bgp.problem import Problem
+from calico.errors import InvalidInput
+from calico.model.bgp import BGPPeer, BGPPeerSpec
+from calico.model.selector import Selector, parse
+
+__all__ = ["PeerOptions", "Peering", "Remote", "peering_of_resource"]
+
+_WITH_PORT = re.compile(r"(?:(?P<v4>[0-9.]+)|\[(?P<v6>[^\]]+)\]):(?P<port>[0-9]{1,5})", re.ASCII)
+_UNSUPPORTED = {
+    "password": "password",
+    "filters": "filters",
+    "reachable_by": "reachableBy",
+    "local_workload_selector": "localWorkloadSelector",
+}
+
+
+class Remote(msgspec.Struct, frozen=True):
+    """A fixed far end: canonical address, and the port if one was written."""
+
+    family: Family
+    address: str
+    port: int | None
+    as_number: int
+
+
+class PeerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Options that both directions of a peering share."""
+
+    next_hop: NextHop = ""
+    keep_next_hop_if_external: bool = False
+    use_node_address: bool = True
+    ttl_security_hops: int | None = None
+    allowed_local_as: int | None = None
+    restart_time_s: int | None = None
+    keepalive_time_s: int | None = None
+
+
+class Peering(msgspec.Struct, frozen=True, kw_only=True):
+    """A checked BGPPeer. ``remote`` is an address or a selector over nodes. ``stopped``: claims its peers, has none."""
+
+    name: str
+    node: str
+    node_selector: Selector | None
+    remote: Remote | Selector
+    local_as: int | None
+    reverse: bool
+    options: PeerOptions
+    stopped: bool = False
+
+    @property
+    def is_global(self) -> bool:
+        """Every node is the local side."""
+        return not self.node and self.node_selector is None
+
+    def local_side(self, hosts: Mapping[str, BGPHost]) -> tuple[BGPHost, ...]:
+        """The nodes this peering is asked of, by name."""
+        return tuple(host for _, host in sorted(hosts.items()) if self.is_asked_of(host))
+
+    def is_asked_of(self, host: BGPHost) -> bool:
+        """Whether a node is on the local side."""
+        if self.node:
+            return host.name == self.node
+        return self.node_selector is None or self.node_selector.matches(host.labels)
+
+
+def peering_of_resource(peer: BGPPeer, report: Callable[[Problem], None]) -> Peering | None:
+    """The peering a BGPPeer asks for, or None when it is so malformed that not even its ends are known."""
+    subject, spec = f"BGPPeer {peer.metadata.name}", peer.spec
+    stopped = False
+    for attribute, field in _UNSUPPORTED.items():
+        if getattr(spec, attribute) not in (None, (), ""):
+            stopped = True
+            message = f"spec.{field} is not supported yet; the peering is stopped"
+            report(Problem("bgp-field-unsupported", subject, message))
+    try:
+        _check_ends(spec)
+        node_selector = _selector(spec.node_selector, "spec.nodeSelector") if spec.node_selector else None
+        remote = _remote(spec, stopped)
+    except InvalidInput as error:
+        if not (stopped and spec.local_workload_selector):
+            report(Problem("bgp-resource-invalid", subject, f"{error}; the peering is stopped"))
+        return None
+    local_as, options = None, PeerOptions()
+    try:
+        if spec.local_as_number is not None:
+            local_as = check_as_number(spec.local_as_number, "spec.localASNumber")
+        options = _options(spec, subject, report)
+    except InvalidInput as error:
+        stopped = True
+        report(Problem("bgp-resource-invalid", subject, f"{error}; the peering is stopped"))
+    return Peering(
+        name=peer.metadata.name,
+        node=spec.node,
+        node_selector=node_selector,
+        remote=remote,
+        local_as=local_as,
+        reverse=(spec.reverse_peering or "Auto") != "Manual",
+        options=options,
+        stopped=stopped,
+    )
+
+
+def _check_ends(spec: BGPPeerSpec) -> None:
+    if spec.node and spec.node_selector:
+        raise InvalidInput("cannot be combined with spec.nodeSelector", field="spec.node")
+    if spec.peer_ip and spec.peer_selector:
+        raise InvalidInput("cannot be combined with spec.peerSelector", field="spec.peerIP")
+    if spec.peer_selector and spec.as_number:
+        raise InvalidInput("cannot be combined with spec.peerSelector", field="spec.asNumber")
+    if not spec.peer_ip and not spec.peer_selector:
+        raise InvalidInput("one of spec.peerIP and spec.peerSelector is required", field="spec.peerIP")
+
+
+def _selector(text: str, where: str) -> Selector:
+    try:
+        return parse(text)
+    except InvalidInput as error:
+        raise InvalidInput(error.message, field=where) from None
+
+
+def _remote(spec: BGPPeerSpec, stopped: bool) -> Remote | Selector:
+    if spec.peer_selector:
+        return _selector(spec.peer_selector, "spec.peerSelector")
+    text, port = spec.peer_ip, None
+    if found := _WITH_PORT.fullmatch(text):
+        text, port = found["v4"] or found["v6"], int(found["port"])
+        if not 1 <= port <= 65535:
+            raise InvalidInput(f"{port} is not a port", field="spec.peerIP")
+    address = check_peer_address(text, "spec.peerIP")
+    family: Family = 6 if ":" in address else 4
+    as_number = 0 if stopped and not spec.as_number else check_as_number(spec.as_number, "spec.asNumber")
+    return Remote(family, address, port, as_number)
+
+
+def _options(spec: BGPPeerSpec, subject: str, report: Callable[[Problem], None]) -> PeerOptions:
+    return PeerOptions(
+        next_hop=_next_hop(spec),
+        keep_next_hop_if_external=spec.keep_original_next_hop and spec.next_hop_mode is None,
+        use_node_address=_choice(spec.source_address or "UseNodeIP", ("UseNodeIP", "None"), "spec.sourceAddress")
+        == "UseNodeIP",
+        ttl_security_hops=_within(spec.ttl_security, 1, 255, "spec.ttlSecurity"),
+        allowed_local_as=_within(spec.num_allowed_local_as_numbers, 0, 2**31 - 1, "spec.numAllowedLocalASNumbers"),
+        restart_time_s=restart_time(spec.max_restart_time, "spec.maxRestartTime", subject, report)
+        if spec.max_restart_time is not None
+        else None,
+        keepalive_time_s=_keepalive(spec.keepalive_time),
+    )
+
+
+def _next_hop(spec: BGPPeerSpec) -> NextHop:
+    mode = _choice(spec.next_hop_mode or "Auto", ("Auto", "Self", "Keep"), "spec.nextHopMode")
+    return "" if mode == "Auto" else cast(NextHop, mode.lower())
+
+
+def _choice(value: str, allowed: tuple[str, ...], where: str) -> str:
+    if value not in allowed:
+        raise InvalidInput(f"{value[:60]!r} is none of {', '.join(allowed)}", field=where)
+    return value
+
+
+def _within(value: int | None, lowest: int, highest: int, where: str) -> int | None:
+    if value is not None and not lowest <= value <= highest:
+        raise InvalidInput(f"{value} is not between {lowest} and {highest}", field=where)
+    return value
+
+
+def _keepalive(text: str | None) -> int | None:
+    """RFC 4271 allows a hold time of 65535 s at most, and a keepalive of a third of it."""
+    if text is None:
+        return None
+    seconds = whole_seconds(text, "spec.keepaliveTime")
+    return _within(seconds, 1, 21845, "spec.keepaliveTime")

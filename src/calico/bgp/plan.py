@@ -1,0 +1,172 @@
+"""Datastore state and a host's name to that host's BIRD plan. Pure: the same snapshot always gives the same plan."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from calico.bgp.birdplan import BirdPlan, BlockPlan, Family, PeerPlan, PoolPlan
+from calico.bgp.clusterconfig import ClusterConfig, resolve_config
+from calico.bgp.host import BGPHost, host_of_node
+from calico.bgp.peering import SessionPlanner
+from calico.bgp.peerspec import peering_of_resource
+from calico.bgp.problem import Problem
+from calico.bgp.snapshot import BGPSnapshot
+from calico.errors import InvalidInput
+from calico.model.ippool import IPPool
+from calico.model.keys import ResourceKey
+
+__all__ = ["ExportMode", "Planned", "build_plan"]
+
+ExportMode = Literal["pools", "interfaces"]
+_NEVER = ("", "Never")
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """A plan and all that is wrong. ``held``: keep what runs; the plan only serves where nothing runs yet."""
+
+    plan: BirdPlan
+    problems: tuple[Problem, ...]
+    held: bool = False
+
+
+def build_plan(snapshot: BGPSnapshot, node: str, export_mode: ExportMode = "pools") -> Planned:
+    """The plan for ``node``. Never raises: what cannot be honoured becomes a problem, and costs only what it governs.
+
+    ``export_mode`` "interfaces" also advertises host routes on workload interfaces that no pool covers, as the
+    classic OpenStack set-up does (design 1.6).
+    """
+    problems = list(snapshot.problems)
+    basis = [ResourceKey("BGPConfiguration", "", "default"), ResourceKey("Node", "", node)]
+    unreadable = [key for key in basis if key in snapshot.unreadable]
+    for key in unreadable:
+        problems.append(Problem("bgp-config-held", str(key), "it is unreadable; the running configuration is kept"))
+    if unreadable:
+        return Planned(_without_bgp(node), _sorted(problems), held=True)
+    try:
+        config = resolve_config(snapshot.configs, node, problems.append)
+    except InvalidInput as error:
+        message = f"{error}; the running configuration is kept"
+        problems.append(Problem("bgp-config-held", "BGPConfiguration default", message))
+        return Planned(_without_bgp(node), _sorted(problems), held=True)
+    hosts = _hosts(snapshot, config, problems)
+    me = hosts.get(node)
+    if me is None:
+        problems.append(_absence(snapshot, node))
+        plan = msgspec.structs.replace(_without_bgp(node), debug=config.debug)
+        return Planned(plan, _sorted(problems))
+    plan = BirdPlan(
+        router_id=me.ipv4 or _hashed_router_id(node),
+        debug=config.debug,
+        listen_port=config.port_of(node),
+        strict_bind=config.strict_bind,
+        ignored_interfaces=config.ignored_interfaces,
+        peers=_peers(snapshot, me, hosts, config, problems),
+        pools=_pools(snapshot.pools, config, problems),
+        blocks=_networks(snapshot.blocks),
+        withheld=_networks(config.withheld),
+        normal_priority_v4=config.normal_priority_v4,
+        normal_priority_v6=config.normal_priority_v6,
+        export_workload_routes=export_mode == "interfaces",
+        reflect_workload_routes=export_mode == "interfaces" and bool(me.cluster_id),
+    )
+    return Planned(plan, _sorted(problems))
+
+
+def _sorted(problems: list[Problem]) -> tuple[Problem, ...]:
+    return tuple(sorted(set(problems)))
+
+
+def _without_bgp(node: str) -> BirdPlan:
+    return BirdPlan(router_id=_hashed_router_id(node))
+
+
+def _hashed_router_id(node: str) -> str:
+    """Four bytes of the name's SHA-256, kept below the multicast range (design 1.2)."""
+    raw = bytearray(hashlib.sha256(node.encode("utf-8", "surrogatepass")).digest()[:4])
+    if raw[0] > 223:
+        raw[0] -= 32
+    return str(ipaddress.IPv4Address(bytes(raw))) if any(raw) else "0.0.0.1"
+
+
+def _absence(snapshot: BGPSnapshot, node: str) -> Problem:
+    found = snapshot.nodes.get(node)
+    if found is None:
+        why = "the Node does not exist"
+    elif found.spec.bgp is None:
+        why = "spec.bgp is absent"
+    else:
+        why = "spec.bgp is unusable"
+    return Problem("bgp-not-configured", f"Node {node}", f"{why}; this host has no BGP sessions")
+
+
+def _hosts(snapshot: BGPSnapshot, config: ClusterConfig, problems: list[Problem]) -> dict[str, BGPHost]:
+    hosts: dict[str, BGPHost] = {}
+    owners: dict[str, str] = {}
+    for name, node in sorted(snapshot.nodes.items()):
+        host = host_of_node(node, default_as=config.as_number, listen_port=config.port_of(name), report=problems.append)
+        if host is None:
+            continue
+        hosts[name] = host
+        for _, address in host.addresses:
+            if owners.setdefault(address, name) != name:
+                message = f"{address} is also the address of Node {owners[address]}"
+                problems.append(Problem("bgp-resource-invalid", f"Node {name}", message))
+    return hosts
+
+
+def _peers(
+    snapshot: BGPSnapshot,
+    me: BGPHost,
+    hosts: Mapping[str, BGPHost],
+    config: ClusterConfig,
+    problems: list[Problem],
+) -> tuple[PeerPlan, ...]:
+    checked = (peering_of_resource(peer, problems.append) for _, peer in sorted(snapshot.peers.items()))
+    peerings = [peering for peering in checked if peering is not None]
+    planner = SessionPlanner(me, hosts, config, problems.append)
+    planner.explicit(peerings)
+    planner.reverse(peerings)
+    planner.mesh()
+    return planner.sessions()
+
+
+def _pools(pools: Mapping[str, IPPool], config: ClusterConfig, problems: list[Problem]) -> tuple[PoolPlan, ...]:
+    plans = []
+    for name, pool in sorted(pools.items()):
+        spec = pool.spec
+        try:
+            network = ipaddress.ip_network(spec.cidr, strict=False)
+        except ValueError:
+            message = f"spec.cidr: {spec.cidr[:60]!r} is not a prefix; its routes are not advertised"
+            problems.append(Problem("bgp-resource-invalid", f"IPPool {name}", message))
+            continue
+        encapsulated = spec.vxlan_mode not in _NEVER or spec.ipip_mode not in _NEVER
+        if spec.ipip_mode not in _NEVER and config.program_encap_pools_wanted:
+            message = "its IPIP routes are left to Felix whatever programClusterRoutes says"
+            problems.append(Problem("bgp-encap-not-programmed", f"IPPool {name}", message))
+        plans.append(
+            PoolPlan(
+                family=6 if network.version == 6 else 4,
+                cidr=str(network),
+                advertise="never" if spec.disable_bgp_export else "by-block" if spec.disabled else "always",
+                program=not encapsulated and config.program_plain_pools,
+            )
+        )
+    return tuple(sorted(set(plans)))
+
+
+def _networks(cidrs: tuple[str, ...]) -> tuple[BlockPlan, ...]:
+    found = set()
+    for text in cidrs:
+        try:
+            network = ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            continue
+        family: Family = 6 if network.version == 6 else 4
+        found.add(BlockPlan(family, str(network)))
+    return tuple(sorted(found))

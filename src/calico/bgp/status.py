@@ -1,0 +1,82 @@
+"""The status document of the BGP agent: what BIRD runs, which sessions there are, and what is wrong. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from calico.bgp.birdplan import BirdPlan, PeerPlan
+from calico.bgp.control import BirdStatus, Session
+from calico.bgp.problem import Problem, problems_as_data
+
+__all__ = ["AgentState", "status_document"]
+
+
+class AgentState(msgspec.Struct, kw_only=True):
+    """What the agent knows. ``config_revision``: BIRD runs what the datastore said at that revision."""
+
+    node: str
+    pid: int
+    version: str
+    plan: BirdPlan | None = None
+    in_sync: bool = False
+    config_revision: int = 0
+    bird_running: bool = False
+    restarts: int = 0
+    bird: BirdStatus = BirdStatus()
+    sessions: Mapping[str, Session] = {}
+    plan_problems: tuple[Problem, ...] = ()
+    agent_problems: tuple[Problem, ...] = ()
+
+
+def status_document(state: AgentState, bird_problems: Iterable[Problem]) -> dict[str, Any]:
+    """The document, JSON-ready. Sessions that are planned but that BIRD does not know yet appear as ``Unknown``."""
+    planned = {peer.name: peer for peer in state.plan.peers} if state.plan is not None else {}
+    return {
+        "component": "bgp",
+        "node": state.node,
+        "pid": state.pid,
+        "version": state.version,
+        "bird": {
+            "version": state.bird.version,
+            "state": _bird_state(state),
+            "router_id": state.bird.router_id,
+            "last_reconfiguration": state.bird.last_reconfiguration,
+            "restarts": state.restarts,
+        },
+        "in_sync": state.in_sync,
+        "config_revision": state.config_revision,
+        "sessions": [
+            _session(name, planned.get(name), state.sessions.get(name))
+            for name in sorted(planned.keys() | state.sessions.keys())
+        ],
+        "conditions": problems_as_data((*state.plan_problems, *state.agent_problems, *bird_problems)),
+    }
+
+
+def _bird_state(state: AgentState) -> str:
+    if not state.bird_running:
+        return "down"
+    return "recovering" if state.bird.recovering else "up"
+
+
+def _session(name: str, planned: PeerPlan | None, running: Session | None) -> dict[str, Any]:
+    address = planned.address if planned is not None else running.peer_ip if running is not None else ""
+    return {
+        "name": name,
+        "peer_ip": address,
+        "type": planned.type if planned is not None else _type_of_name(name),
+        "family": 6 if ":" in address else 4,
+        "state": running.state if running is not None else "Unknown",
+        "since": running.since if running is not None else "",
+        "info": running.info if running is not None else "",
+        "imported": running.imported if running is not None else 0,
+        "exported": running.exported if running is not None else 0,
+    }
+
+
+def _type_of_name(name: str) -> str:
+    """Of a session that is no longer planned: names carry the type."""
+    return {"Mesh": "NodeMesh", "Global": "GlobalPeer"}.get(name.partition("_")[0], "NodePeer")

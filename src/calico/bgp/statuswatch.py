@@ -1,0 +1,55 @@
+"""Asks BIRD now and then how it is, and reads its log, so that a status document is always at hand."""
+
+from __future__ import annotations
+
+import asyncio
+
+from calico.bgp.birdlog import LogFollower
+from calico.bgp.problem import CATALOGUE
+from calico.bgp.status import AgentState
+from calico.bgp.supervisor import Supervisor
+from calico.errors import Transient
+
+__all__ = ["StatusWatch"]
+
+_EVERY_S = 1.0
+_EVERY_SETTLED_S = 3.0
+_UNANSWERED_BEFORE_PROBLEM = 3
+
+
+class StatusWatch:
+    """Keeps BIRD's part of the agent's state current: more often while sessions are coming up."""
+
+    def __init__(self, supervisor: Supervisor, state: AgentState) -> None:
+        self._supervisor = supervisor
+        self._state = state
+        self._log = LogFollower(supervisor.files.log)
+        self._unanswered = 0
+
+    async def run(self) -> None:
+        """Watch for ever."""
+        while True:
+            await self.look()
+            settled = all(session.established for session in self._state.sessions.values())
+            await asyncio.sleep(_EVERY_SETTLED_S if settled else _EVERY_S)
+
+    async def look(self) -> None:
+        """One round."""
+        self._state.restarts = self._supervisor.restarts
+        for code in self._log.read():
+            self._supervisor.note(code, CATALOGUE[code].meaning)
+        try:
+            self._state.bird, self._state.sessions = await self._supervisor.control.overview()
+        except Transient as error:
+            self._on_silence(str(error))
+            return
+        self._unanswered = 0
+        self._state.bird_running = True
+        self._supervisor.forget("bird-unresponsive")
+
+    def _on_silence(self, why: str) -> None:
+        self._unanswered += 1
+        self._state.bird_running = self._supervisor.pid is not None
+        self._state.sessions = {}
+        if self._state.bird_running and self._unanswered >= _UNANSWERED_BEFORE_PROBLEM:
+            self._supervisor.note("bird-unresponsive", why)

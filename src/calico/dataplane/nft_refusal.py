@@ -68,7 +68,10 @@ class Exclusions:
         blamed = [(owner, failure) for owner, failure in failures if owner[0] != "gone-elements"]
         created = [pair for pair in blamed if pair[0][0] in _CREATIONS]
         certain = [pair for pair in blamed if pair[1].errno not in _GRAPH_ERRORS]
-        learnt = [self._blame_one(owner, str(failure), may_drop) for owner, failure in created or certain or blamed[:1]]
+        first_of_each: dict[tuple[str, str, tuple[bytes, ...]], tuple[Owner, Failure]] = {}
+        for owner, failure in created or certain or blamed[:1]:
+            first_of_each.setdefault((owner[0], owner[1], tuple(owner[2])), (owner, failure))
+        learnt = [self._blame_one(owner, str(failure), may_drop) for owner, failure in first_of_each.values()]
         return any(learnt)
 
     def refuse_rules(self, chain: str, reason: str) -> None:

@@ -109,7 +109,11 @@ class _Planner:
         elif (have is None or have.decl != want) and name not in self._excluded.sets:
             kernel_name = self._mirror.free_kernel_name(name, self._names_taken)
             self._names_taken.add(kernel_name)
-            body = encode_set(want, kernel_name, len(self._plan.requests) + 1)
+            try:
+                body = encode_set(want, kernel_name, len(self._plan.requests) + 1)
+            except WireError as error:
+                self._excluded.refuse("set", name, str(error))
+                return
             self._plan.add(("set", name, _NO_KEYS), self._codec.create_set(body))
             self._plan.sets[name] = KernelSet(kernel_name, name, want)
             if have is not None:
@@ -147,17 +151,28 @@ class _Planner:
     ) -> None:
         name, kernel_name = target.name, target.kernel_name
         single = name in self._excluded.single
+        chunks_gone = list(element_chunks(decl, gone))
         try:
-            chunks_gone = list(element_chunks(decl, gone))
             chunks_put = list(element_chunks(decl, list(put), put, single=single))
-        except WireError as error:
-            self._excluded.refuse_elements(name, put, str(error))
-            return
+        except WireError:
+            put = self._encodable(decl, put)
+            chunks_put = list(element_chunks(decl, list(put), put, single=single))
         for chunk, keys in chunks_gone:
             self._plan.add(("gone-elements", name, keys), self._codec.delete_elements(kernel_name, chunk))
         for chunk, keys in chunks_put:
             self._plan.add(("elements", name, keys), self._codec.add_elements(kernel_name, chunk))
         self._plan.elements.append((name, gone, put))
+
+    def _encodable(self, decl: SetDecl, put: Mapping[bytes, Verdict | None]) -> dict[bytes, Verdict | None]:
+        kept: dict[bytes, Verdict | None] = {}
+        for key, verdict in put.items():
+            try:
+                list(element_chunks(decl, [key], {key: verdict}))
+            except WireError as error:
+                self._excluded.refuse_elements(decl.name, [key], str(error))
+            else:
+                kept[key] = verdict
+        return kept
 
     # -- chains ------------------------------------------------------------------------------------------------------
 
@@ -172,7 +187,12 @@ class _Planner:
         rules, bodies, fingerprint = self._encoded(want)
         content = KernelChain(want.hook, fingerprint, len(bodies), _lookups(rules))
         if have is None:
-            self._plan.add(("chain", name, _NO_KEYS), self._codec.put_chain(name, want.hook))
+            try:
+                request = self._codec.put_chain(name, want.hook)
+            except WireError as error:
+                self._excluded.refuse("chain", name, str(error))
+                return
+            self._plan.add(("chain", name, _NO_KEYS), request)
         elif have.hook != want.hook:
             self._rehook(name, want, have)
         same_content = have is not None and have.fingerprint == fingerprint and have.count == len(bodies)
@@ -188,7 +208,7 @@ class _Planner:
             try:
                 return want.rules, *encode_rules(want.rules, self._renamed)
             except WireError as error:
-                self._excluded.refuse_rules(want.name, str(error))
+                self._excluded.refuse("rules", want.name, str(error))
         return _DROP, *encode_rules(_DROP, self._renamed)
 
     def _rehook(self, name: str, want: Chain, have: KernelChain) -> None:

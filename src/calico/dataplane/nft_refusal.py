@@ -57,9 +57,6 @@ class Exclusions:
         self.kept_sets: set[str] = set()
         self._reasons: dict[tuple[str, str], str] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._reasons or self.elements)
-
     def blame(self, failures: Iterable[tuple[Owner, Failure]], may_drop: Callable[[str], bool]) -> bool:
         """Learn from one refused attempt (in the order of its messages). False if there was nothing to learn.
 
@@ -74,10 +71,10 @@ class Exclusions:
         learnt = [self._blame_one(owner, str(failure), may_drop) for owner, failure in first_of_each.values()]
         return any(learnt)
 
-    def refuse_rules(self, chain: str, reason: str) -> None:
-        """Rules that could not even be encoded."""
-        self.dropped.add(chain)
-        self._reasons["rules", chain] = reason
+    def refuse(self, kind: Literal["chain", "rules", "set"], name: str, reason: str) -> None:
+        """An object that could not even be encoded."""
+        {"chain": self.chains, "rules": self.dropped, "set": self.sets}[kind].add(name)
+        self._reasons[kind, name] = reason
 
     def refuse_elements(self, set_name: str, keys: Iterable[bytes], reason: str) -> None:
         """Elements that could not even be encoded."""

@@ -120,7 +120,8 @@ def attr(type: int, payload: bytes) -> bytes:  # noqa: A002 - the field's name i
 
 def nested(type: int, *attrs: bytes) -> bytes:  # noqa: A002
     """An attribute made of attributes."""
-    return attr(type | _NLA_F_NESTED, b"".join(attrs))
+    payload = attrs[0] if len(attrs) == 1 else b"".join(attrs)
+    return attr(type | _NLA_F_NESTED, payload)
 
 
 def attr_u8(type: int, value: int) -> bytes:  # noqa: A002
@@ -159,8 +160,14 @@ def attr_be64(type: int, value: int) -> bytes:  # noqa: A002
 
 
 def attr_str(type: int, value: str) -> bytes:  # noqa: A002
-    """A string attribute with its terminating NUL."""
-    return attr(type, value.encode() + b"\0")
+    """A string attribute with its terminating NUL. WireError for a string with a NUL, or that is not Unicode."""
+    try:
+        data = value.encode()
+    except UnicodeEncodeError as error:
+        raise WireError(f"string {value!r} is not Unicode") from error
+    if b"\0" in data:
+        raise WireError(f"string {value!r} contains a NUL")
+    return attr(type, data + b"\0")
 
 
 def u16(payload: bytes) -> int:

@@ -531,9 +531,13 @@ def test_an_element_of_a_wrong_length_does_not_stop_the_others(kernel) -> None:
     dataplane = kernel.dataplane(state)
     dataplane.apply()
     state.want_element("h4", b"12345")
+    state.want_element("h4", addr(2))
     state.want_element("from", ifname("cali3"), DROP)
-    assert refused(dataplane.apply()) == {("elements", "h4")}
-    assert ifname("cali3") in kernel.content().elements["from"]
+    result = dataplane.apply()
+    assert [(item.name, item.keys) for item in result.failed] == [("h4", (b"12345",))]
+    content = kernel.content()
+    assert ifname("cali3") in content.elements["from"]
+    assert addr(2) in content.elements["h4"]
 
 
 def test_a_base_chain_of_the_host_keeps_its_rules_when_its_new_ones_are_refused(kernel) -> None:
@@ -600,6 +604,19 @@ def test_a_chain_with_a_name_the_kernel_refuses_does_not_stop_the_others(kernel)
     result = kernel.dataplane(state).apply()
     assert refused(result) == {("chain", long_name), ("rules", "pi-b")}
     assert kernel.content().chains["pi-b"] == [(DROP,)]
+
+
+def test_names_and_comments_that_cannot_be_encoded_do_not_stop_the_others(kernel) -> None:
+    state = policy_state()
+    state.want_chain(Chain("bad\0chain", rules((ACCEPT,))))
+    state.want_set(SetDecl("bad\0set", ("ipv4_addr",)))
+    state.want_set(SetDecl("ranges", ("ifname", "ipv4_addr"), interval=True))
+    state.want_element("from", ifname("cali3"), Verdict("goto", "bad\0chain"))
+    state.want_chain(Chain("pi-b", (Rule((ACCEPT,), "half a character: \ud800, \0, and so on " + "é" * 200),)))
+    result = kernel.dataplane(state).apply()
+    found = {("chain", "bad\0chain"), ("set", "bad\0set"), ("set", "ranges"), ("elements", "from")}
+    assert refused(result) == found
+    assert kernel.content().chains["pi-b"] == [(ACCEPT,)]
 
 
 # -- any history -------------------------------------------------------------------------------------------------------

@@ -74,12 +74,12 @@ def encode_rules(rules: Sequence[Rule], kernel_names: Mapping[str, str]) -> tupl
     bodies: list[bytes] = []
     for rule in rules:
         exprs = rule.exprs if not kernel_names else tuple(_renamed(expr, kernel_names) for expr in rule.exprs)
-        bodies.append(encode_exprs(exprs) + (_userdata(rule.comment) if rule.comment else b""))
+        encoded = encode_exprs(exprs)
+        bodies.append(encoded + _userdata(rule.comment) if rule.comment else encoded)
     fingerprint = fingerprint_of(bodies)
     if bodies:
-        first = rules[0]
-        exprs = tuple(_renamed(expr, kernel_names) for expr in first.exprs)
-        bodies[0] = encode_exprs(exprs) + _userdata(first.comment, fingerprint)
+        exprs_end = (wire.u16(bodies[0]) + 3) & ~3
+        bodies[0] = bodies[0][:exprs_end] + _userdata(rules[0].comment, fingerprint)
     return bodies, fingerprint
 
 
@@ -127,7 +127,8 @@ def _renamed(expr: Expr, kernel_names: Mapping[str, str]) -> Expr:
 def _userdata(comment: str, fingerprint: bytes = b"") -> bytes:
     data = b""
     if comment:
-        text = comment.encode()[:_COMMENT_MAX].decode(errors="ignore").encode() + b"\0"
+        kept = comment.replace("\0", "").encode(errors="replace")[:_COMMENT_MAX]
+        text = kept.decode(errors="ignore").encode() + b"\0"
         data = bytes((uapi.UDATA_RULE_COMMENT, len(text))) + text
     if fingerprint:
         data += bytes((uapi.UDATA_RULE_FINGERPRINT, len(fingerprint))) + fingerprint

@@ -63,13 +63,16 @@ K = TypeVar("K")
 @functools.lru_cache(maxsize=1 << 16)
 def encode_expr(expr: Expr) -> bytes:
     """One list element of NFTA_RULE_EXPRESSIONS. WireError if a value does not fit."""
-    name, data = _ENCODERS[type(expr)](expr)
+    try:
+        name, data = _ENCODERS[type(expr)](expr)
+    except KeyError as error:
+        raise WireError(f"{expr}: {error} is not known") from error
     return nested(uapi.LIST_ELEM, attr_str(uapi.EXPR_NAME, name), nested(uapi.EXPR_DATA, *data))
 
 
 def encode_exprs(exprs: Iterable[Expr]) -> bytes:
     """NFTA_RULE_EXPRESSIONS."""
-    return nested(uapi.RULE_EXPRESSIONS, *map(encode_expr, exprs))
+    return nested(uapi.RULE_EXPRESSIONS, b"".join(map(encode_expr, exprs)))
 
 
 def decode_exprs(payload: bytes) -> tuple[Expr, ...]:

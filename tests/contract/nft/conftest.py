@@ -1,15 +1,16 @@
-"""The kernels that a table can be kept in: the real one, in a fresh network namespace."""
+"""The kernels that a table can be kept in: the fake one, and the real one in a fresh network namespace."""
 
 import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from calico.dataplane.fake_nft import FakeNft
 from calico.dataplane.netns import in_netns, temporary_netns
 from calico.dataplane.nft import NftDataplane
 from calico.dataplane.nft_read import NftSocket, TableStatus, read_table
 from calico.netlink.nftables.codec import Request, TableCodec, encode_batch
-from calico.netlink.nftables.expr import Expr, Verdict
+from calico.netlink.nftables.expr import Expr, Lookup, Verdict
 from calico.netlink.nftables.expr_codec import decode_exprs
 from calico.netlink.nftables.objects import Hook, SetDecl, Table
 from calico.netlink.socket import NETLINK_NETFILTER, Failure, NetlinkSocket
@@ -36,8 +37,6 @@ class Content:
 
 
 def _own(expr: Expr, own_names: dict[str, str]) -> Expr:
-    from calico.netlink.nftables.expr import Lookup
-
     if isinstance(expr, Lookup):
         return Lookup(own_names.get(expr.set, expr.set), expr.reg, expr.inverted, expr.verdict)
     return expr
@@ -72,8 +71,11 @@ class Kernel:
             close()
 
 
-@pytest.fixture(params=[pytest.param("real", marks=pytest.mark.root)])
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.root)])
 def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
+    if request.param == "fake":
+        yield Kernel(FakeNft().socket)
+        return
     with temporary_netns(f"nftcontract-{uuid.uuid4().hex[:10]}") as netns:
         kernel = Kernel(lambda: in_netns(netns, lambda: NetlinkSocket(NETLINK_NETFILTER)))
         try:

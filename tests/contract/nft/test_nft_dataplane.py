@@ -8,10 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from calico.dataplane.nft import ApplyResult
+from calico.dataplane.nft_read import read_generation, read_status, read_table
 from calico.errors import Transient
 from calico.lib import packed
+from calico.netlink import wire
 from calico.netlink.nftables import uapi
-from calico.netlink.nftables.codec import TableCodec
+from calico.netlink.nftables.codec import TableCodec, encode_batch
 from calico.netlink.nftables.expr import Cmp, Counter, Expr, Lookup, Meta, Payload, Rule, Verdict
 from calico.netlink.nftables.expr_codec import encode_exprs
 from calico.netlink.nftables.objects import Chain, Hook, SetDecl, Table
@@ -304,9 +306,6 @@ def test_a_rule_changed_while_nobody_owned_the_table_is_put_right_at_the_restart
 
 def fingerprinted(kernel, chain: str, exprs: tuple[Expr, ...]) -> bytes:
     """A rule that bears the chain's fingerprint and is another."""
-    from calico.dataplane.nft_read import read_table
-    from calico.netlink import wire
-
     mirror, _ = read_table(kernel.socket(), CODEC)
     fingerprint = mirror.chains[chain].fingerprint
     userdata = bytes((uapi.UDATA_RULE_FINGERPRINT, len(fingerprint))) + fingerprint
@@ -617,6 +616,36 @@ def test_names_and_comments_that_cannot_be_encoded_do_not_stop_the_others(kernel
     found = {("chain", "bad\0chain"), ("set", "bad\0set"), ("set", "ranges"), ("elements", "from")}
     assert refused(result) == found
     assert kernel.content().chains["pi-b"] == [(ACCEPT,)]
+
+
+# -- the transaction ---------------------------------------------------------------------------------------------------
+
+
+def test_one_bad_request_and_nothing_of_the_transaction_happens(kernel) -> None:
+    state = policy_state()
+    kernel.dataplane(state, Table("felix", owned=False)).apply()
+    gone = CODEC.delete_chain("no such chain")
+    failures = kernel.write(CODEC.flush_chain("fwd"), gone, CODEC.put_chain("new", None), gone)
+    assert [failure.errno for failure in failures] == [errno.ENOENT] * 2
+    assert failures[1].seq - failures[0].seq == 2
+    agrees(kernel, state)
+
+
+def test_a_transaction_made_for_another_generation_is_refused(kernel) -> None:
+    sock = kernel.socket()
+    generation = read_generation(sock)
+    assert kernel.write(TableCodec(Table("other")).put_table(0)) == []
+    data = encode_batch([CODEC.put_table(0)], 1, generation)
+    done, (failure,) = sock.exchange(data, 1, 3)
+    assert (done, failure.errno) == (False, errno.ERESTART)
+    assert not read_status(sock, CODEC).exists
+
+
+def test_a_transaction_moves_the_generation_by_one(kernel) -> None:
+    sock = kernel.socket()
+    before = read_generation(sock)
+    assert kernel.write(CODEC.put_table(0), CODEC.put_chain("a", None), CODEC.put_chain("b", None)) == []
+    assert read_generation(sock) == before + 1
 
 
 # -- any history -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,293 @@
+"""One table of the fake kernel: chains, rules, sets, elements, and the kernel's reasons to refuse a change of them."""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from calico.netlink import wire
+from calico.netlink.nftables import uapi
+from calico.netlink.nftables.element_codec import KernelElement, decode_elements
+from calico.netlink.nftables.expr import Expr, Lookup, Verdict
+from calico.netlink.nftables.expr_codec import decode_exprs, encode_verdict
+from calico.netlink.wire import NLM_F_EXCL, WireError
+
+__all__ = ["FakeTable", "Refusal"]
+
+_JUMP_STACK: Final = 16
+_NAME_MAX: Final = 255
+_Reference = tuple[str, str]
+_ElementKey = tuple[bytes, bool]
+
+
+class Refusal(Exception):
+    """A request is refused with this errno."""
+
+    def __init__(self, code: int) -> None:
+        self.errno = code
+        super().__init__(errno.errorcode.get(code, str(code)))
+
+
+class _Rule(msgspec.Struct, frozen=True, gc=False):
+    payload: bytes
+    exprs: tuple[Expr, ...]
+    references: tuple[_Reference, ...]
+
+
+class _Chain(msgspec.Struct):
+    payload: bytes
+    is_base: bool
+    rules: tuple[_Rule, ...] = ()
+
+
+class _Set(msgspec.Struct):
+    payload: bytes
+    flags: int
+    size: int
+    elements: dict[_ElementKey, Verdict | None] = msgspec.field(default_factory=dict)
+
+
+class FakeTable:
+    """Always true: ``_used`` counts, for each chain and set, the rules and elements that refer to it."""
+
+    def __init__(self) -> None:
+        self.flags = 0
+        self.owner = 0
+        self._chains: dict[str, _Chain] = {}
+        self._sets: dict[str, _Set] = {}
+        self._used: Counter[_Reference] = Counter()
+
+    def copy(self) -> FakeTable:
+        """A table to change while this one stays in force."""
+        other = FakeTable()
+        other.flags, other.owner = self.flags, self.owner
+        other._chains = {name: msgspec.structs.replace(chain) for name, chain in self._chains.items()}
+        other._sets = {
+            name: msgspec.structs.replace(each, elements=dict(each.elements)) for name, each in self._sets.items()
+        }
+        other._used = Counter(self._used)
+        return other
+
+    def request(self, kind: int, flags: int, attrs: Mapping[int, bytes]) -> None:
+        """Carry one request out. Refusal if it cannot be."""
+        if kind == uapi.NEWCHAIN:
+            self._new_chain(attrs)
+        elif kind == uapi.DELCHAIN:
+            self._delete_chain(wire.text(attrs[uapi.CHAIN_NAME]))
+        elif kind == uapi.NEWRULE:
+            self._new_rule(attrs)
+        elif kind == uapi.DELRULE:
+            self._flush_chain(wire.text(attrs[uapi.RULE_CHAIN]))
+        elif kind == uapi.NEWSET:
+            self._new_set(attrs, flags)
+        elif kind == uapi.DELSET:
+            self._delete_set(wire.text(attrs[uapi.SET_NAME]))
+        elif kind == uapi.NEWSETELEM:
+            self._new_elements(attrs, flags)
+        elif kind == uapi.DELSETELEM:
+            self._delete_elements(attrs)
+        else:
+            raise Refusal(errno.EOPNOTSUPP)
+
+    # -- chains and rules --------------------------------------------------------------------------------------------
+
+    def _new_chain(self, attrs: Mapping[int, bytes]) -> None:
+        name = _name(attrs[uapi.CHAIN_NAME])
+        chain = self._chains.get(name)
+        is_base = uapi.CHAIN_HOOK in attrs
+        if chain is None:
+            self._chains[name] = _Chain(_again(attrs), is_base)
+        elif is_base:
+            if not chain.is_base:
+                raise Refusal(errno.EEXIST)
+            before = wire.parse_attrs(chain.payload)
+            place = wire.parse_attrs(attrs[uapi.CHAIN_HOOK])
+            if place != wire.parse_attrs(before[uapi.CHAIN_HOOK]):
+                raise Refusal(errno.EEXIST)
+            chain.payload = _again(attrs)
+
+    def _delete_chain(self, name: str) -> None:
+        chain = self._chain(name)
+        if chain.rules or self._used["chain", name]:
+            raise Refusal(errno.EBUSY)
+        del self._chains[name]
+
+    def _new_rule(self, attrs: Mapping[int, bytes]) -> None:
+        chain = self._chain(wire.text(attrs[uapi.RULE_CHAIN]))
+        try:
+            exprs = decode_exprs(attrs.get(uapi.RULE_EXPRESSIONS, b""))
+        except WireError:
+            raise Refusal(errno.EINVAL) from None
+        references = tuple(reference for expr in exprs if (reference := _reference(expr)) is not None)
+        for reference in references:
+            self._check(reference)
+        chain.rules += (_Rule(_again(attrs), exprs, references),)
+        self._used.update(references)
+
+    def _flush_chain(self, name: str) -> None:
+        chain = self._chain(name)
+        for rule in chain.rules:
+            self._used.subtract(rule.references)
+        chain.rules = ()
+
+    def _chain(self, name: str) -> _Chain:
+        chain = self._chains.get(name)
+        if chain is None:
+            raise Refusal(errno.ENOENT)
+        return chain
+
+    def _check(self, reference: _Reference) -> None:
+        kind, name = reference
+        if kind == "set":
+            if name not in self._sets:
+                raise Refusal(errno.ENOENT)
+        elif self._chain(name).is_base:
+            raise Refusal(errno.EOPNOTSUPP)
+
+    # -- sets and elements -------------------------------------------------------------------------------------------
+
+    def _new_set(self, attrs: Mapping[int, bytes], flags: int) -> None:
+        name = _name(attrs[uapi.SET_NAME])
+        if name in self._sets:
+            if flags & NLM_F_EXCL:
+                raise Refusal(errno.EEXIST)
+            return
+        desc = wire.parse_attrs(attrs.get(uapi.SET_DESC, b""))
+        size = wire.be32(desc.get(uapi.SET_DESC_SIZE, b"\0\0\0\0"))
+        self._sets[name] = _Set(_again(attrs), wire.be32(attrs.get(uapi.SET_FLAGS, b"\0\0\0\0")), size)
+
+    def _delete_set(self, name: str) -> None:
+        each = self._set(name)
+        if self._used["set", name]:
+            raise Refusal(errno.EBUSY)
+        for verdict in each.elements.values():
+            self._unuse(verdict)
+        del self._sets[name]
+
+    def _new_elements(self, attrs: Mapping[int, bytes], flags: int) -> None:
+        each = self._set(wire.text(attrs[uapi.ELEM_LIST_SET]))
+        before = dict(each.elements) if each.flags & uapi.SET_F_INTERVAL else {}
+        for key, verdict, is_end in decode_elements(attrs.get(uapi.ELEM_LIST_ELEMENTS, b"")):
+            if (key, is_end) in each.elements:
+                if flags & NLM_F_EXCL or each.elements[key, is_end] != verdict:
+                    raise Refusal(errno.EEXIST)
+                continue
+            if each.size and len(each.elements) >= each.size:
+                raise Refusal(errno.ENFILE)
+            if verdict is not None and verdict.chain:
+                self._check(("chain", verdict.chain))
+                self._used["chain", verdict.chain] += 1
+            each.elements[key, is_end] = verdict
+        if each.flags & uapi.SET_F_INTERVAL and not _alternates(each.elements):
+            each.elements = before
+            raise Refusal(errno.EEXIST)
+
+    def _delete_elements(self, attrs: Mapping[int, bytes]) -> None:
+        each = self._set(wire.text(attrs[uapi.ELEM_LIST_SET]))
+        if uapi.ELEM_LIST_ELEMENTS not in attrs:
+            found: list[KernelElement] = [(key, verdict, is_end) for (key, is_end), verdict in each.elements.items()]
+        else:
+            found = decode_elements(attrs[uapi.ELEM_LIST_ELEMENTS])
+        for key, _, is_end in found:
+            if (key, is_end) not in each.elements:
+                raise Refusal(errno.ENOENT)
+            self._unuse(each.elements.pop((key, is_end)))
+
+    def _unuse(self, verdict: Verdict | None) -> None:
+        if verdict is not None and verdict.chain:
+            self._used["chain", verdict.chain] -= 1
+
+    def _set(self, name: str) -> _Set:
+        each = self._sets.get(name)
+        if each is None:
+            raise Refusal(errno.ENOENT)
+        return each
+
+    # -- the jump graph ----------------------------------------------------------------------------------------------
+
+    def has_bad_graph(self) -> bool:
+        """Whether a packet could jump deeper than the kernel's stack; a loop is that, too."""
+        depths: dict[str, int] = {}
+        return any(chain.is_base and self._depth(name, depths) >= _JUMP_STACK for name, chain in self._chains.items())
+
+    def _depth(self, name: str, depths: dict[str, int]) -> int:
+        """The longest way of jumps from a chain; without end while the chain itself is on the way."""
+        if name not in depths:
+            depths[name] = _JUMP_STACK
+            targets = self._targets(name)
+            depths[name] = max((1 + self._depth(target, depths) for target in targets), default=0)
+        return depths[name]
+
+    def _targets(self, name: str) -> set[str]:
+        targets: set[str] = set()
+        for rule in self._chains[name].rules:
+            for expr in rule.exprs:
+                if isinstance(expr, Verdict) and expr.chain:
+                    targets.add(expr.chain)
+                elif isinstance(expr, Lookup) and expr.verdict:
+                    values = self._sets[expr.set].elements.values()
+                    targets.update(verdict.chain for verdict in values if verdict is not None and verdict.chain)
+        return targets
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def dump_chains(self) -> list[bytes]:
+        return [chain.payload for chain in self._chains.values()]
+
+    def dump_rules(self) -> list[bytes]:
+        return [rule.payload for chain in self._chains.values() for rule in chain.rules]
+
+    def dump_sets(self) -> list[bytes]:
+        return [each.payload for each in self._sets.values()]
+
+    def dump_elements(self, name: str) -> list[bytes]:
+        """One attribute list per element, as small dumps of the kernel are."""
+        each = self._set(name)
+        head = wire.parse_attrs(each.payload)[uapi.SET_TABLE]
+        return [
+            wire.attr(uapi.ELEM_LIST_TABLE, head)
+            + wire.attr_str(uapi.ELEM_LIST_SET, name)
+            + wire.nested(uapi.ELEM_LIST_ELEMENTS, _element(key, verdict, is_end))
+            for (key, is_end), verdict in each.elements.items()
+        ]
+
+
+def _name(payload: bytes) -> str:
+    if len(payload) > _NAME_MAX + 1:
+        raise Refusal(errno.ENAMETOOLONG)
+    return wire.text(payload)
+
+
+def _again(attrs: Mapping[int, bytes]) -> bytes:
+    return b"".join(wire.attr(kind, payload) for kind, payload in attrs.items())
+
+
+def _reference(expr: Expr) -> _Reference | None:
+    if isinstance(expr, Verdict) and expr.chain:
+        return "chain", expr.chain
+    if isinstance(expr, Lookup):
+        return "set", expr.set
+    return None
+
+
+def _alternates(elements: Mapping[_ElementKey, Verdict | None]) -> bool:
+    """Whether starts and ends take turns, that is, no two intervals overlap."""
+    is_open = False
+    for _, is_end in sorted(elements, key=lambda element: (element[0], not element[1])):
+        if is_end != is_open:
+            return False
+        is_open = not is_end
+    return True
+
+
+def _element(key: bytes, verdict: Verdict | None, is_end: bool) -> bytes:
+    parts = [wire.nested(uapi.ELEM_KEY, wire.attr(uapi.DATA_VALUE, key))]
+    if verdict is not None:
+        parts.append(wire.nested(uapi.ELEM_DATA, encode_verdict(verdict)))
+    if is_end:
+        parts.append(wire.attr_be32(uapi.ELEM_FLAGS, uapi.ELEM_F_INTERVAL_END))
+    return wire.nested(uapi.LIST_ELEM, *parts)

@@ -81,6 +81,10 @@ class NftDataplane:
         """Let go of the table, which stays in force."""
         self._sock.close()
 
+    def exists(self) -> bool:
+        """Whether the table is in the kernel already, whoever made it."""
+        return read_status(self._sock, self._codec).exists
+
     def resync(self) -> None:
         """Read the table back at the next apply."""
         self._generation = None

@@ -55,17 +55,26 @@ class Store:
     # ---- reading
 
     async def get(self, kind: str, name: str, namespace: str = "") -> Resource:
-        """NotFound when absent, InvalidInput when what is stored cannot be read."""
+        """NotFound when absent; InvalidInput naming every fault when what is stored is damaged.
+
+        A reader that must go on takes what can be saved (rules that deny); written back, that would destroy the rest.
+        """
         key = ResourceKey(kind, namespace, name)
         if key == DEFAULT_ALLOW_KEY:
             return DEFAULT_ALLOW
         kv = await self.backend.get(key_path(key))
         if kv is None:
             raise NotFound(f"{key} does not exist")
-        return _decoded(key, kv)
+        found = decode(key, kv.value, kv.mod_revision)
+        if found.resource is None or found.problems:
+            raise _damaged(key, found.problems)
+        return found.resource
 
     async def list(self, kind: str, namespace: str = "") -> tuple[Resource, ...]:
-        """All resources of a kind (in one namespace, when given); entries that cannot be read are left out."""
+        """All resources of a kind (in one namespace, when given).
+
+        Entries that cannot be read are left out; damaged policies show the denial that they are taken for.
+        """
         resources, _ = await self.list_at(kind, namespace)
         return resources
 
@@ -77,10 +86,11 @@ class Store:
             key = parse_key(kv.key)
             if key is None:
                 continue
-            try:
-                resources.append(_decoded(key, kv))
-            except InvalidInput as err:
-                log.warning("datastore_entry_skipped", key=kv.key, reason=str(err))
+            found = decode(key, kv.value, kv.mod_revision)
+            if found.problems:
+                log.warning("datastore_entry_damaged", key=kv.key, problems=found.problems)
+            if found.resource is not None:
+                resources.append(found.resource)
         if kind == DEFAULT_ALLOW_KEY.kind:
             resources.append(DEFAULT_ALLOW)
         return tuple(resources), listing.revision
@@ -118,7 +128,9 @@ class Store:
         stored = await self._stored(key)
         _check_version(key, stored, expected)
         resource = _prepared(key, resource)
-        conditions = await check_references(self, key, resource, _decoded_or_none(key, stored))
+        conditions = await check_references(
+            self, key, resource, decode(key, stored.value, stored.mod_revision).resource
+        )
         raw = merge_unknown(stored.value, encode(resource))
         try:
             return _at(resource, await self._write(Op(stored.key, raw, expect=expected), conditions))
@@ -127,16 +139,11 @@ class Store:
 
     async def apply(self, resource: Resource) -> Resource:
         """Create or replace. Without a ``resourceVersion`` conflicts are retried; a stale one is a Conflict."""
-        key = key_of(resource)
-        refuse_write(key)
-        version = resource.metadata.resource_version
-        for attempt in range(_ATTEMPTS):
-            try:
-                return await self._create_or_replace(key, resource, version)
-            except Conflict:
-                if version or attempt == _ATTEMPTS - 1:
-                    raise
-        raise AssertionError("unreachable")
+        return await self._put(resource, self._create_or_replace)
+
+    async def replace(self, resource: Resource) -> Resource:
+        """Replace what exists, as ``apply`` does; NotFound when it does not."""
+        return await self._put(resource, self._replace)
 
     async def delete(self, kind: str, name: str, namespace: str = "", *, resource_version: str = "") -> None:
         """Delete a resource with what depends on it; NotFound when absent, Conflict when at another version."""
@@ -163,7 +170,8 @@ class Store:
         if kv is None:
             bare = msgspec.structs.replace(resource.metadata, resource_version="", uid="", creation_timestamp=None)
             return await self.create(msgspec.structs.replace(resource, metadata=bare))
-        stored = _decoded(key, kv).metadata
+        found = decode(key, kv.value, kv.mod_revision).resource
+        stored = found.metadata if found is not None else Metadata(resource_version=str(kv.mod_revision))
         metadata = msgspec.structs.replace(
             resource.metadata,
             uid=stored.uid or self._new_uid(),
@@ -220,15 +228,8 @@ def _prepared(key: ResourceKey, resource: Resource) -> Resource:
     return resource
 
 
-def _decoded(key: ResourceKey, kv: KeyValue) -> Resource:
-    found = decode(key, kv.value, kv.mod_revision)
-    if found.resource is None:
-        raise InvalidInput("; ".join(str(problem) for problem in found.problems), subject=f"stored {key}")
-    return found.resource
-
-
-def _decoded_or_none(key: ResourceKey, kv: KeyValue) -> Resource | None:
-    return decode(key, kv.value, kv.mod_revision).resource
+def _damaged(key: ResourceKey, problems: Sequence[str]) -> InvalidInput:
+    return InvalidInput("; ".join(problems) or "cannot be read", subject=f"stored {key}")
 
 
 def _at(resource: Resource, revision: int) -> Resource:

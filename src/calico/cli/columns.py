@@ -1,0 +1,100 @@
+"""What ``calico get`` shows of each kind: column title and how it is read off a resource (titles as calicoctl's)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from calico.model.meta import Resource
+
+__all__ = ["columns_of"]
+
+Getter = Callable[[Any], object]
+Columns = tuple[tuple[str, Getter], ...]
+
+
+def _joined(values: object) -> str:
+    return ",".join(str(value) for value in values) if isinstance(values, tuple | list) else str(values)
+
+
+_NAME: Columns = (("NAME", lambda r: r.metadata.name),)
+_TIER: Columns = (("TIER", lambda r: r.spec.tier or "default"),)
+_POLICY_WIDE: Columns = (
+    ("ORDER", lambda r: "" if r.spec.order is None else f"{r.spec.order:g}"),
+    ("SELECTOR", lambda r: r.spec.selector or "all()"),
+)
+_NETS: Columns = (("NETS", lambda r: _joined(r.spec.nets)),)
+
+_DEFAULT: dict[str, Columns] = {
+    "BGPConfiguration": (
+        *_NAME,
+        ("LOGSEVERITY", lambda r: r.spec.log_severity_screen),
+        ("MESHENABLED", lambda r: "" if r.spec.node_to_node_mesh_enabled is None else r.spec.node_to_node_mesh_enabled),
+        ("ASNUMBER", lambda r: "" if r.spec.as_number is None else r.spec.as_number),
+    ),
+    "BGPPeer": (
+        *_NAME,
+        ("PEERIP", lambda r: r.spec.peer_ip or r.spec.peer_selector),
+        ("NODE", lambda r: r.spec.node or r.spec.node_selector or "(global)"),
+        ("ASN", lambda r: r.spec.as_number or ""),
+    ),
+    "ClusterInformation": (
+        *_NAME,
+        ("CLUSTERGUID", lambda r: r.spec.cluster_guid),
+        ("CLUSTERTYPE", lambda r: r.spec.cluster_type),
+        ("CALICOVERSION", lambda r: r.spec.calico_version),
+        ("DATASTOREREADY", lambda r: r.spec.datastore_ready),
+    ),
+    "GlobalNetworkPolicy": (*_NAME, *_TIER),
+    "IPPool": (*_NAME, ("CIDR", lambda r: r.spec.cidr), ("SELECTOR", lambda r: r.spec.node_selector)),
+    "NetworkPolicy": (*_NAME, *_TIER),
+    "Tier": (*_NAME, ("ORDER", lambda r: "" if r.spec.order is None else f"{r.spec.order:g}")),
+    "WorkloadEndpoint": (
+        ("WORKLOAD", lambda r: r.spec.pod or r.spec.workload or r.spec.container_id),
+        ("NODE", lambda r: r.spec.node),
+        ("NETWORKS", lambda r: _joined(r.spec.ip_networks)),
+        ("INTERFACE", lambda r: r.spec.interface_name),
+    ),
+}
+_WIDE: dict[str, Columns] = {
+    "GlobalNetworkPolicy": (*_NAME, *_TIER, *_POLICY_WIDE),
+    "GlobalNetworkSet": (*_NAME, *_NETS),
+    "IPPool": (
+        *_NAME,
+        ("CIDR", lambda r: r.spec.cidr),
+        ("NAT", lambda r: r.spec.nat_outgoing),
+        ("IPIPMODE", lambda r: r.spec.ipip_mode or "Never"),
+        ("VXLANMODE", lambda r: r.spec.vxlan_mode or "Never"),
+        ("DISABLED", lambda r: r.spec.disabled),
+        ("DISABLEBGPEXPORT", lambda r: r.spec.disable_bgp_export),
+        ("SELECTOR", lambda r: r.spec.node_selector),
+        ("ASSIGNMENTMODE", lambda r: r.spec.assignment_mode or "Automatic"),
+    ),
+    "NetworkPolicy": (*_NAME, *_TIER, *_POLICY_WIDE),
+    "NetworkSet": (*_NAME, *_NETS),
+    "Node": (
+        *_NAME,
+        ("ASN", lambda r: (r.spec.bgp.as_number or "(default)") if r.spec.bgp else ""),
+        ("IPV4", lambda r: r.spec.bgp.ipv4_address if r.spec.bgp else ""),
+        ("IPV6", lambda r: r.spec.bgp.ipv6_address if r.spec.bgp else ""),
+    ),
+    "Profile": (*_NAME, ("LABELS", lambda r: ",".join(f"{k}={v}" for k, v in r.spec.labels_to_apply.items()))),
+    "WorkloadEndpoint": (
+        *_NAME,
+        *_DEFAULT["WorkloadEndpoint"],
+        ("PROFILES", lambda r: _joined(r.spec.profiles)),
+        ("NATS", lambda r: ",".join(f"{n.external_ip}->{n.internal_ip}" for n in r.spec.ip_nats)),
+    ),
+}
+_DEFAULT["Profile"] = _WIDE["Profile"]
+
+
+def columns_of(kind: str, *, wide: bool = False, namespace: bool = False) -> Columns:
+    """Columns for a kind; ``namespace`` adds the leading NAMESPACE column."""
+    columns = (_WIDE.get(kind) if wide else None) or _DEFAULT.get(kind) or _NAME
+    lead: Columns = (("NAMESPACE", _namespace),) if namespace else ()
+    return lead + columns
+
+
+def _namespace(resource: Resource) -> object:
+    return resource.metadata.namespace

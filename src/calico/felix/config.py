@@ -1,0 +1,225 @@
+"""Felix's parameters: what they are, where each value came from, and what happens when one changes.
+
+Pure. Sources, later wins: built-in default, FelixConfiguration ``default``, those whose nodeSelector matches,
+``node.<host>``, environment. A value that does not parse is refused with its name and the next lower source is used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from calico.errors import InvalidInput
+from calico.model.numorstring import parse_duration
+
+__all__ = ["PARAMETERS", "FelixConfig", "Parameter", "merge_config"]
+
+
+class FelixConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The effective settings. Durations are seconds; actions are lower case."""
+
+    interface_prefixes: tuple[str, ...] = ("cali",)
+    endpoint_to_host: Literal["drop", "accept", "return"] = "drop"
+    deny_action: Literal["drop", "reject"] = "drop"
+    log_prefix: str = "calico-packet"
+    allow_vxlan_from_workloads: bool = False
+    allow_ipip_from_workloads: bool = False
+    vxlan_port: int = 4789
+    disable_conntrack_invalid_check: bool = False
+    mark_mask: int = 0xFFFF0000
+    device_route_protocol: int = 80
+    reporting_interval_s: float = 30.0
+    reporting_ttl_s: float = 90.0
+    endpoint_reporting: bool = False
+    endpoint_reporting_delay_s: float = 1.0
+    openstack_region: str = ""
+    nftables_refresh_s: float = 180.0
+    route_refresh_s: float = 90.0
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """One parameter: its name in Calico (``key``; environment FELIX_<KEY>; camel case in the object), the attribute
+    of ``FelixConfig`` it sets, how its value is read, and whether a change needs Felix to start over."""
+
+    key: str
+    attribute: str
+    parse: Callable[[Any], object]
+    effect: Literal["live", "restart"]
+    doc: str
+    object_field: str = ""
+
+    @property
+    def json_name(self) -> str:
+        """Name of the field in FelixConfiguration.spec."""
+        return self.object_field or self.key[0].lower() + self.key[1:]
+
+
+def _choice(*allowed: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        text = str(value).lower()
+        if text not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
+        return text
+
+    return parse
+
+
+def _boolean(value: Any) -> bool:
+    text = str(value).lower()
+    if text in ("true", "1", "yes", "y", "t"):
+        return True
+    if text in ("false", "0", "no", "n", "f"):
+        return False
+    raise ValueError("must be true or false")
+
+
+def _integer(low: int, high: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        number = int(str(value), 0)
+        if not low <= number <= high:
+            raise ValueError(f"must be between {low} and {high}")
+        return number
+
+    return parse
+
+
+def _seconds(value: Any) -> float:
+    """Plain seconds (environment) or a duration such as 1m30s (objects)."""
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = parse_duration(str(value))
+    if not 0 <= seconds < 1e9:
+        raise ValueError("must be a duration of 0 s or more")
+    return seconds
+
+
+def _prefixes(value: Any) -> tuple[str, ...]:
+    parts = tuple(str(value).split(","))
+    if not all(re.fullmatch(r"[a-zA-Z0-9_-]{1,15}", part) for part in parts):
+        raise ValueError("must be a comma-separated list of interface name prefixes")
+    return parts
+
+
+def _log_prefix(value: Any) -> str:
+    if not re.fullmatch(r"[a-zA-Z0-9%: /_-]{0,100}", str(value)):
+        raise ValueError("may hold letters, digits, blanks and % : / _ - only")
+    return str(value)
+
+
+def _mark_mask(value: Any) -> int:
+    mask = _integer(0, 0xFFFFFFFF)(value)
+    if mask.bit_count() < 2:
+        raise ValueError("must have at least 2 bits set")
+    return mask
+
+
+def _region(value: Any) -> str:
+    if not re.fullmatch(r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?", str(value)):
+        raise ValueError("must be a DNS label")
+    return str(value)
+
+
+PARAMETERS: tuple[Parameter, ...] = (
+    Parameter("InterfacePrefix", "interface_prefixes", _prefixes, "restart", "Prefixes of workload interfaces."),
+    Parameter(
+        "DefaultEndpointToHostAction",
+        "endpoint_to_host",
+        _choice("drop", "accept", "return"),
+        "restart",
+        "Workload to its own host, after egress policy.",
+    ),
+    Parameter(
+        "NftablesFilterDenyAction", "deny_action", _choice("drop", "reject"), "restart", "How packets are denied."
+    ),
+    Parameter("LogPrefix", "log_prefix", _log_prefix, "restart", "Prefix of logged packets."),
+    Parameter(
+        "AllowVXLANPacketsFromWorkloads",
+        "allow_vxlan_from_workloads",
+        _boolean,
+        "restart",
+        "Let workloads send VXLAN.",
+    ),
+    Parameter(
+        "AllowIPIPPacketsFromWorkloads", "allow_ipip_from_workloads", _boolean, "restart", "Let workloads send IPIP."
+    ),
+    Parameter("VXLANPort", "vxlan_port", _integer(1, 65535), "restart", "UDP port of VXLAN.", "vxlanPort"),
+    Parameter(
+        "DisableConntrackInvalidCheck",
+        "disable_conntrack_invalid_check",
+        _boolean,
+        "restart",
+        "Do not drop packets that conntrack calls invalid.",
+    ),
+    Parameter("NftablesMarkMask", "mark_mask", _mark_mask, "restart", "Bits of the packet mark that Felix may use."),
+    Parameter(
+        "DeviceRouteProtocol",
+        "device_route_protocol",
+        _integer(4, 255),
+        "restart",
+        "Protocol number that marks Felix's routes.",
+    ),
+    Parameter(
+        "ReportingIntervalSecs",
+        "reporting_interval_s",
+        _seconds,
+        "live",
+        "How often the host reports that it is alive; 0 is never.",
+        "reportingInterval",
+    ),
+    Parameter("ReportingTTLSecs", "reporting_ttl_s", _seconds, "live", "How long such a report holds.", "reportingTTL"),
+    Parameter(
+        "EndpointReportingEnabled", "endpoint_reporting", _boolean, "live", "Write endpoint status to the datastore."
+    ),
+    Parameter(
+        "EndpointReportingDelaySecs",
+        "endpoint_reporting_delay_s",
+        _seconds,
+        "live",
+        "Least time between two writes of endpoint status.",
+        "endpointReportingDelay",
+    ),
+    Parameter("OpenstackRegion", "openstack_region", _region, "restart", "Region part of status keys."),
+    Parameter(
+        "NftablesRefreshInterval", "nftables_refresh_s", _seconds, "live", "How often the table's owner is checked."
+    ),
+    Parameter("RouteRefreshInterval", "route_refresh_s", _seconds, "live", "How often routes are read back."),
+)
+# Felix's own default for DeviceRouteProtocol is 3 (boot); 80 tells our routes from the administrator's, so that
+# stale ones of an earlier run can be removed without touching anybody else's.
+
+
+def merge_config(
+    sources: Iterable[tuple[str, Mapping[str, object]]],
+) -> tuple[FelixConfig, dict[str, str], dict[str, str]]:
+    """Effective settings from sources given lowest first, each (name, {parameter key or json name: raw value}).
+
+    Returns (settings, {attribute: source name}, {"source: parameter": what is wrong with it}).
+    """
+    values: dict[str, object] = {}
+    origin: dict[str, str] = {}
+    problems: dict[str, str] = {}
+    for source, raw in sources:
+        lowered = {key.lower(): value for key, value in raw.items()}
+        for parameter in PARAMETERS:
+            for name in dict.fromkeys((parameter.key.lower(), parameter.json_name.lower())):
+                if name not in lowered or lowered[name] in (None, ""):
+                    continue
+                try:
+                    values[parameter.attribute] = parameter.parse(lowered[name])
+                    origin[parameter.attribute] = source
+                except (ValueError, InvalidInput) as error:
+                    problems[f"{source}: {parameter.key}"] = f"{lowered[name]!r} is refused: {error}"
+    return FelixConfig(**values), origin, problems  # type: ignore[arg-type]
+
+
+def needs_restart(old: FelixConfig, new: FelixConfig) -> list[str]:
+    """Names of the parameters that changed and need Felix to start over."""
+    return [
+        parameter.key
+        for parameter in PARAMETERS
+        if parameter.effect == "restart" and getattr(old, parameter.attribute) != getattr(new, parameter.attribute)
+    ]

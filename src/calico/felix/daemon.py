@@ -1,0 +1,172 @@
+"""Felix: a function from (datastore, this host's interfaces) to kernel state. This file is the map of the daemon.
+
+etcd -> Syncer -> Inputs -> Graph -> ApplyLoop -> Host (nftables, routes, neighbours, sysctls) -> status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from calico import __version__
+from calico.calc.graph import Graph
+from calico.datastore.etcd import EtcdBackend
+from calico.datastore.syncer import Syncer
+from calico.felix.apply_loop import ApplyLoop
+from calico.felix.config import FelixConfig, merge_config, needs_restart
+from calico.felix.host import Host
+from calico.felix.inputs import Inputs
+from calico.felix.reporter import EndpointStatusReporter, HostStatusReporter
+from calico.model.keys import RESOURCE_PREFIX
+from calico.obs.conditions import Conditions
+from calico.obs.statussocket import StatusServer
+
+__all__ = ["FelixSettings", "run"]
+
+log = structlog.get_logger(__name__)
+
+_CONTACT_CHECK_S = 2.0
+_CONTACT_LOST_S = 5.0
+
+
+class FelixSettings(msgspec.Struct, frozen=True):
+    """What Felix must know before it can read its configuration from the datastore."""
+
+    node: str
+    etcd_endpoints: tuple[str, ...]
+    run_dir: str
+    environment: Mapping[str, str] = {}
+
+
+class Configuration:
+    """The effective settings, recomputed on demand. A change that needs it makes Felix start over in place: the
+    ruleset and routes stay in the kernel and are adopted again."""
+
+    def __init__(self, settings: FelixSettings, conditions: Conditions) -> None:
+        environment = settings.environment or os.environ
+        self._environment = {k[6:]: v for k, v in environment.items() if k.upper().startswith("FELIX_")}
+        self._conditions = conditions
+        self._inputs: Inputs | None = None
+        self._programmed: FelixConfig | None = None
+        self.current, _, _ = merge_config([("environment", self._environment)])
+
+    def bind(self, inputs: Inputs) -> None:
+        """Read the datastore's share from here."""
+        self._inputs = inputs
+
+    def programmed(self) -> None:
+        """The host is being programmed with the current settings."""
+        self._programmed = self.current
+
+    def refresh(self) -> None:
+        """Recompute; starts Felix over when a setting changed that needs it."""
+        sources = self._inputs.config_sources() if self._inputs else []
+        new, _, problems = merge_config([*sources, ("environment", self._environment)])
+        self._conditions.replace("config-invalid", problems)
+        if self._programmed is not None:
+            changed = needs_restart(self._programmed, new)
+            if changed:
+                log.info("settings changed that need a new start", parameters=changed)
+                start_over()
+        self.current = new
+
+
+def start_over() -> None:
+    """Replace this process by a new run of itself: same pid, same arguments."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+async def run(settings: FelixSettings) -> None:
+    """Run Felix until cancelled. What is in the kernel stays there."""
+    log.info("felix starts", node=settings.node, version=__version__, etcd=settings.etcd_endpoints)
+    wake = asyncio.Event()
+    conditions = Conditions()
+    configuration = Configuration(settings, conditions)
+
+    def config() -> FelixConfig:
+        return configuration.current
+
+    backend = EtcdBackend(settings.etcd_endpoints)
+    graph = Graph(settings.node)
+    inputs = Inputs(settings.node, graph, conditions, wake.set)
+    configuration.bind(inputs)
+    syncer = Syncer(backend, (RESOURCE_PREFIX,), inputs, require_ready=True)
+    endpoint_reporter = EndpointStatusReporter(backend, settings.node, config)
+    host = Host(configuration.current, conditions, wake.set, endpoint_reporter.on_status)
+    configuration.programmed()
+    apply_loop = ApplyLoop(graph, inputs, host, conditions, config, configuration.refresh, wake)
+    host_reporter = HostStatusReporter(backend, settings.node, config, lambda: apply_loop.progress.applied_revision)
+    status = StatusServer(
+        Path(settings.run_dir) / "felix.sock", status_document(settings, inputs, syncer, apply_loop, host, conditions)
+    )
+
+    host.guard()
+    try:
+        async with asyncio.TaskGroup() as services:
+            services.create_task(status.run(), name="status")
+            services.create_task(host.interfaces.run(), name="interfaces")
+            services.create_task(syncer.run(), name="syncer")
+            services.create_task(watch_contact(syncer, conditions), name="contact")
+            services.create_task(apply_loop.run(), name="apply")
+            services.create_task(endpoint_reporter.run(), name="endpoint-status")
+            services.create_task(host_reporter.run(), name="host-status")
+    finally:
+        host.close()
+        await backend.close()
+        log.info("felix stopped; routes and ruleset stay in the kernel")
+
+
+async def watch_contact(syncer: Syncer, conditions: Conditions) -> None:
+    """Say so when the datastore has not answered for a while."""
+    while True:
+        age = syncer.contact_age_s()
+        if age is not None and age > _CONTACT_LOST_S:
+            conditions.set("datastore-unreachable", "datastore", f"no answer for {age:.0f} s")
+        else:
+            conditions.clear("datastore-unreachable", "datastore")
+        await asyncio.sleep(_CONTACT_CHECK_S)
+
+
+def status_document(
+    settings: FelixSettings, inputs: Inputs, syncer: Syncer, apply_loop: ApplyLoop, host: Host, conditions: Conditions
+) -> Callable[[], dict[str, Any]]:
+    """What the status socket answers."""
+    started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def document() -> dict[str, Any]:
+        progress = apply_loop.progress
+        return {
+            "component": "felix",
+            "node": settings.node,
+            "version": __version__,
+            "pid": os.getpid(),
+            "started": started,
+            "datastore": {
+                "status": inputs.status.value,
+                "reason": inputs.reason,
+                "revision": inputs.revision,
+                "connected": syncer.connected,
+                "contact_age_s": syncer.contact_age_s(),
+            },
+            "in_sync": inputs.in_sync and progress.applies > 0,
+            "applied_revision": progress.applied_revision,
+            "apply": {
+                "count": progress.applies,
+                "failures": progress.failures,
+                "last_took_ms": round(progress.last_took_ms, 3),
+            },
+            "endpoints": dict(sorted(host.endpoint_states.items())),
+            "conditions": conditions.as_data(),
+        }
+
+    return document

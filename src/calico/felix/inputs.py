@@ -1,0 +1,138 @@
+"""Where what the syncer learns enters Felix: decoded, handed to the calculation, and what is wrong with it noted.
+
+Knows nothing of the kernel. Called from the syncer's task only; each call ends by waking the apply loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+import structlog
+
+from calico.calc.graph import Graph
+from calico.datastore.api import SyncStatus, Update
+from calico.errors import InvalidInput
+from calico.model.codec import decode
+from calico.model.felixconfig import FelixConfiguration
+from calico.model.keys import RESOURCE_PREFIX, ResourceKey, parse_key
+from calico.model.meta import Resource
+from calico.model.node import Node
+from calico.model.selector import parse
+from calico.obs.conditions import Conditions
+
+__all__ = ["Inputs"]
+
+log = structlog.get_logger(__name__)
+
+_DATASTORE_CONDITIONS = {
+    SyncStatus.WAITING: "datastore-not-ready",
+    SyncStatus.HELD: "datastore-held",
+}
+
+
+class Inputs:
+    """The sink of Felix's syncer. ``revision`` is the datastore revision the calculation has seen."""
+
+    def __init__(self, node: str, graph: Graph, conditions: Conditions, wake: Callable[[], None]) -> None:
+        self._node = node
+        self._graph = graph
+        self._conditions = conditions
+        self._wake = wake
+        self._configurations: dict[str, FelixConfiguration] = {}
+        self._node_labels: Mapping[str, str] = {}
+        self._decode_problems: dict[str, tuple[str, ...]] = {}
+        self._graph_problems: dict[str, tuple[str, ...]] = {}
+        self.status = SyncStatus.WAITING
+        self.reason = "not yet connected"
+        self.revision = 0
+        self.in_sync = False
+
+    def on_status(self, status: SyncStatus, reason: str = "") -> None:
+        """Note how far the view may be trusted; the first IN_SYNC opens the gate to the kernel."""
+        log.info("datastore status changed", status=status.value, reason=reason)
+        self.status, self.reason = status, reason
+        for kind, code in _DATASTORE_CONDITIONS.items():
+            if kind is status:
+                self._conditions.set(code, "datastore", reason or status.value)
+            else:
+                self._conditions.clear(code, "datastore")
+        if status is SyncStatus.IN_SYNC and not self.in_sync:
+            self.in_sync = True
+            self._graph.on_in_sync()
+        self._wake()
+
+    def on_updates(self, updates: Sequence[Update], revision: int) -> None:
+        """Feed changes to the calculation, in order."""
+        for update in updates:
+            self._on_update(update)
+        self.revision = max(self.revision, revision)
+        self._wake()
+
+    def on_graph_problems(self, key: ResourceKey, problems: tuple[str, ...]) -> None:
+        """What the calculation found wrong with a resource that decoded."""
+        self._note(self._graph_problems, str(key), problems)
+
+    def config_sources(self) -> list[tuple[str, Mapping[str, object]]]:
+        """FelixConfigurations that apply to this host, lowest priority first, as {json name: value}."""
+        chosen = [name for name in ("default",) if name in self._configurations]
+        chosen += sorted(name for name, item in self._configurations.items() if self._selects_us(name, item))
+        per_node = f"node.{self._node}"
+        chosen += [per_node] if per_node in self._configurations else []
+        return [(f"FelixConfiguration {name}", _spec_data(self._configurations[name])) for name in chosen]
+
+    def _selects_us(self, name: str, item: FelixConfiguration) -> bool:
+        if name == "default" or name.startswith("node."):
+            return False
+        try:
+            return parse(item.spec.node_selector or "").matches(self._node_labels) if item.spec.node_selector else False
+        except InvalidInput as error:
+            self._note(self._graph_problems, f"FelixConfiguration {name}", (f"spec.nodeSelector: {error}",))
+            return False
+
+    def _on_update(self, update: Update) -> None:
+        key = parse_key(update.key)
+        if key is None:
+            if update.key.startswith(RESOURCE_PREFIX):
+                text = ("the key does not name a resource of a known kind",) if update.value is not None else ()
+                self._note(self._decode_problems, update.key, text)
+            return
+        resource: Resource | None = None
+        problems: tuple[str, ...] = ()
+        if update.value is not None:
+            decoded = decode(key, update.value, update.mod_revision)
+            resource, problems = decoded.resource, decoded.problems
+        self._note(self._decode_problems, str(key), problems)
+        if key.kind == "FelixConfiguration":
+            if isinstance(resource, FelixConfiguration):
+                self._configurations[key.name] = resource
+            else:
+                self._configurations.pop(key.name, None)
+        if key.kind == "Node" and key.name == self._node:
+            self._node_labels = resource.metadata.labels if isinstance(resource, Node) else {}
+        self._graph.on_resource(key, resource)
+
+    def _note(self, book: dict[str, tuple[str, ...]], subject: str, problems: tuple[str, ...]) -> None:
+        if book.get(subject, ()) == problems:
+            return
+        if problems:
+            book[subject] = problems
+            log.warning("resource is invalid", resource=subject, problems=problems)
+        else:
+            del book[subject]
+            log.info("resource was mended", resource=subject)
+        text = "; ".join(self._decode_problems.get(subject, ()) + self._graph_problems.get(subject, ()))
+        if text:
+            self._conditions.set("resource-invalid", subject, text)
+        else:
+            self._conditions.clear("resource-invalid", subject)
+
+
+def _spec_data(item: FelixConfiguration) -> Mapping[str, object]:
+    data: dict[str, object] = msgspec.to_builtins(item.spec)
+    overrides = {
+        name.removeprefix("config.projectcalico.org/"): value
+        for name, value in item.metadata.annotations.items()
+        if name.startswith("config.projectcalico.org/")
+    }
+    return {**data, **overrides}

@@ -115,7 +115,9 @@ def attr(type: int, payload: bytes) -> bytes:  # noqa: A002 - the field's name i
     length = 4 + len(payload)
     if length > 0xFFFF:
         raise WireError(f"attribute {type} of {length} bytes exceeds 65535")
-    return _ATTR.pack(length, type) + payload + _PADDING[length & 3]
+    if length & 3:
+        return _ATTR.pack(length, type) + payload + _PADDING[length & 3]
+    return _ATTR.pack(length, type) + payload
 
 
 def nested(type: int, *attrs: bytes) -> bytes:  # noqa: A002
@@ -151,12 +153,12 @@ def attr_be16(type: int, value: int) -> bytes:  # noqa: A002
 
 def attr_be32(type: int, value: int) -> bytes:  # noqa: A002
     """A 32-bit value in network order."""
-    return attr(type, _big(value, 4))
+    return _ATTR.pack(8, type) + _big(value, 4)
 
 
 def attr_be64(type: int, value: int) -> bytes:  # noqa: A002
     """A 64-bit value in network order."""
-    return attr(type, _big(value, 8))
+    return _ATTR.pack(12, type) + _big(value, 8)
 
 
 def attr_str(type: int, value: str) -> bytes:  # noqa: A002

@@ -165,11 +165,28 @@ class Store:
 
     # ---- the steps of a write
 
+    async def _put(
+        self, resource: Resource, write: Callable[[ResourceKey, Resource, str], Awaitable[Resource]]
+    ) -> Resource:
+        key = key_of(resource)
+        refuse_write(key)
+        version = resource.metadata.resource_version
+        for attempt in range(_ATTEMPTS):
+            try:
+                return await write(key, resource, version)
+            except Conflict:
+                if version or attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
     async def _create_or_replace(self, key: ResourceKey, resource: Resource, version: str) -> Resource:
-        kv = await self.backend.get(key_path(key))
-        if kv is None:
-            bare = msgspec.structs.replace(resource.metadata, resource_version="", uid="", creation_timestamp=None)
-            return await self.create(msgspec.structs.replace(resource, metadata=bare))
+        if await self.backend.get(key_path(key)) is not None:
+            return await self._replace(key, resource, version)
+        bare = msgspec.structs.replace(resource.metadata, resource_version="", uid="", creation_timestamp=None)
+        return await self.create(msgspec.structs.replace(resource, metadata=bare))
+
+    async def _replace(self, key: ResourceKey, resource: Resource, version: str) -> Resource:
+        kv = await self._stored(key)
         found = decode(key, kv.value, kv.mod_revision).resource
         stored = found.metadata if found is not None else Metadata(resource_version=str(kv.mod_revision))
         metadata = msgspec.structs.replace(

@@ -1,0 +1,15 @@
+"""Kubernetes objects (parsed JSON) to Calico resources. Pure; what cannot be converted is dropped and reported."""
+
+from calico.orchestrators.kubernetes.convert.namespace import namespace_to_profile, service_account_to_profile
+from calico.orchestrators.kubernetes.convert.networkpolicy import Converted, network_policy_to_calico
+from calico.orchestrators.kubernetes.convert.pod import pod_labels, pod_ports, pod_profiles
+
+__all__ = [
+    "Converted",
+    "namespace_to_profile",
+    "network_policy_to_calico",
+    "pod_labels",
+    "pod_ports",
+    "pod_profiles",
+    "service_account_to_profile",
+]

@@ -125,6 +125,11 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         """Routes are being exchanged."""
         return self.state == "Established"
 
+    @property
+    def worth_sparing(self) -> bool:
+        """A reset would cost something: it runs, or its routes are kept while the neighbour restarts."""
+        return self.established or self.imported > 0
+
 
 def parse_status(reply: Reply) -> BirdStatus:
     """The answer to ``show status``; absent facts are left empty."""

@@ -59,6 +59,7 @@ def build_plan(snapshot: BGPSnapshot, node: str, export_mode: ExportMode = "pool
         problems.append(_absence(snapshot, node))
         plan = msgspec.structs.replace(_without_bgp(node), debug=config.debug)
         return Planned(plan, _sorted(problems))
+    pools, blocks = _pools(snapshot.pools, config, problems), _networks(snapshot.blocks)
     plan = BirdPlan(
         router_id=me.ipv4 or _hashed_router_id(node),
         debug=config.debug,
@@ -66,9 +67,9 @@ def build_plan(snapshot: BGPSnapshot, node: str, export_mode: ExportMode = "pool
         strict_bind=config.strict_bind,
         ignored_interfaces=config.ignored_interfaces,
         peers=_peers(snapshot, me, hosts, config, problems),
-        pools=_pools(snapshot.pools, config, problems),
-        blocks=_networks(snapshot.blocks),
-        withheld=_networks(config.withheld),
+        pools=pools,
+        blocks=blocks,
+        withheld=tuple(sorted({*_networks(config.withheld), *_doubtful(snapshot, pools, blocks)})),
         normal_priority_v4=config.normal_priority_v4,
         normal_priority_v6=config.normal_priority_v6,
         export_workload_routes=export_mode == "interfaces",
@@ -158,6 +159,21 @@ def _pools(pools: Mapping[str, IPPool], config: ClusterConfig, problems: list[Pr
             )
         )
     return tuple(sorted(set(plans)))
+
+
+def _doubtful(
+    snapshot: BGPSnapshot, pools: tuple[PoolPlan, ...], blocks: tuple[BlockPlan, ...]
+) -> tuple[BlockPlan, ...]:
+    """Blocks that may belong to a pool that cannot be read, which may forbid to advertise them."""
+    if not any(key.kind == "IPPool" for key in snapshot.unreadable):
+        return ()
+    known = [ipaddress.ip_network(pool.cidr) for pool in pools]
+    return tuple(block for block in blocks if not any(_within(block, network) for network in known))
+
+
+def _within(block: BlockPlan, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+    inner = ipaddress.ip_network(block.cidr)
+    return inner.version == network.version and inner.subnet_of(network)  # type: ignore[arg-type]
 
 
 def _networks(cidrs: tuple[str, ...]) -> tuple[BlockPlan, ...]:

@@ -9,7 +9,6 @@ import msgspec
 
 from calico.bgp.problem import Problem
 from calico.datastore.api import Update
-from calico.errors import CalicoError
 from calico.model.bgp import BGPConfiguration, BGPPeer
 from calico.model.codec import decode
 from calico.model.ippool import IPPool
@@ -93,13 +92,12 @@ class SnapshotStore:
         self._unreadable.discard(key)
         if raw is None:
             return
-        try:
-            decoded = decode(key, raw, mod_revision)
-        except CalicoError as error:
+        decoded = decode(key, raw, mod_revision)
+        self._problems[path] = tuple(Problem("bgp-resource-invalid", str(key), text) for text in decoded.problems)
+        if decoded.resource is None:
             self._unreadable.add(key)
-            self._problems[path] = (Problem("bgp-resource-invalid", str(key), str(error)),)
-            return
-        self._resources[key] = decoded.resource
+        else:
+            self._resources[key] = decoded.resource
 
     def _on_affinity(self, path: str, raw: bytes | None) -> None:
         self._blocks.pop(path, None)

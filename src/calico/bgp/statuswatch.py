@@ -31,7 +31,12 @@ class StatusWatch:
         while True:
             await self.look()
             settled = all(session.established for session in self._state.sessions.values())
-            await asyncio.sleep(_EVERY_SETTLED_S if settled else _EVERY_S)
+            try:
+                async with asyncio.timeout(_EVERY_SETTLED_S if settled else _EVERY_S):
+                    await self._supervisor.changed.wait()
+            except TimeoutError:
+                continue
+            self._supervisor.changed.clear()
 
     async def look(self) -> None:
         """One round."""

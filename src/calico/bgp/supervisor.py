@@ -60,6 +60,7 @@ class Supervisor:
         self._bird = bird
         self._process: BirdProcess | None = None
         self._changing = asyncio.Lock()
+        self.changed = asyncio.Event()  # something happened to BIRD; whoever reports on it clears this
         self._wanted = asyncio.Event()  # there is a configuration to run
         self._certain = False  # BIRD is known to run bird.conf
         self._restarts = 0
@@ -135,9 +136,9 @@ class Supervisor:
 
     async def _change(self, difference: Difference) -> Applied:
         before = await self.control.sessions()
-        losing = [name for name in difference.resets if name in before and before[name].established]
+        losing = [name for name in difference.resets if name in before and before[name].worth_sparing]
         if difference.restarts_direct:
-            losing += [name for name, session in before.items() if session.established]
+            losing += [name for name, session in before.items() if session.worth_sparing]
         if losing:
             return await self._restart_gracefully(len(losing))
         return await self._reconfigure(difference, before)
@@ -158,6 +159,7 @@ class Supervisor:
             raise Transient(f"BIRD did not confirm: {reply.text}")
         self._promote()
         self._clear("bird-reconfigure-undone", "bird-listen-failed")
+        self.changed.set()
         log.info("bird reconfigured", added=len(difference.added), removed=len(difference.removed))
         return Applied.RECONFIGURED
 
@@ -227,6 +229,7 @@ class Supervisor:
         for _ in range(int(_ANSWER_WITHIN_S / _POLL_S)):
             if await self._answers():
                 self._clear("bird-not-running", "bird-unresponsive", "bird-listen-failed", "bird-reconfigure-undone")
+                self.changed.set()
                 return
             await asyncio.sleep(_POLL_S / 5)
         self._set("bird-unresponsive", "BIRD was started but does not answer on its control socket")
@@ -246,6 +249,7 @@ class Supervisor:
             process.close()
             self._process = None
             self._restarts += 1
+            self.changed.set()
             self._set("bird-not-running", f"BIRD (pid {process.pid}) ended: {self._last_words()}")
             log.error("bird ended", pid=process.pid, output=self._last_words())
             return True

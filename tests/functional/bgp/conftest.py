@@ -1,0 +1,282 @@
+"""Hosts on one Ethernet as namespaces, an etcd beside them, and on each host the real agent with a real BIRD."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from calico.dataplane.netns import create_netns, delete_netns
+from calico.errors import Transient
+from calico.obs.statussocket import read_status
+
+_serial = itertools.count()
+_DEADLINE_S = 30.0
+_RESOURCES = "/calico/resources/v3/projectcalico.org"
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """The first true value of ``condition``, which may fail while BIRD is away; the deadline bounds a failing test."""
+    deadline = time.monotonic() + _DEADLINE_S
+    while True:
+        with suppress(OSError, ValueError):
+            if found := condition():
+                return found
+        if time.monotonic() > deadline:
+            pytest.fail(f"it never happened that {what}")
+        time.sleep(0.02)
+
+
+class Host:
+    """A namespace with eth0 on the fabric, and the agent that runs in it."""
+
+    def __init__(self, fabric: Fabric, number: int) -> None:
+        self.fabric, self.number = fabric, number
+        self.name = f"node{number}"
+        self.netns = f"{fabric.prefix}n{number}"
+        self.ipv4, self.ipv6 = f"10.99.0.{number}", f"fd99::{number:x}"
+        self.run_dir = fabric.directory / self.name
+        self.agent: subprocess.Popen[bytes] | None = None
+        create_netns(self.netns)
+        fabric.namespaces.append(self.netns)
+        self.ip("link", "set", "lo", "up")
+        fabric.plug(self)
+
+    def ip(self, *arguments: str) -> str:
+        return ip(self.netns, *arguments)
+
+    def start_agent(self) -> None:
+        command = [sys.executable, "-m", "calico", "bgp", "--node", self.name]
+        command += ["--etcd-endpoints", self.fabric.etcd_url, "--run-dir", str(self.run_dir)]
+        with open(self.fabric.directory / f"{self.name}.log", "ab") as output:
+            self.agent = subprocess.Popen(
+                ["nsenter", f"--net=/run/netns/{self.netns}", *command], stdout=output, stderr=output
+            )
+
+    def kill_agent(self) -> None:
+        assert self.agent is not None
+        self.agent.kill()
+        self.agent.wait()
+
+    def terminate_agent(self) -> int:
+        assert self.agent is not None
+        self.agent.terminate()
+        return self.agent.wait(timeout=10)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        try:
+            return read_status(self.run_dir / "bgp.sock")
+        except Transient:
+            return {"sessions": [], "conditions": [], "in_sync": False, "bird": {"state": "down"}, "pid": 0}
+
+    @property
+    def established(self) -> list[str]:
+        return [s["name"] for s in self.status["sessions"] if s["state"] == "Established"]
+
+    @property
+    def bird_pid(self) -> int:
+        return int((self.run_dir / "bird.pid").read_text())
+
+    def ask_bird(self, command: str) -> str:
+        """A question to BIRD by a client of its own (not the one under test)."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(5)
+            sock.connect(str(self.run_dir / "bird.ctl"))
+            sock.recv(1000)
+            sock.sendall(command.encode() + b"\n")
+            answer = b""
+            while not any(line[4:5] == b" " and line[:4].isdigit() for line in answer.split(b"\n")[:-1]):
+                answer += sock.recv(65536)
+        return answer.decode()
+
+    def since(self) -> dict[str, str]:
+        """By session, its state with the moment it came about."""
+        rows = [line.split() for line in self.ask_bird("show protocols").splitlines()]
+        return {row[0].removeprefix("1002-"): " ".join(row[3:7]) for row in rows if row[1:2] == ["BGP"]}
+
+    def has_route(self, destination: str, *, via: str | None = None) -> bool:
+        """Whether BIRD put a route into this host's kernel."""
+        family = "-6" if ":" in destination else "-4"
+        found = self.ip(family, "route", "show", destination, "proto", "bird")
+        return bool(found) and (via is None or f"via {via}" in found)
+
+    def workload(self, number: int, *addresses: str) -> str:
+        """A namespace behind a cali interface, with device routes as Felix makes them."""
+        netns, interface = f"{self.netns}w{number}", f"cali{number}"
+        create_netns(netns)
+        self.fabric.namespaces.append(netns)
+        self.ip("link", "add", interface, "type", "veth", "peer", "name", "eth0", "netns", netns)
+        self.ip("addr", "add", "169.254.1.1/32", "dev", interface)
+        self.ip("addr", "add", "fe80::1/64", "dev", interface, "nodad")
+        ip(netns, "link", "set", "eth0", "up")
+        self.ip("link", "set", interface, "up")
+        for address in addresses:
+            length = 128 if ":" in address else 32
+            gateway = "fe80::1" if ":" in address else "169.254.1.1"
+            ip(netns, "addr", "add", f"{address}/{length}", "dev", "eth0", *(["nodad"] if length == 128 else []))
+            ip(netns, "route", "replace", f"{gateway}/{length}", "dev", "eth0")
+            ip(netns, "route", "replace", "default", "via", gateway, "dev", "eth0")
+            self.ip("route", "add", f"{address}/{length}", "dev", interface, "proto", "80")
+        return netns
+
+
+def ip(netns: str, *arguments: str) -> str:
+    done = subprocess.run(["ip", "-n", netns, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise AssertionError(f"ip {' '.join(arguments)}: {done.stderr}")
+    return done.stdout
+
+
+class Fabric:
+    """An Ethernet and an etcd, both in a namespace of their own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.prefix = f"cbg{os.getpid() % 100000}-{next(_serial)}"
+        self.directory = directory
+        self.namespaces: list[str] = []
+        self.hosts: list[Host] = []
+        self.pingers: list[Pinger] = []
+        self.etcd: subprocess.Popen[bytes] | None = None
+        self.etcd_url = "http://10.99.0.254:2379"
+        self.netns = f"{self.prefix}f"
+        create_netns(self.netns)
+        self.namespaces.append(self.netns)
+        ip(self.netns, "link", "set", "lo", "up")
+        ip(self.netns, "link", "add", "br0", "type", "bridge")
+        ip(self.netns, "addr", "add", "10.99.0.254/24", "dev", "br0")
+        ip(self.netns, "link", "set", "br0", "up")
+
+    def plug(self, host: Host) -> None:
+        port = f"port{host.number}"
+        ip(self.netns, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", host.netns)
+        ip(self.netns, "link", "set", port, "master", "br0", "up")
+        for path in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):
+            command = ["nsenter", f"--net=/run/netns/{host.netns}", "sh", "-c", f"echo 1 > /proc/sys/{path}"]
+            subprocess.run(command, check=True)
+        host.ip("addr", "add", f"{host.ipv4}/24", "dev", "eth0")
+        host.ip("addr", "add", f"{host.ipv6}/64", "dev", "eth0", "nodad")
+        host.ip("link", "set", "eth0", "up")
+
+    def start_etcd(self) -> None:
+        command = ["etcd", "--data-dir", str(self.directory / "etcd"), "--listen-client-urls", self.etcd_url]
+        command += ["--advertise-client-urls", self.etcd_url, "--listen-peer-urls", "http://127.0.0.1:2380"]
+        command += ["--unsafe-no-fsync", "--log-level", "error", "--enable-v2=false"]
+        with open(self.directory / "etcd.log", "wb") as output:
+            self.etcd = subprocess.Popen(
+                ["nsenter", f"--net=/run/netns/{self.netns}", *command], stdout=output, stderr=output
+            )
+        until(lambda: self._etcdctl("endpoint", "health", check=False) == 0, "etcd is healthy")
+        self.put("clusterinformations", "default", "ClusterInformation", {"datastoreReady": True})
+
+    def _etcdctl(self, *arguments: str, stdin: str = "", check: bool = True) -> int:
+        command = ["nsenter", f"--net=/run/netns/{self.netns}", "etcdctl", "--endpoints", self.etcd_url, *arguments]
+        environment = {**os.environ, "ETCDCTL_API": "3"}
+        done = subprocess.run(command, input=stdin, text=True, capture_output=True, check=check, env=environment)
+        return done.returncode
+
+    def put(
+        self, plural: str, name: str, kind: str, spec: dict[str, Any], labels: dict[str, str] | None = None
+    ) -> None:
+        """Store a resource as any other writer would: by the datastore's own tool."""
+        document = {
+            "kind": kind,
+            "apiVersion": "projectcalico.org/v3",
+            "metadata": {"name": name, **({"labels": labels} if labels else {})},
+            "spec": spec,
+        }
+        self._etcdctl("put", f"{_RESOURCES}/{plural}/{name}", stdin=json.dumps(document))
+
+    def put_raw(self, key: str, value: str) -> None:
+        self._etcdctl("put", key, stdin=value)
+
+    def delete(self, plural: str, name: str) -> None:
+        self._etcdctl("del", f"{_RESOURCES}/{plural}/{name}")
+
+    def add_host(
+        self, number: int, *, node: dict[str, Any] | None = None, labels: dict[str, str] | None = None
+    ) -> Host:
+        """A host with its Node and a running agent."""
+        host = Host(self, number)
+        self.hosts.append(host)
+        bgp = {"ipv4Address": f"{host.ipv4}/24", "ipv6Address": f"{host.ipv6}/64", **(node or {})}
+        self.put("nodes", host.name, "Node", {"bgp": bgp}, labels)
+        host.start_agent()
+        return host
+
+    until = staticmethod(until)
+
+    def bare_host(self, number: int) -> Host:
+        """A host without a Node, whose agent is not started."""
+        self.hosts.append(Host(self, number))
+        return self.hosts[-1]
+
+    def ping(self, host: Host, target: str) -> Pinger:
+        """Ping from a host's own address until stopped."""
+        self.pingers.append(Pinger(host.netns, target, host.ipv6 if ":" in target else host.ipv4))
+        return self.pingers[-1]
+
+    def close(self) -> None:
+        for pinger in self.pingers:
+            pinger.close()
+        for host in self.hosts:
+            if host.agent is not None and host.agent.poll() is None:
+                host.kill_agent()
+            with suppress(OSError, ValueError):
+                os.kill(host.bird_pid, signal.SIGKILL)
+        if self.etcd is not None:
+            self.etcd.kill()
+            self.etcd.wait()
+        for name in self.namespaces:
+            with suppress(Exception):
+                delete_netns(name)
+
+
+@pytest.fixture
+def fabric() -> Iterator[Fabric]:
+    with tempfile.TemporaryDirectory(prefix="cbg") as directory:  # short: socket paths are limited to 107 bytes
+        made = Fabric(Path(directory))
+        try:
+            made.start_etcd()
+            yield made
+        except BaseException:
+            for path in sorted(Path(directory).glob("*.log")):
+                print(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}")
+            raise
+        finally:
+            made.close()
+
+
+class Pinger:
+    """An echo request every 10 ms until asked how many stayed unanswered."""
+
+    def __init__(self, netns: str, target: str, source: str) -> None:
+        command = ["nsenter", f"--net=/run/netns/{netns}", "ping", "-n", "-i", "0.01", "-I", source, target]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def stop(self) -> tuple[int, int]:
+        """(sent, lost); the last request may still be on its way and is not counted."""
+        self._process.send_signal(signal.SIGINT)
+        output = self._process.communicate(timeout=10)[0].decode()
+        print(output[-300:])
+        summary = next(line for line in output.splitlines() if "packets transmitted" in line).split()
+        sent, received = int(summary[0]), int(summary[3])
+        return sent, max(0, sent - received - 1)
+
+    def close(self) -> None:
+        """End it, if that has not happened yet."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()

@@ -1,0 +1,173 @@
+"""Agents, BIRDs and kernels together: what routes and packets do, not what configuration says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.root, pytest.mark.bird, pytest.mark.etcd]
+
+
+def _pools(fabric: Any) -> None:
+    fabric.put("ippools", "v4", "IPPool", {"cidr": "10.65.0.0/16"})
+    fabric.put("ippools", "v6", "IPPool", {"cidr": "fd65::/48"})
+
+
+def _meshed(fabric: Any, *numbers: int) -> list[Any]:
+    _pools(fabric)
+    hosts = [fabric.add_host(number) for number in numbers]
+    for host in hosts:
+        fabric.until(
+            lambda host=host: len(host.established) == 2 * (len(hosts) - 1), f"{host.name} has all its sessions"
+        )
+    return hosts
+
+
+def _condition(host: Any, code: str) -> Callable[[], Any]:
+    return lambda: [c for c in host.status["conditions"] if c["code"] == code]
+
+
+def test_a_workload_route_of_one_host_is_in_the_kernel_of_every_other(fabric: Any) -> None:
+    first, second = _meshed(fabric, 1, 2)
+    first.workload(1, "10.65.1.1", "fd65::1:1")
+    fabric.until(lambda: second.has_route("10.65.1.1", via=first.ipv4), "the IPv4 route arrives")
+    fabric.until(lambda: second.has_route("fd65::1:1", via=first.ipv6), "the IPv6 route arrives")
+    first.ip("route", "del", "10.65.1.1/32", "dev", "cali1")
+    fabric.until(lambda: not second.has_route("10.65.1.1"), "the route goes when the workload does")
+
+
+def test_addresses_outside_every_pool_and_in_unexported_pools_stay_at_home(fabric: Any) -> None:
+    fabric.put("ippools", "secret", "IPPool", {"cidr": "10.66.0.0/16", "disableBGPExport": True})
+    first, second = _meshed(fabric, 1, 2)
+    first.workload(1, "10.66.1.1", "10.67.1.1", "10.65.1.1")
+    fabric.until(lambda: second.has_route("10.65.1.1"), "the exported one arrives")
+    assert not second.has_route("10.66.1.1")
+    assert not second.has_route("10.67.1.1")
+
+
+def test_a_block_is_advertised_as_one_route_and_its_unused_addresses_die_on_their_host(fabric: Any) -> None:
+    first, second = _meshed(fabric, 1, 2)
+    before = second.since()
+    fabric.put_raw("/calico/ipam/v2/host/node1/ipv4/block/10.65.1.0-26", '{"state":"confirmed","deleted":false}')
+    first.workload(1, "10.65.1.1", "10.65.9.9")
+    fabric.until(lambda: second.has_route("10.65.1.0/26", via=first.ipv4), "the block arrives")
+    fabric.until(lambda: second.has_route("10.65.9.9"), "an address borrowed from elsewhere arrives by itself")
+    fabric.until(lambda: not second.has_route("10.65.1.1"), "the addresses inside the block are not advertised")
+    assert "blackhole 10.65.1.0/26" in first.ip("route", "show", "proto", "bird")
+    assert second.since() == before, "a change of blocks and filters resets no session"
+
+
+def test_adding_and_removing_a_node_keeps_the_sessions_between_the_others(fabric: Any) -> None:
+    first, _ = _meshed(fabric, 1, 2)
+    before = first.since()
+    third = fabric.add_host(3)
+    fabric.until(lambda: len(third.established) == 4, "the new node joins")
+    assert {name: since for name, since in first.since().items() if name in before} == before
+    fabric.delete("nodes", "node3")
+    fabric.until(lambda: len(first.status["sessions"]) == 2, "the node leaves the mesh")
+    assert first.since() == before
+    fabric.until(_condition(third, "bgp-not-configured"), "the removed node says why it has no sessions")
+    fabric.until(lambda: third.status["sessions"] == [], "it has none")
+    assert third.status["bird"]["state"] == "up"
+
+
+def test_a_killed_agent_leaves_bird_forwarding_and_its_successor_adopts_it(fabric: Any) -> None:
+    first, second = _meshed(fabric, 1, 2)
+    bird, before = first.bird_pid, second.since()
+    first.kill_agent()
+    first.workload(1, "10.65.1.1")
+    fabric.until(lambda: second.has_route("10.65.1.1"), "BIRD still announces routes without its agent")
+    first.start_agent()
+    fabric.until(lambda: first.status["in_sync"], "the successor is in sync")
+    assert first.bird_pid == bird
+    assert second.since() == before
+    assert first.terminate_agent() == 0
+    os.kill(bird, 0)
+    assert second.since() == before
+
+
+def test_a_killed_bird_is_restarted_and_not_one_packet_is_lost(fabric: Any) -> None:
+    first, second = _meshed(fabric, 1, 2)
+    second.workload(1, "10.65.2.1", "fd65::2:1")
+    fabric.until(lambda: first.has_route("10.65.2.1") and first.has_route("fd65::2:1"), "the routes arrive")
+    pings = [fabric.ping(first, "10.65.2.1"), fabric.ping(first, "fd65::2:1")]
+    for host in (first, second):
+        dead, before = host.bird_pid, host.since()
+        os.kill(dead, signal.SIGKILL)
+        fabric.until(lambda host=host: host.status["bird"].get("restarts") == 1, "the agent notices")
+        fabric.until(lambda host=host, before=before: host.since() != before, "the sessions are new ones")
+        fabric.until(lambda: len(first.established) == len(second.established) == 2, "all are established again")
+        fabric.until(lambda host=host: host.status["bird"]["state"] == "up", "recovery is over")
+        assert host.bird_pid != dead
+    for sent, lost in (ping.stop() for ping in pings):
+        assert sent > 100
+        assert lost == 0
+
+
+def test_a_change_that_would_reset_sessions_goes_through_graceful_restart_without_loss(fabric: Any) -> None:
+    first, second = _meshed(fabric, 1, 2)
+    second.workload(1, "10.65.2.1")
+    fabric.until(lambda: first.has_route("10.65.2.1"), "the route arrives")
+    ping, birds = fabric.ping(first, "10.65.2.1"), {first.bird_pid, second.bird_pid}
+    fabric.put("bgpconfigurations", "default", "BGPConfiguration", {"nodeMeshMaxRestartTime": "90s"})
+    for host in (first, second):
+        conf = host.run_dir / "bird.conf"
+        fabric.until(lambda conf=conf: "graceful restart time 90;" in conf.read_text(), "the change is applied")
+    for host in (first, second):
+        fabric.until(lambda host=host: len(host.established) == 2 and host.status["in_sync"], "the sessions are back")
+    assert {first.bird_pid, second.bird_pid} != birds, "BIRD has a successor where sessions were worth it"
+    fabric.until(lambda: first.has_route("10.65.2.1"), "the route is still there")
+    sent, lost = ping.stop()
+    assert sent > 50
+    assert lost == 0
+
+
+def test_a_route_reflector_serves_nodes_that_have_no_mesh(fabric: Any) -> None:
+    _pools(fabric)
+    fabric.put("bgpconfigurations", "default", "BGPConfiguration", {"nodeToNodeMeshEnabled": False})
+    fabric.put("bgppeers", "rr", "BGPPeer", {"nodeSelector": "all()", "peerSelector": "has(rr)"})
+    reflector = fabric.add_host(9, node={"routeReflectorClusterID": "224.0.0.1"}, labels={"rr": ""})
+    clients = [fabric.add_host(1), fabric.add_host(2)]
+    fabric.until(lambda: len(reflector.established) == 4, "the reflector has all clients")
+    assert [name for name in clients[0].established if "99_0_2" in name] == []
+    clients[0].workload(1, "10.65.1.1", "fd65::1:1")
+    fabric.until(
+        lambda: clients[1].has_route("10.65.1.1", via=clients[0].ipv4), "the next hop is the client, not the reflector"
+    )
+    fabric.until(lambda: clients[1].has_route("fd65::1:1", via=clients[0].ipv6), "the same for IPv6")
+
+
+def test_a_peering_that_cannot_be_honoured_is_stopped_and_named_and_blocks_nothing_else(fabric: Any) -> None:
+    first, _ = _meshed(fabric, 1, 2)
+    spec = {"peerIP": "10.99.0.250", "asNumber": 65000, "password": {"secretKeyRef": {"name": "s", "key": "k"}}}
+    fabric.put("bgppeers", "secured", "BGPPeer", spec)
+    fabric.put("bgppeers", "plain", "BGPPeer", {"peerIP": "10.99.0.251", "asNumber": 65000})
+    fabric.until(lambda: "Global_10_99_0_251" in first.since(), "the good peering runs")
+    (condition,) = fabric.until(_condition(first, "bgp-field-unsupported"), "the other is named")
+    assert condition["object"] == "BGPPeer secured"
+    assert "spec.password" in condition["message"]
+    assert "10.99.0.250" not in (first.run_dir / "bird.conf").read_text()
+    assert len(first.established) == 2
+
+
+def test_a_port_that_somebody_else_has_is_reported(fabric: Any) -> None:
+    _pools(fabric)
+    holder = fabric.bare_host(1)
+    squatter = ["nsenter", f"--net=/run/netns/{holder.netns}", "python3", "-c"]
+    squatter += ["import socket,time; s=socket.create_server(('', 179)); print(1, flush=True); time.sleep(1000)"]
+    process = subprocess.Popen(squatter, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        fabric.put("nodes", holder.name, "Node", {"bgp": {"ipv4Address": f"{holder.ipv4}/24"}})
+        fabric.put("bgppeers", "plain", "BGPPeer", {"peerIP": "10.99.0.251", "asNumber": 65000})
+        holder.start_agent()
+        fabric.until(_condition(holder, "bird-listen-failed"), "the agent says that BIRD cannot listen")
+    finally:
+        process.kill()
+        process.communicate()

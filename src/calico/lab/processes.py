@@ -39,7 +39,7 @@ def start_process(record: ProcessRecord, environment: Mapping[str, str]) -> Proc
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, str(log.with_suffix(".out")), flags, 0o644),
+        (os.POSIX_SPAWN_OPEN, 1, str(_output(record)), flags, 0o644),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
     pid = os.posix_spawnp("nsenter", argv, dict(environment), file_actions=actions, setsid=True)
@@ -92,7 +92,7 @@ def signal_process(record: ProcessRecord, number: signal.Signals) -> None:
 
 def last_words(record: ProcessRecord, lines: int = 5) -> str:
     """The last lines the process wrote, for a message."""
-    for path in (Path(record.log), Path(record.log).with_suffix(".out")):
+    for path in (_output(record), Path(record.log)):
         try:
             text = path.read_text(errors="replace").strip()
         except OSError:
@@ -100,6 +100,12 @@ def last_words(record: ProcessRecord, lines: int = 5) -> str:
         if text:
             return "\n".join(text.splitlines()[-lines:])
     return "(it wrote nothing)"
+
+
+def _output(record: ProcessRecord) -> Path:
+    """Where standard output goes: the log of a process that has no other, else a file beside it."""
+    log = Path(record.log)
+    return log if record.kind in ("etcd", "gateway") else log.with_suffix(f".{record.kind}.out")
 
 
 def _belongs(pid: int, inodes: set[int], mark: bytes) -> bool:

@@ -1,0 +1,164 @@
+"""``calico lab``: many hosts on one machine. Progress goes to standard error, answers to standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["lab"]
+
+_LAB_OPTION = click.option("-l", "--lab", "lab_name", help="The lab; may be left out when there is only one.")
+_OUTPUT = click.option("-o", "--output", type=click.Choice(["json"]), help="Print JSON instead of a table.")
+
+
+@click.group()
+def lab() -> None:
+    """Run many hosts in network namespaces on this machine, with real etcd, BIRD and Felix."""
+
+
+@lab.command()
+@click.argument("topology", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--name", help="Name of the lab, instead of the file's.")
+@click.option("--wait/--no-wait", default=False, help="Return when every host is in sync and every route is there.")
+@click.option("--timeout", default=60.0, show_default=True, metavar="SECONDS", help="How long --wait waits.")
+def up(topology: Path, name: str | None, wait: bool, timeout: float) -> None:
+    """Bring up the lab that TOPOLOGY (a YAML file) describes."""
+    from calico.lab.progress import shown_progress
+    from calico.lab.topology import parse_topology
+    from calico.lab.up import bring_up
+    from calico.lab.wait import wait_ready
+
+    wanted = parse_topology(topology.read_bytes(), name=name)
+    with shown_progress() as progress:
+        state, made = bring_up(wanted, progress)
+        if wait:
+            wait_ready(state, progress, timeout)
+    count = f"{len(wanted.hosts)} hosts, {len(wanted.workloads)} workloads"
+    click.echo(f"lab {wanted.name} is {'up' if made else 'up already'}: {count}")
+    click.echo(f"next: calico lab status -l {wanted.name}    calico lab probe -l {wanted.name}")
+
+
+@lab.command()
+@click.argument("name", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every lab there is, whole or broken.")
+def down(name: str | None, everything: bool) -> None:
+    """End a lab and remove every trace of it, also after a crash."""
+    from calico.lab.down import known_labs, take_down
+    from calico.lab.execute import find_lab
+    from calico.lab.topology import LAB_NAME
+
+    if name is not None and not LAB_NAME.fullmatch(name):
+        raise click.UsageError(f"{name!r} is not the name of a lab")
+    labs = known_labs() if everything else [find_lab(name)]
+    for each in labs:
+        found = take_down(each)
+        click.echo(f"lab {each} is down" if found else f"lab {each}: there was nothing of it")
+
+
+@lab.command()
+@_LAB_OPTION
+@_OUTPUT
+def status(lab_name: str | None, output: str | None) -> None:
+    """Show hosts, workloads, addresses, processes and log files."""
+    from calico.lab.execute import find_lab
+    from calico.lab.state import load_state
+    from calico.lab.status import lab_status
+
+    document = lab_status(load_state(find_lab(lab_name)))
+    if output == "json":
+        _print_json(document)
+        return
+    from calico.lab.table import print_status
+
+    print_status(document)
+
+
+@lab.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@_LAB_OPTION
+@click.argument("name")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec(lab_name: str | None, name: str, command: tuple[str, ...]) -> None:  # noqa: A001 - the command's name
+    """Run COMMAND in the host, workload, external or router NAME: calico lab exec host1 -- calico get nodes."""
+    from calico.lab.execute import find_lab, replace_process
+
+    sys.stdout.flush()
+    replace_process(find_lab(lab_name), name, command[1:] if command[0] == "--" else command)
+
+
+@lab.command("add-workload")
+@_LAB_OPTION
+@click.argument("name")
+@click.option("--host", required=True, help="The host it runs on.")
+@click.option("--namespace", default="default", show_default=True)
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE")
+@click.option("--address", "addresses", multiple=True, help="IPv4 or IPv6; automatic when left out.")
+@click.option("--profile", "profiles", multiple=True, help="Profiles, in order; lab-open when left out.")
+@click.option("--port", "ports", multiple=True, metavar="NAME:PROTOCOL:PORT", help="A named port.")
+@click.option("--wait/--no-wait", default=False, help="Return when it is programmed and every route is there.")
+@click.option("--timeout", default=30.0, show_default=True, metavar="SECONDS")
+def add_workload(lab_name: str | None, name: str, wait: bool, timeout: float, **fields: Any) -> None:
+    """Add a workload to a running lab."""
+    from calico.lab.change import add_workload as add
+    from calico.lab.execute import find_lab
+    from calico.lab.progress import shown_progress
+    from calico.lab.wait import wait_ready
+
+    state = add(find_lab(lab_name), _workload(name, fields))
+    if wait:
+        with shown_progress() as progress:
+            wait_ready(state, progress, timeout)
+    added = state.topology.workloads[-1]
+    click.echo(f"workload {name} is on {added.host} with {', '.join(added.addresses)}")
+
+
+@lab.command("remove-workload")
+@_LAB_OPTION
+@click.argument("name")
+def remove_workload(lab_name: str | None, name: str) -> None:
+    """Remove a workload from a running lab."""
+    from calico.lab.change import remove_workload as remove
+    from calico.lab.execute import find_lab
+
+    remove(find_lab(lab_name), name)
+    click.echo(f"workload {name} is gone")
+
+
+def _workload(name: str, fields: dict[str, Any]) -> Any:
+    import msgspec
+
+    from calico.lab.topology import Workload
+
+    ports = []
+    for text in fields["ports"]:
+        parts = text.split(":")
+        if len(parts) != 3 or not parts[2].isdigit():
+            raise click.UsageError(f"--port {text!r} must be NAME:PROTOCOL:PORT, for example http:TCP:80")
+        ports.append({"name": parts[0], "protocol": parts[1].upper(), "port": int(parts[2])})
+    labels = {}
+    for text in fields["labels"]:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise click.UsageError(f"--label {text!r} must be KEY=VALUE")
+        labels[key] = value
+    document = {
+        "name": name,
+        "host": fields["host"],
+        "namespace": fields["namespace"],
+        "labels": labels,
+        "addresses": list(fields["addresses"]),
+        "ports": ports,
+    }
+    if fields["profiles"]:
+        document["profiles"] = list(fields["profiles"])
+    try:
+        return msgspec.convert(document, Workload)
+    except msgspec.ValidationError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _print_json(document: Any) -> None:
+    click.echo(json.dumps(document, indent=2))

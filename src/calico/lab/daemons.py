@@ -1,0 +1,87 @@
+"""Which processes a lab consists of, as records ready to be started. Pure but for the path of this interpreter."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from calico.lab.addressing import HostPlan, Layout
+from calico.lab.state import ProcessRecord, lab_dir
+
+__all__ = ["PROXY_URL", "daemon_records", "felix_record", "run_dir"]
+
+PROXY_URL = "http://127.0.0.1:2379"
+
+
+def run_dir(lab: str, machine: str) -> str:
+    """Where the daemons of a host or router keep sockets, configuration and logs."""
+    return str(lab_dir(lab) / machine)
+
+
+def daemon_records(layout: Layout) -> Iterator[ProcessRecord]:
+    """Every process of the lab, in the order in which they should start."""
+    yield from _etcd(layout)
+    for plan in layout.hosts:
+        yield _gateway(layout, plan)
+    yield _bird(layout, "gw", layout.netns("gw"))
+    for rack in layout.racks:
+        yield _bird(layout, f"tor-{rack.name}", rack.netns)
+    for external in layout.externals:
+        if external.external.as_number is not None:
+            yield _bird(layout, external.external.name, external.netns)
+    for plan in layout.hosts:
+        yield felix_record(layout.name, plan)
+        yield _agent(layout.name, plan, "bgp")
+
+
+def felix_record(lab: str, plan: HostPlan) -> ProcessRecord:
+    """The Felix of a host."""
+    return _agent(lab, plan, "felix")
+
+
+def _agent(lab: str, plan: HostPlan, kind: str) -> ProcessRecord:
+    directory = run_dir(lab, plan.host.name)
+    log = f"{directory}/{kind}.log"
+    options = ("--node", plan.host.name, "--etcd-endpoints", PROXY_URL, "--run-dir", directory, "--log-file", log)
+    argv = (sys.executable, "-m", "calico", kind, *options)
+    return ProcessRecord(
+        kind="felix" if kind == "felix" else "bgp", machine=plan.host.name, netns=plan.netns, argv=argv, log=log
+    )
+
+
+def _etcd(layout: Layout) -> Iterator[ProcessRecord]:
+    """The core. Nothing of it outlives the lab, so it may skip fsync; a short election makes it ready at once."""
+    peers = ",".join(f"etcd{i + 1}=http://{end.address4}:2380" for i, end in enumerate(layout.etcd))
+    for number, end in enumerate(layout.etcd):
+        name = f"etcd{number + 1}"
+        directory = run_dir(layout.name, name)
+        flags = {
+            "name": name,
+            "data-dir": f"{directory}/data",
+            "listen-client-urls": f"http://{end.address4}:2379,http://127.0.0.1:2379",
+            "advertise-client-urls": f"http://{end.address4}:2379",
+            "listen-peer-urls": f"http://{end.address4}:2380",
+            "initial-advertise-peer-urls": f"http://{end.address4}:2380",
+            "initial-cluster": peers,
+            "initial-cluster-token": layout.name,
+            "heartbeat-interval": "50",
+            "election-timeout": "500",
+            "auto-compaction-mode": "periodic",
+            "auto-compaction-retention": "10m",
+            "experimental-watch-progress-notify-interval": "30s",
+        }
+        argv = ("etcd", *(f"--{flag}={value}" for flag, value in flags.items()), "--pre-vote", "--unsafe-no-fsync")
+        yield ProcessRecord(kind="etcd", machine=name, netns=layout.netns(name), argv=argv, log=f"{directory}/etcd.log")
+
+
+def _gateway(layout: Layout, plan: HostPlan) -> ProcessRecord:
+    endpoints = ",".join(layout.etcd_endpoints)
+    argv = ("etcd", "gateway", "start", "--listen-addr", "127.0.0.1:2379", "--endpoints", endpoints)
+    log = f"{run_dir(layout.name, plan.host.name)}/gateway.log"
+    return ProcessRecord(kind="gateway", machine=plan.host.name, netns=plan.netns, argv=argv, log=log)
+
+
+def _bird(layout: Layout, machine: str, netns: str) -> ProcessRecord:
+    directory = run_dir(layout.name, machine)
+    argv = ("bird", "-f", "-c", f"{directory}/bird.conf", "-s", f"{directory}/bird.ctl", "-P", f"{directory}/bird.pid")
+    return ProcessRecord(kind="bird", machine=machine, netns=netns, argv=argv, log=f"{directory}/bird.log")

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from calico.calc.compile_entity import EntityParts, SetSpec, compile_entity
+from calico.calc.dataplane_state import set_ids
 from calico.calc.messages import ActiveRule
 from calico.errors import InvalidInput
 from calico.model.numorstring import protocol_number
@@ -54,7 +55,7 @@ def compile_rules(rules: Sequence[Rule], namespace: str, direction: Direction) -
         problems += [f"{place}.{note}" for note in notes]
     if broken:
         return CompiledRules(DENY_ALL, (), tuple(problems))
-    used = {set_id for rule in active for set_id in _set_ids(rule)}
+    used = set(set_ids(active))
     return CompiledRules(tuple(active), tuple(spec for spec in sets.values() if spec.id in used), tuple(problems))
 
 
@@ -136,11 +137,3 @@ def _comment(rule: Rule) -> str:
     if rule.metadata is None:
         return ""
     return "; ".join(f"{name}={value}" for name, value in sorted(rule.metadata.annotations.items()))
-
-
-def _set_ids(rule: ActiveRule) -> Iterator[str]:
-    for side in (rule.src, rule.dst):
-        yield from side.ip_sets
-        yield from side.not_ip_sets
-        yield from side.named_ports
-        yield from side.not_named_ports

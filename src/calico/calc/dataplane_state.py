@@ -1,0 +1,127 @@
+"""What a host was told to program: the sum of all messages, or what the specification says it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+import msgspec
+
+from calico.calc.messages import (
+    ActiveRule,
+    EndpointId,
+    EndpointRemove,
+    EndpointUpdate,
+    InSync,
+    IPSetDelta,
+    IPSetRemove,
+    IPSetUpdate,
+    Message,
+    PolicyRemove,
+    PolicyUpdate,
+    ProblemUpdate,
+    ProfileRemove,
+    ProfileUpdate,
+)
+from calico.model.keys import ResourceKey
+
+__all__ = ["DataplaneState", "IPSet", "set_ids"]
+
+
+class IPSet(msgspec.Struct, frozen=True):
+    """Kind and members of a set."""
+
+    kind: Literal["nets", "ports"]
+    members: frozenset[bytes]
+
+
+class DataplaneState(msgspec.Struct, kw_only=True):
+    """Everything a host has. Two are equal when the hosts would behave alike."""
+
+    ip_sets: dict[str, IPSet] = {}
+    policies: dict[ResourceKey, PolicyUpdate] = {}
+    profiles: dict[str, ProfileUpdate] = {}
+    endpoints: dict[EndpointId, EndpointUpdate] = {}
+    problems: dict[ResourceKey, tuple[str, ...]] = {}
+    in_sync: bool = False
+
+    def replay(self, messages: Iterable[Message]) -> None:
+        """Follow a flush; AssertionError at the first message that is redundant or out of order."""
+        for message in messages:
+            self._apply(message)
+
+    def _apply(self, message: Message) -> None:
+        match message:
+            case IPSetUpdate(id=set_id):
+                assert set_id not in self.ip_sets, f"{set_id} is created again"
+                self.ip_sets[set_id] = IPSet(message.kind, message.members)
+            case IPSetDelta():
+                self._apply_delta(message)
+            case IPSetRemove(id=set_id):
+                assert set_id not in set(self._sets_referred_to()), f"{set_id} is removed while referred to"
+                del self.ip_sets[set_id]
+            case PolicyUpdate(key=key):
+                self._check_sets(message.ingress + message.egress)
+                assert self.policies.get(key) != message, f"{key} is updated to what it is"
+                self.policies[key] = message
+            case PolicyRemove(key=key):
+                assert key not in set(self._policies_referred_to()), f"{key} is removed while referred to"
+                del self.policies[key]
+            case ProfileUpdate(name=name):
+                self._check_sets(message.ingress + message.egress)
+                assert self.profiles.get(name) != message, f"profile {name} is updated to what it is"
+                self.profiles[name] = message
+            case ProfileRemove(name=name):
+                referred_to = {used for endpoint in self.endpoints.values() for used in endpoint.profiles}
+                assert name not in referred_to, f"profile {name} is removed while referred to"
+                del self.profiles[name]
+            case EndpointUpdate(id=endpoint_id):
+                self._check_endpoint(message)
+                assert self.endpoints.get(endpoint_id) != message, f"{endpoint_id} is updated to what it is"
+                self.endpoints[endpoint_id] = message
+            case EndpointRemove(id=endpoint_id):
+                del self.endpoints[endpoint_id]
+            case ProblemUpdate(key=key, problems=problems):
+                assert self.problems.get(key, ()) != problems, f"problems of {key} are told again"
+                self.problems[key] = problems
+                if not problems:
+                    del self.problems[key]
+            case InSync():
+                assert not self.in_sync, "in-sync is told again"
+                self.in_sync = True
+
+    def _apply_delta(self, delta: IPSetDelta) -> None:
+        old = self.ip_sets[delta.id]
+        assert delta.added or delta.removed, f"empty delta of {delta.id}"
+        assert not delta.added & old.members, f"members of {delta.id} are added again"
+        assert delta.removed <= old.members, f"members that {delta.id} does not have are removed"
+        self.ip_sets[delta.id] = IPSet(old.kind, (old.members | delta.added) - delta.removed)
+
+    def _check_sets(self, rules: tuple[ActiveRule, ...]) -> None:
+        for set_id in set_ids(rules):
+            assert set_id in self.ip_sets, f"{set_id} is referred to before it exists"
+
+    def _check_endpoint(self, endpoint: EndpointUpdate) -> None:
+        for tier in endpoint.tiers:
+            for key in tier.ingress + tier.egress:
+                assert key in self.policies, f"{key} is referred to before it exists"
+        for name in endpoint.profiles:
+            assert name in self.profiles, f"profile {name} is referred to before it exists"
+
+    def _sets_referred_to(self) -> Iterator[str]:
+        for policy in self.policies.values():
+            yield from set_ids(policy.ingress + policy.egress)
+        for profile in self.profiles.values():
+            yield from set_ids(profile.ingress + profile.egress)
+
+    def _policies_referred_to(self) -> Iterator[ResourceKey]:
+        for endpoint in self.endpoints.values():
+            for tier in endpoint.tiers:
+                yield from tier.ingress + tier.egress
+
+
+def set_ids(rules: Iterable[ActiveRule]) -> Iterator[str]:
+    """The ids of all sets that rules refer to."""
+    for rule in rules:
+        for side in (rule.src, rule.dst):
+            yield from side.ip_sets + side.not_ip_sets + side.named_ports + side.not_named_ports

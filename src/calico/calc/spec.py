@@ -1,0 +1,215 @@
+"""The executable specification: recompute from the last value of each resource what a host must program.
+
+Naive on purpose: it tries every selector on every endpoint and compares every net with every other. It shares with the
+graph only the decoding and compiling of single resources, which have no history to get wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from calico.calc.compile_entity import SetSpec
+from calico.calc.dataplane_state import DataplaneState, IPSet
+from calico.calc.endpoints import Endpoint, decode_endpoint, node_of
+from calico.calc.labels import Labels, NamedPort, unpack_labels
+from calico.calc.messages import EndpointUpdate, TierPolicies
+from calico.calc.net_cover import masked
+from calico.calc.netsets import decode_netset
+from calico.calc.policies import DEFAULT_ALLOW, compile_policy, compile_profile, governed, place_of
+from calico.errors import InvalidInput
+from calico.lib import packed
+from calico.model.keys import ResourceKey
+from calico.model.meta import Resource
+from calico.model.policy import (
+    GlobalNetworkPolicy,
+    GlobalNetworkSet,
+    NetworkPolicy,
+    NetworkSet,
+    Profile,
+    Tier,
+    TierSpec,
+)
+from calico.model.selector import Selector
+from calico.model.workload import WorkloadEndpoint
+
+__all__ = ["DataplaneState", "recompute"]
+
+Resources = Mapping[ResourceKey, Resource]
+Problems = dict[ResourceKey, tuple[str, ...]]
+Policies = dict[ResourceKey, tuple[NetworkPolicy | GlobalNetworkPolicy, Selector]]
+
+
+class _Item(msgspec.Struct):
+    """Something that IP sets select: labels (own and inherited), nets and named ports."""
+
+    labels: dict[str, str]
+    nets: tuple[bytes, ...]
+    ports: tuple[NamedPort, ...]
+
+
+def recompute(hostname: str, resources: Resources) -> DataplaneState:
+    """What ``hostname`` must have programmed when these are all the resources there are."""
+    problems: Problems = {}
+    profiles = {key.name: value for key, value in resources.items() if isinstance(value, Profile)}
+    profiles.pop(DEFAULT_ALLOW, None)  # virtual: what is stored under its name is not looked at
+    tiers = {key.name: value.spec for key, value in resources.items() if isinstance(value, Tier)}
+    problems.update((_tier_key(name), said) for name, tier in tiers.items() if (said := _tier_problem(tier)))
+
+    usable = dict(_usable_endpoints(hostname, resources, problems))
+    items = [
+        *(_Item(_labels(e.labels, e.profiles, profiles), e.nets, e.ports) for e in usable.values()),
+        *_network_sets(resources, profiles, problems),
+    ]
+    local = _without_conflicts({key: e for key, e in usable.items() if e.node == hostname}, problems)
+    policies = _policies(resources, problems)
+
+    state = DataplaneState(problems=problems, in_sync=True)
+    needed: list[SetSpec] = []
+    for key, endpoint in local.items():
+        labels = _labels(endpoint.labels, endpoint.profiles, profiles)
+        applied = {name: policy for name, (policy, selector) in policies.items() if selector.matches(labels)}
+        state.endpoints[endpoint.id] = EndpointUpdate(
+            id=endpoint.id,
+            key=key,
+            interface=endpoint.interface,
+            mac=endpoint.mac,
+            nets=endpoint.nets,
+            gateway_v4=endpoint.gateway_v4,
+            gateway_v6=endpoint.gateway_v6,
+            tiers=tuple(_tiers(applied, tiers)),
+            profiles=endpoint.profiles,
+        )
+        for policy_key, policy in applied.items():
+            compiled = compile_policy(policy_key, policy)
+            state.policies[policy_key] = compiled.update
+            needed += compiled.sets
+            if compiled.problems:
+                problems[policy_key] = compiled.problems
+        for name in endpoint.profiles:
+            compiled_profile = compile_profile(name, profiles.get(name))
+            state.profiles[name] = compiled_profile.update
+            needed += compiled_profile.sets
+            if compiled_profile.problems:
+                problems[ResourceKey("Profile", "", name)] = compiled_profile.problems
+    state.ip_sets = {spec.id: IPSet(spec.kind, _members(spec, items)) for spec in needed}
+    return state
+
+
+def _usable_endpoints(
+    hostname: str, resources: Resources, problems: Problems
+) -> Iterator[tuple[ResourceKey, Endpoint]]:
+    """Endpoints of all hosts that are well-formed. The others are absent; their own host says why."""
+    for key, value in resources.items():
+        if isinstance(value, WorkloadEndpoint):
+            try:
+                yield key, decode_endpoint(key, value)
+            except InvalidInput as error:
+                if hostname in (value.spec.node, node_of(key)):
+                    problems[key] = (f"{error.field}: {error.message}",)
+
+
+def _without_conflicts(local: dict[ResourceKey, Endpoint], problems: Problems) -> dict[ResourceKey, Endpoint]:
+    """Local endpoints whose interface no other names. The others are not programmed but stay members of sets."""
+    alone: dict[ResourceKey, Endpoint] = {}
+    for key, endpoint in local.items():
+        rivals = sorted(other for other, e in local.items() if e.interface == endpoint.interface and other != key)
+        if rivals:
+            names = ", ".join(f"{rival.namespace}/{rival.name}" for rival in rivals)
+            problems[key] = (f"spec.interfaceName: {endpoint.interface!r} is also the interface of {names}",)
+        else:
+            alone[key] = endpoint
+    return alone
+
+
+def _network_sets(resources: Resources, profiles: Mapping[str, Profile], problems: Problems) -> Iterator[_Item]:
+    for key, value in resources.items():
+        if isinstance(value, NetworkSet | GlobalNetworkSet):
+            netset, said = decode_netset(key, value)
+            if said:
+                problems[key] = said
+            yield _Item(_labels(netset.labels, netset.profiles, profiles), netset.nets, ())
+
+
+def _policies(resources: Resources, problems: Problems) -> Policies:
+    """Policies that can govern a workload endpoint, with what they select."""
+    policies: Policies = {}
+    for key, value in resources.items():
+        if isinstance(value, NetworkPolicy | GlobalNetworkPolicy):
+            try:
+                selector = governed(key, value)
+            except InvalidInput as error:
+                problems[key] = (f"{error.field}: {error.message}",)
+                continue
+            if selector is not None:
+                policies[key] = (value, selector)
+    return policies
+
+
+def _labels(own: Labels, parents: Iterable[str], profiles: Mapping[str, Profile]) -> dict[str, str]:
+    """Own labels win, then the first profile that has the label."""
+    labels = unpack_labels(own)
+    for parent in parents:
+        profile = profiles.get(parent)
+        for name, value in (profile.spec.labels_to_apply if profile else {}).items():
+            labels.setdefault(name, value)
+    return labels
+
+
+def _tiers(
+    applied: Mapping[ResourceKey, NetworkPolicy | GlobalNetworkPolicy], tiers: Mapping[str, TierSpec]
+) -> Iterator[TierPolicies]:
+    """Tiers that have a policy here, by order: numbers, none, tiers that do not exist; ties by name."""
+
+    def tier_place(name: str) -> tuple[int, float, str]:
+        tier = tiers.get(name)
+        if tier is None:
+            return 3, 0, name
+        return (2, 0, name) if tier.order is None else (1, tier.order, name)
+
+    def policy_place(key: ResourceKey) -> tuple[int, float, str]:
+        order = applied[key].spec.order
+        tie = f"{key.name}/{key.namespace}/{key.kind}"
+        return (2, 0, tie) if order is None else (1, order, tie)
+
+    for tier_name in sorted({policy.spec.tier or "default" for policy in applied.values()}, key=tier_place):
+        members = [key for key in applied if (applied[key].spec.tier or "default") == tier_name]
+        members.sort(key=policy_place)
+        tier = tiers.get(tier_name)
+        yield TierPolicies(
+            name=tier_name,
+            default_action="pass" if tier and (tier.default_action or "").lower() == "pass" else "deny",
+            ingress=tuple(key for key in members if place_of(applied[key]).ingress),
+            egress=tuple(key for key in members if place_of(applied[key]).egress),
+        )
+
+
+def _members(spec: SetSpec, items: Iterable[_Item]) -> frozenset[bytes]:
+    if spec.selector is None:
+        return frozenset()
+    selected = [item for item in items if spec.selector.matches(item.labels)]
+    if spec.kind == "ports":
+        return frozenset(
+            packed.addr_port(net[:-1], protocol, port)
+            for item in selected
+            for name, protocol, port in item.ports
+            if name == spec.port and (spec.protocol is None or spec.protocol == protocol)
+            for net in item.nets
+        )
+    nets = {net for item in selected for net in item.nets}
+    return frozenset(net for net in nets if not any(_contains(other, net) for other in nets if other != net))
+
+
+def _contains(outer: bytes, inner: bytes) -> bool:
+    return len(outer) == len(inner) and outer[-1] <= inner[-1] and masked(inner, outer[-1]) == outer
+
+
+def _tier_key(name: str) -> ResourceKey:
+    return ResourceKey("Tier", "", name)
+
+
+def _tier_problem(tier: TierSpec) -> tuple[str, ...]:
+    if tier.default_action and tier.default_action.lower() not in ("deny", "pass"):
+        return (f"spec.defaultAction: {tier.default_action!r} is neither Deny nor Pass",)
+    return ()

@@ -1,0 +1,271 @@
+"""Any history of changes leaves the host where the specification says, by messages that are minimal and in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from calico.calc.graph import Graph
+from calico.calc.messages import InSync
+from calico.calc.spec import DataplaneState, recompute
+from calico.model.keys import ResourceKey
+from calico.model.meta import Metadata, Resource
+from calico.model.policy import (
+    EntityRule,
+    GlobalNetworkPolicy,
+    GlobalNetworkPolicySpec,
+    GlobalNetworkSet,
+    HTTPMatch,
+    ICMPFields,
+    NetworkPolicy,
+    NetworkPolicySpec,
+    NetworkSet,
+    NetworkSetSpec,
+    Profile,
+    ProfileSpec,
+    Rule,
+    ServiceAccountMatch,
+    ServiceMatch,
+    Tier,
+    TierSpec,
+)
+from calico.model.workload import EndpointPort, WorkloadEndpoint, WorkloadEndpointSpec
+
+Change = tuple[ResourceKey, Resource | None]
+FLUSH = None
+
+HOST = "here"
+NAMESPACES = ("red", "blue")
+LABEL_NAMES = ("a", "b", "pcns.a", "pcsa.a")
+VALUES = ("x", "y")
+NETS = (
+    "10.0.0.0/8",
+    "10.0.0.0/30",
+    "10.0.0.1/32",
+    "10.0.0.2/32",
+    "10.0.0.4/31",
+    "10.0.0.5",
+    "0.0.0.0/0",
+    "fd00::/64",
+    "fd00::1/128",
+    "::/0",
+)
+ADDRESSES = ("10.0.0.1/32", "10.0.0.2/32", "10.0.0.5", "fd00::1/128", "fd00::2/128")
+TIERS = ("default", "one", "two")
+ORDERS = (None, 1.0, 2.0)
+PROFILES = ("kns.red", "kns.blue", "other", "projectcalico-default-allow")
+SELECTORS = (
+    "",
+    "all()",
+    "a == 'x'",
+    "a != 'x'",
+    "a in {'x', 'y'} && b == 'y'",
+    "has(b)",
+    "!has(b)",
+    "b not in {'x'} || a == 'y'",
+    "a == 'x' && a == 'y'",
+    "projectcalico.org/namespace == 'red'",
+    "projectcalico.org/serviceaccount == 'robot'",
+    "pcns.a == 'x'",
+    "a == 'x') || (has(a)",
+    "a ==",
+)
+ENTITY_NAMESPACES = ("", "", "all()", "a == 'x'", "global()", "global() || has(a)")
+
+labels = st.dictionaries(st.sampled_from(LABEL_NAMES), st.sampled_from(VALUES), max_size=2)
+selectors = st.sampled_from(SELECTORS)
+
+
+def tuples(*options: Any, max_size: int = 2) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(st.sampled_from(options), max_size=max_size).map(tuple)
+
+
+entities = st.builds(
+    EntityRule,
+    nets=tuples(*NETS, "10.0.0.0/33"),
+    not_nets=tuples(*NETS, max_size=1),
+    selector=st.one_of(st.just(""), selectors),
+    not_selector=st.one_of(st.just(""), selectors),
+    namespace_selector=st.sampled_from(ENTITY_NAMESPACES),
+    ports=tuples(80, "80:90", "http", "dns", 0),
+    not_ports=tuples("http", 443, max_size=1),
+    services=st.sampled_from((None, None, None, ServiceMatch(name="web", namespace="red"))),
+    service_accounts=st.sampled_from((None, None, None, ServiceAccountMatch(names=("robot",), selector="a == 'x'"))),
+)
+simple_entities = st.builds(EntityRule, selector=selectors, ports=tuples("http", "dns", max_size=1))
+simple_rules = st.builds(
+    Rule,
+    action=st.sampled_from(("Allow", "Deny")),
+    protocol=st.sampled_from((None, "TCP", 17)),
+    source=simple_entities,
+    destination=simple_entities,
+)
+odd_rules = st.builds(
+    Rule,
+    action=st.sampled_from(("Allow", "Deny", "Log", "Pass", "Perhaps")),
+    ip_version=st.sampled_from((None, 4, 6)),
+    protocol=st.sampled_from(("TCP", "UDP", "ICMP", None)),
+    not_protocol=st.sampled_from((None, 132)),
+    icmp=st.sampled_from((None, None, ICMPFields(type=8))),
+    http=st.sampled_from((None, None, HTTPMatch(methods=("GET",)))),
+    source=entities,
+    destination=entities,
+)
+rules = st.lists(st.one_of(simple_rules, simple_rules, odd_rules), max_size=2).map(tuple)
+
+
+def policy_specs(cls: type[Any], **more: Any) -> st.SearchStrategy[Any]:
+    return st.builds(
+        cls,
+        tier=st.sampled_from(("", *TIERS)),
+        order=st.sampled_from(ORDERS),
+        selector=selectors,
+        types=st.sampled_from(((), ("Ingress",), ("Egress",), ("Ingress", "Egress"), ("Sideways",))),
+        ingress=rules,
+        egress=rules,
+        service_account_selector=st.sampled_from(("", "", "a == 'x'")),
+        **more,
+    )
+
+
+def keyed(kind: str, spec: Any, *, namespaced: bool = False, names: tuple[str, ...] = ("p", "q")) -> Any:
+    """Changes of resources of a kind: few keys, values that are often absent."""
+    cls = {
+        "NetworkPolicy": NetworkPolicy,
+        "GlobalNetworkPolicy": GlobalNetworkPolicy,
+        "NetworkSet": NetworkSet,
+        "GlobalNetworkSet": GlobalNetworkSet,
+        "Profile": Profile,
+        "Tier": Tier,
+    }[kind]
+
+    @st.composite
+    def change(draw: st.DrawFn) -> Change:
+        key = ResourceKey(kind, draw(st.sampled_from(NAMESPACES)) if namespaced else "", draw(st.sampled_from(names)))
+        if draw(st.integers(0, 3)) == 0:
+            return key, None
+        metadata = Metadata(name=key.name, namespace=key.namespace, labels=draw(labels))
+        return key, cls(kind=kind, metadata=metadata, spec=draw(spec))
+
+    return change()
+
+
+@st.composite
+def endpoint_changes(draw: st.DrawFn) -> Change:
+    node, pod = draw(st.sampled_from(("here", "here", "there"))), draw(st.sampled_from(("p", "q")))
+    namespace = draw(st.sampled_from(NAMESPACES))
+    name = draw(st.sampled_from((f"{node}-k8s-{pod}-eth0", f"{node}-k8s-{pod}-eth0", f"{node}-k8s-{pod}-eth0", node)))
+    key = ResourceKey("WorkloadEndpoint", namespace, name)
+    if draw(st.integers(0, 3)) == 0:
+        return key, None
+    spec = WorkloadEndpointSpec(
+        orchestrator="k8s",
+        node=draw(st.sampled_from((node, node, node, "here"))),
+        pod=pod,
+        endpoint="eth0",
+        service_account_name=draw(st.sampled_from(("", "robot"))),
+        ip_networks=draw(tuples(*ADDRESSES, *ADDRESSES, "10.0.0.0/30")),
+        ipv4_gateway=draw(st.sampled_from(("", "", "169.254.1.1", "fd00::1"))),
+        profiles=draw(tuples(*PROFILES, max_size=3)),
+        interface_name=draw(st.sampled_from((f"cali{pod}{namespace}", "cali1"))),
+        mac=draw(st.sampled_from(("", "ee:ee:ee:ee:ee:ee"))),
+        ports=draw(
+            tuples(
+                EndpointPort(name="http", protocol="TCP", port=80),
+                EndpointPort(name="http", protocol="UDP", port=81),
+                EndpointPort(name="dns", protocol=17, port=53),
+                EndpointPort(protocol="TCP", port=80, host_port=8080),
+            )
+        ),
+        allow_spoofed_source_prefixes=draw(st.sampled_from(((), (), (), ("10.1.0.0/16",)))),
+    )
+    return key, WorkloadEndpoint(metadata=Metadata(name=name, namespace=namespace, labels=draw(labels)), spec=spec)
+
+
+NETSET_SPECS = st.builds(NetworkSetSpec, nets=tuples(*NETS, *NETS, "nonsense", max_size=4))
+CHANGES = st.one_of(
+    endpoint_changes(),
+    endpoint_changes(),
+    endpoint_changes(),
+    keyed("NetworkSet", NETSET_SPECS, namespaced=True),
+    keyed("GlobalNetworkSet", NETSET_SPECS),
+    keyed("Profile", st.builds(ProfileSpec, ingress=rules, egress=rules, labels_to_apply=labels), names=PROFILES),
+    keyed(
+        "Tier",
+        st.builds(
+            TierSpec, order=st.sampled_from(ORDERS), default_action=st.sampled_from((None, "Deny", "Pass", "Allow"))
+        ),
+        names=TIERS,
+    ),
+    keyed("NetworkPolicy", policy_specs(NetworkPolicySpec), namespaced=True),
+    keyed(
+        "GlobalNetworkPolicy",
+        policy_specs(
+            GlobalNetworkPolicySpec,
+            namespace_selector=st.sampled_from(("", "", "all()", "a == 'x'")),
+            do_not_track=st.sampled_from((False, False, False, True)),
+        ),
+        names=("p", "r"),
+    ),
+)
+HISTORIES = st.lists(st.one_of(CHANGES, CHANGES, CHANGES, st.just(FLUSH)), max_size=40)
+
+
+@settings(max_examples=300, deadline=None)
+@given(before=HISTORIES, after=HISTORIES)
+def test_any_history_leaves_the_dataplane_at_the_recomputed_state(before: list[Any], after: list[Any]) -> None:
+    graph, host, resources = Graph(HOST), DataplaneState(), {}
+    for change in before:
+        if change is FLUSH:
+            assert graph.flush() == []
+            continue
+        _give(graph, resources, change)
+    graph.on_in_sync()
+    for change in (FLUSH, *after, FLUSH):
+        if change is not FLUSH:
+            _give(graph, resources, change)
+            continue
+        host.replay(graph.flush())
+        assert host == recompute(HOST, resources)
+        assert graph.flush() == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(history=HISTORIES)
+def test_repeating_every_resource_and_deleting_what_never_was_says_nothing(history: list[Any]) -> None:
+    graph, resources = Graph(HOST), {}
+    for change in history:
+        if change is not FLUSH:
+            _give(graph, resources, change)
+    graph.on_in_sync()
+    assert graph.flush()[-1] == InSync()
+    for key, value in resources.items():
+        graph.on_resource(key, value)
+        graph.on_resource(ResourceKey(key.kind, key.namespace, f"never-{key.name}"), None)
+    assert graph.flush() == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(history=HISTORIES)
+def test_when_everything_is_deleted_nothing_is_left_behind(history: list[Any]) -> None:
+    graph, host, resources = Graph(HOST), DataplaneState(), {}
+    for change in history:
+        if change is not FLUSH:
+            _give(graph, resources, change)
+    graph.on_in_sync()
+    host.replay(graph.flush())
+    for key in list(resources):
+        graph.on_resource(key, None)
+    host.replay(graph.flush())
+    assert host == DataplaneState(in_sync=True)
+
+
+def _give(graph: Graph, resources: dict[ResourceKey, Resource], change: Change) -> None:
+    key, value = change
+    graph.on_resource(key, value)
+    if value is None:
+        resources.pop(key, None)
+    else:
+        resources[key] = value

@@ -1,0 +1,321 @@
+"""Workload endpoints on this host: everything but their policy.
+
+``EndpointManager`` owns, for every local workload endpoint, the routes to its addresses, its neighbour entries, the
+sysctls of its interface, the answer for its gateway, and the end of its flows when an address leaves. It is told of
+endpoints and of interfaces in any order; ``apply`` does what the difference needs, at a cost of what changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
+
+import msgspec
+import structlog
+
+from calico.calc.messages import EndpointId, EndpointUpdate
+from calico.dataplane.claims import Claims
+from calico.dataplane.conntrack import Conntrack
+from calico.dataplane.gateways import DEFAULT_GATEWAY_V4, GatewayTable
+from calico.dataplane.interfaces import Interface
+from calico.dataplane.neighbours import NeighbourKey, NeighbourTable
+from calico.dataplane.routes import OUR_PROTOCOL, Route, RouteTable
+from calico.dataplane.sysctl import Sysctls
+from calico.errors import CalicoError, Transient
+from calico.lib import packed
+from calico.netlink.rtnetlink.route import KernelRoute
+from calico.netlink.socket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
+
+__all__ = ["EndpointManager", "EndpointStatus", "OnStatus"]
+
+log = structlog.get_logger(__name__)
+
+
+class EndpointStatus(msgspec.Struct, frozen=True):
+    """``up``: everything is in the kernel and the interface carries packets. ``reasons`` say why it is not so."""
+
+    state: Literal["up", "down", "error"]
+    reasons: tuple[str, ...] = ()
+
+
+OnStatus = Callable[[EndpointId, EndpointStatus | None], None]
+"""Told every change of an endpoint's status; None when the endpoint is gone."""
+
+
+class _Wiring(msgspec.Struct, frozen=True, kw_only=True):
+    """What one endpoint has, or should have, in the tables."""
+
+    interface: str = ""
+    index: int = 0
+    sysctls: bool = False
+    routes: frozenset[Route] = frozenset()
+    neighbours: Mapping[NeighbourKey, bytes] = {}
+    gateway: bytes = b""
+
+
+_NOTHING = _Wiring()
+
+
+class EndpointManager:
+    """The dataplane of workload endpoints. Lives in the namespace of the thread that makes it."""
+
+    def __init__(
+        self,
+        *,
+        protocol: int = OUR_PROTOCOL,
+        metric: int = 0,
+        sysctls: Sysctls | None = None,
+        on_status_change: OnStatus = lambda endpoint, status: None,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``wake``: the kernel changed behind our back, call ``apply`` soon. ``metric`` is that of the routes."""
+        self._sock = NetlinkSocket(NETLINK_ROUTE)
+        self._netfilter = NetlinkSocket(NETLINK_NETFILTER)
+        self.routes = RouteTable(self._sock, protocol=protocol, on_dirty=self._on_route_dirty)
+        self.neighbours = NeighbourTable(self._sock, protocol=protocol)
+        self.gateways = GatewayTable(self._sock, protocol=protocol)
+        self.sysctls = sysctls or Sysctls()
+        self._conntrack = Conntrack(self._netfilter)
+        self._metric = metric
+        self._on_status_change = on_status_change
+        self._wake = wake
+        self._claims = Claims()
+        self._interfaces: dict[str, Interface] = {}
+        self._wirings: dict[EndpointId, _Wiring] = {}
+        self._statuses: dict[EndpointId, EndpointStatus] = {}
+        self._dirty: set[EndpointId] = set()
+        self._failing: set[EndpointId] = set()
+        self._to_forget: set[bytes] = set()
+        self.sysctls.want_host()
+
+    def close(self) -> None:
+        """Close the sockets; the kernel keeps everything."""
+        self._sock.close()
+        self._netfilter.close()
+
+    def on_endpoint(self, update: EndpointUpdate) -> None:
+        """An endpoint is new or changed."""
+        self._dirty |= self._claims.put(update)
+
+    def on_endpoint_removed(self, endpoint: EndpointId) -> None:
+        """An endpoint has left this host."""
+        self._dirty |= self._claims.remove(endpoint)
+        if endpoint in self._wirings or endpoint in self._statuses:
+            self._dirty.add(endpoint)
+
+    def on_interface(self, name: str, interface: Interface | None) -> None:
+        """An interface changed, appeared or (None) went."""
+        old = self._interfaces.pop(name, None)
+        if interface is not None:
+            self._interfaces[name] = interface
+        self.routes.on_interface(name, interface)
+        replaced = old is not None and (interface is None or interface.index != old.index)
+        if old is not None and (replaced or (interface is not None and not interface.up)):
+            self._on_flushed(name, old.index)
+        if replaced:
+            self.sysctls.unwant_interface(name)
+        self._dirty |= self._claims.on_interface(name)
+
+    def on_route(self, route: KernelRoute, gone: bool) -> None:
+        """A route event of the kernel."""
+        self.routes.on_route(route, gone)
+        if self.gateways.on_route(route, gone):
+            self._wake()
+
+    def resync(self) -> None:
+        """Trust nothing that is remembered of the kernel: the next apply reads and compares all."""
+        for table in (self.routes, self.neighbours, self.gateways, self.sysctls):
+            table.resync()
+        self._dirty.update(self._claims.ids())
+
+    @property
+    def pending(self) -> bool:
+        """Whether ``apply`` has something to do or to try again."""
+        return bool(self._dirty or self._failing or self._to_forget)
+
+    async def apply(self) -> None:
+        """Bring the kernel to what the endpoints need. Call it only when the datastore and interfaces are in sync.
+
+        What an earlier run left is removed by the first call. What fails is named in the status of its endpoint and
+        tried again at the next call. Transient when the kernel could not be asked at all: everything stays dirty.
+        """
+        dirty, self._dirty = self._dirty, set()
+        try:
+            failures = await self._apply(dirty)
+        except CalicoError:
+            self.resync()
+            self._dirty |= dirty
+            raise
+        self._failing = self._settle(dirty | self._failing | failures.keys(), failures)
+
+    def status(self, endpoint: EndpointId) -> EndpointStatus | None:
+        """What the last apply made of an endpoint; None for one it has not seen."""
+        return self._statuses.get(endpoint)
+
+    async def _apply(self, dirty: set[EndpointId]) -> dict[EndpointId, list[str]]:
+        """Order matters: an address that moves loses its old route, then its flows, and only then gets the new one."""
+        wanted = {endpoint: self._wiring(endpoint) for endpoint in dirty}
+        self._to_forget |= self._lost(wanted)
+        for endpoint, wiring in wanted.items():
+            self._withdraw(endpoint, wiring)
+        if self._to_forget:
+            await self.routes.apply()
+            self._forget_flows()
+        for endpoint, wiring in wanted.items():
+            self._lay(endpoint, wiring)
+        sysctls = await self.sysctls.apply()
+        gateways = await self.gateways.apply()
+        neighbours = await self.neighbours.apply()
+        routes = await self.routes.apply()
+        self._to_forget |= {dst[:-1] for dst in self.routes.removed}
+        self._forget_flows()
+        failures: dict[EndpointId, list[str]] = {}
+        for name, text in sysctls.items():
+            owner = self._claims.interface_owner(name)
+            self._blame(failures, (owner,) if owner else (), text)
+        for gateway, text in gateways.items():
+            self._blame(failures, (e for e, w in self._wirings.items() if w.gateway == gateway), text)
+        for key, text in neighbours.items():
+            self._blame(failures, (e for e, w in self._wirings.items() if key in w.neighbours), text)
+        for dst, _ in routes:
+            owner = self._claims.net_owner(dst)
+            if owner is not None:
+                failures.setdefault(owner, [])  # the sentence comes from RouteTable.problem
+        return failures
+
+    def _wiring(self, endpoint: EndpointId) -> _Wiring:
+        """What the endpoint should have, given who else claims the same and what its interface is."""
+        update = self._claims.get(endpoint)
+        if update is None:
+            return _NOTHING
+        share = self._claims.share(endpoint)
+        if not share.interface:
+            return _NOTHING
+        interface = self._interfaces.get(update.interface)
+        neighbours: dict[NeighbourKey, bytes] = {}
+        if interface is not None and interface.up:
+            if update.mac:
+                neighbours = {NeighbourKey(interface.index, net[:-1]): update.mac for net in share.nets}
+            if update.gateway_v6 and any(packed.is_v6(net) for net in share.nets):
+                neighbours[NeighbourKey(interface.index, update.gateway_v6, True)] = b""
+        has_v4 = any(not packed.is_v6(net) for net in share.nets)
+        return _Wiring(
+            interface=update.interface,
+            index=interface.index if interface else 0,
+            sysctls=interface is not None,
+            routes=frozenset(Route(dst=net, interface=update.interface, metric=self._metric) for net in share.nets),
+            neighbours=neighbours,
+            gateway=(update.gateway_v4 or DEFAULT_GATEWAY_V4) if has_v4 else b"",
+        )
+
+    def _lost(self, wanted: Mapping[EndpointId, _Wiring]) -> set[bytes]:
+        """Addresses that an endpoint has and will not have at the same interface: its flows must end."""
+        lost: set[bytes] = set()
+        for endpoint, wiring in wanted.items():
+            for route in self._wirings.get(endpoint, _NOTHING).routes - wiring.routes:
+                lost.add(route.dst[:-1])
+        return lost
+
+    def _withdraw(self, endpoint: EndpointId, wiring: _Wiring) -> None:
+        """Take out of the tables what the endpoint has and should not have."""
+        old = self._wirings.get(endpoint, _NOTHING)
+        same_interface = (old.interface, old.index) == (wiring.interface, wiring.index)
+        for route in old.routes - wiring.routes:
+            self.routes.unwant(route.dst, route.metric)
+        for key in old.neighbours.keys() - wiring.neighbours.keys():
+            self.neighbours.unwant(key)
+        if old.sysctls and not same_interface:
+            self.sysctls.unwant_interface(old.interface)
+        if old.gateway and old.gateway != wiring.gateway:
+            self.gateways.unwant(old.gateway)
+        self._wirings[endpoint] = _Wiring(
+            interface=wiring.interface,
+            index=wiring.index,
+            sysctls=old.sysctls and same_interface,
+            routes=old.routes & wiring.routes,
+            neighbours={key: mac for key, mac in old.neighbours.items() if key in wiring.neighbours},
+            gateway=old.gateway if old.gateway == wiring.gateway else b"",
+        )
+
+    def _lay(self, endpoint: EndpointId, wiring: _Wiring) -> None:
+        """Put into the tables what the endpoint should have."""
+        old = self._wirings[endpoint]
+        if wiring.sysctls:
+            self.sysctls.want_interface(wiring.interface)
+        for key, mac in wiring.neighbours.items():
+            if key.proxy:
+                self.neighbours.want_proxy(key.index, key.address)
+            else:
+                self.neighbours.want(key.index, key.address, mac)
+        for route in wiring.routes:
+            self.routes.want(route)
+        if wiring.gateway and not old.gateway:
+            self.gateways.want(wiring.gateway)
+        if wiring is _NOTHING:
+            del self._wirings[endpoint]
+        else:
+            self._wirings[endpoint] = wiring
+
+    def _forget_flows(self) -> None:
+        """End the flows of addresses that moved or left; tried again at the next apply if the kernel refuses."""
+        if not self._to_forget:
+            return
+        try:
+            ended = self._conntrack.forget(self._to_forget)
+        except Transient as error:
+            log.warning("flows not ended", addresses=len(self._to_forget), error=str(error))
+            return
+        if ended:
+            log.info("flows ended", addresses=len(self._to_forget), flows=ended)
+        self._to_forget.clear()
+
+    def _settle(self, endpoints: Iterable[EndpointId], failures: Mapping[EndpointId, list[str]]) -> set[EndpointId]:
+        """Work out and report statuses; returns the endpoints in error, which are looked at again next time."""
+        failing: set[EndpointId] = set()
+        for endpoint in sorted(endpoints):
+            status = self._judge(endpoint, failures.get(endpoint, ()))
+            if status is not None and status.state == "error":
+                failing.add(endpoint)
+            if status == self._statuses.get(endpoint):
+                continue
+            if status is None:
+                del self._statuses[endpoint]
+            else:
+                self._statuses[endpoint] = status
+            self._on_status_change(endpoint, status)
+        return failing
+
+    def _judge(self, endpoint: EndpointId, failures: Iterable[str]) -> EndpointStatus | None:
+        update = self._claims.get(endpoint)
+        if update is None:
+            return None
+        share = self._claims.share(endpoint)
+        problems = [*share.problems, *failures]
+        problems += filter(None, (self.routes.problem(net, self._metric) for net in share.nets))
+        interface = self._interfaces.get(update.interface)
+        if interface is None:
+            waiting = f"interface {update.interface} does not exist"
+        else:
+            waiting = "" if interface.oper_up else f"interface {update.interface} is not up"
+        reasons = (*dict.fromkeys(problems), waiting) if waiting else tuple(dict.fromkeys(problems))
+        if problems:
+            return EndpointStatus("error", reasons)
+        return EndpointStatus("down" if waiting else "up", reasons)
+
+    def _on_flushed(self, name: str, index: int) -> None:
+        """The kernel has dropped the neighbours of an interface."""
+        for endpoint in self._claims.on_interface(name):
+            for key in self._wirings.get(endpoint, _NOTHING).neighbours:
+                if key.index == index:
+                    self.neighbours.flushed(key)
+
+    def _on_route_dirty(self, dst: bytes) -> None:
+        owner = self._claims.net_owner(dst)
+        if owner is not None:
+            self._dirty.add(owner)
+        self._wake()
+
+    @staticmethod
+    def _blame(failures: dict[EndpointId, list[str]], endpoints: Iterable[EndpointId], text: str) -> None:
+        for endpoint in endpoints:
+            failures.setdefault(endpoint, []).append(text)

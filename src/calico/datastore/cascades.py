@@ -12,6 +12,7 @@ import msgspec
 
 from calico.datastore.references import TIERED_PLURALS
 from calico.errors import Conflict, InvalidInput, NotFound
+from calico.model.defaults import PREDEFINED_TIERS
 from calico.model.ippool import IPPool
 from calico.model.keys import RESOURCE_PREFIX, ResourceKey
 from calico.model.kinds import BY_KIND
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PROTECTED_TIERS", "before_delete"]
 
-PROTECTED_TIERS = ("default", "kube-admin", "kube-baseline")
+PROTECTED_TIERS = tuple(PREDEFINED_TIERS)
 
 _OWNED_BY_NODE = ("WorkloadEndpoint", "BGPPeer", "HostEndpoint")  # by spec.node
 _CONFIGURED_PER_NODE = ("FelixConfiguration", "BGPConfiguration")  # named node.<name>
@@ -89,7 +90,10 @@ async def _delete_if_there(store: Store, kind: str, name: str, namespace: str = 
 async def _disable_pool(store: Store, key: ResourceKey, resource_version: str) -> str:
     """Stop new assignments from the pool before it goes."""
     for attempt in range(_ATTEMPTS):
-        pool = await store.get("IPPool", key.name)
+        try:
+            pool = await store.get("IPPool", key.name)
+        except InvalidInput:
+            return resource_version  # nobody can assign from a pool that cannot be read
         if not isinstance(pool, IPPool) or pool.spec.disabled:
             return resource_version
         if resource_version and pool.metadata.resource_version != resource_version:

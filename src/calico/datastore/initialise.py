@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from calico.errors import AlreadyExists, Conflict, NotFound
+from calico.model.defaults import PREDEFINED_TIERS
 from calico.model.meta import Metadata
 from calico.model.node import ClusterInformation, ClusterInformationSpec
 from calico.model.policy import Tier, TierSpec
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["BUILT_IN_TIERS", "initialise"]
 
 BUILT_IN_TIERS = {
-    "default": TierSpec(order=1_000_000, default_action="Deny"),
-    "kube-admin": TierSpec(order=1_000, default_action="Pass"),
-    "kube-baseline": TierSpec(order=10_000_000, default_action="Pass"),
+    name: TierSpec(order=order, default_action=action) for name, (order, action) in PREDEFINED_TIERS.items()
 }
 _ATTEMPTS = 5
 _RETRY_S = 1.0

@@ -1,0 +1,64 @@
+"""Which checks a kind gets."""
+
+from __future__ import annotations
+
+from calico.model.bgp import BGPConfiguration, BGPPeer
+from calico.model.felixconfig import FelixConfiguration
+from calico.model.ippool import IPPool
+from calico.model.meta import Resource
+from calico.model.node import Node
+from calico.model.policy import GlobalNetworkPolicy, GlobalNetworkSet, NetworkPolicy, NetworkSet, Profile, Tier
+from calico.model.validation.bgp import check_bgp_configuration, check_node_bgp_configuration, check_peer
+from calico.model.validation.felix import check_felix, check_felix_scope
+from calico.model.validation.hosts import check_endpoint_name, check_endpoint_spec, check_node
+from calico.model.validation.metadata import check_metadata
+from calico.model.validation.policies import (
+    check_global_policy,
+    check_net_set,
+    check_policy,
+    check_profile,
+    check_tier,
+)
+from calico.model.validation.pools import check_pool
+from calico.model.validation.report import FieldError, Report
+from calico.model.workload import WorkloadEndpoint
+
+__all__ = ["validate"]
+
+
+def validate(resource: Resource) -> tuple[FieldError, ...]:
+    """All faults of a resource, in the order of its fields; empty when it may be stored."""
+    report = Report()
+    check_metadata(report, type(resource).__name__, resource.metadata)
+    _check_spec(report, resource)
+    return tuple(report.errors)
+
+
+def _check_spec(report: Report, resource: Resource) -> None:
+    match resource:
+        case NetworkPolicy():
+            check_policy(report, resource.spec)
+        case GlobalNetworkPolicy():
+            check_global_policy(report, resource.spec)
+        case Tier():
+            check_tier(report, resource)
+        case Profile():
+            check_profile(report, resource.spec)
+        case NetworkSet() | GlobalNetworkSet():
+            check_net_set(report, resource.spec, resource.metadata.labels)
+        case IPPool():
+            check_pool(report, resource.spec)
+        case BGPConfiguration():
+            check_bgp_configuration(report, resource.spec)
+            if resource.metadata.name.startswith("node."):
+                check_node_bgp_configuration(report, resource.spec)
+        case BGPPeer():
+            check_peer(report, resource.spec)
+        case Node():
+            check_node(report, resource)
+        case WorkloadEndpoint():
+            check_endpoint_name(report, resource)
+            check_endpoint_spec(report, resource.spec)
+        case FelixConfiguration():
+            check_felix(report, resource.spec)
+            check_felix_scope(report, resource.metadata.name, resource.spec)

@@ -61,8 +61,10 @@ class Host:
         name = f"{self.prefix}-w{n}"
         mac = bytes.fromhex("0200000000") + bytes((n,))
         self.links.create_veth(interface or f"cali{n}", "eth0", peer_netns=name, mac=HOST_MAC, peer_mac=mac, up=False)
+        for netns, end in ((self.name, interface or f"cali{n}"), (name, "eth0")):  # as a CNI plugin does, before up
+            no_dad = Path(f"/proc/sys/net/ipv6/conf/{end}/accept_dad")
+            in_netns(netns, lambda path=no_dad: path.write_text("0"))  # type: ignore[misc]
         with Links(name) as inside:
-            in_netns(name, lambda: Path("/proc/sys/net/ipv6/conf/eth0/accept_dad").write_text("0"))
             inside.set_up("lo")
             inside.set_up("eth0")
             self.links.set_up(interface or f"cali{n}")

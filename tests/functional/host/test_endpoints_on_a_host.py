@@ -274,7 +274,15 @@ def test_a_plugins_route_for_the_same_interface_becomes_ours(host, felix, endpoi
         assert daemon.state("a") == "up", daemon.reasons("a")
 
     felix(scenario)
-    assert host.ip("route", "show", "10.65.0.1").split() == "10.65.0.1 dev cali1 proto 80 scope link".split()
+    assert host.ip("route", "show", "10.65.0.1").split() == [
+        "10.65.0.1",
+        "dev",
+        "cali1",
+        "proto",
+        "80",
+        "scope",
+        "link",
+    ]
 
 
 def test_the_lower_key_wins_a_shared_address_and_its_end_hands_it_over(host, felix, endpoint):

@@ -109,7 +109,8 @@ class Claims:
 
 
 def _discard(index: dict[K, set[EndpointId]], key: K, value: EndpointId) -> None:
-    values = index[key]
-    values.discard(value)
-    if not values:
-        del index[key]
+    values = index.get(key)
+    if values is not None:  # an endpoint may name a net twice
+        values.discard(value)
+        if not values:
+            del index[key]

@@ -89,6 +89,51 @@ def exec(lab_name: str | None, name: str, command: tuple[str, ...]) -> None:  # 
     replace_process(find_lab(lab_name), name, command[1:] if command[0] == "--" else command)
 
 
+@lab.command()
+@_LAB_OPTION
+@_OUTPUT
+@click.option(
+    "--service", "services", multiple=True, metavar="PROTOCOL:PORT", help="Like tcp:80, udp:53, sctp:9, icmp."
+)
+@click.option("--family", "families", multiple=True, type=click.Choice(["4", "6"]), help="Only this IP family.")
+@click.option("--from", "sources", multiple=True, metavar="NAME", help="Only from these machines.")
+@click.option("--to", "destinations", multiple=True, metavar="NAME", help="Only to these machines.")
+@click.option("--timeout", default=1.2, show_default=True, metavar="SECONDS", help="How long silence means no.")
+def probe(
+    lab_name: str | None,
+    output: str | None,
+    services: tuple[str, ...],
+    families: tuple[str, ...],
+    sources: tuple[str, ...],
+    destinations: tuple[str, ...],
+    timeout: float,
+) -> None:
+    """Measure with real packets what reaches what: workloads, hosts and externals."""
+    import msgspec
+
+    from calico.lab.addressing import plan_layout
+    from calico.lab.execute import find_lab, machine_netns
+    from calico.lab.probe.engine import measure
+    from calico.lab.probe.matrix import lab_targets, parse_service, plan_probes
+    from calico.lab.state import load_state
+
+    layout = plan_layout(load_state(find_lab(lab_name)).topology)
+    for name in (*sources, *destinations):
+        machine_netns(layout, name)
+    targets = lab_targets(layout)
+    asked = [parse_service(text) for text in services or ("tcp:80", "udp:80", "sctp:80", "icmp")]
+    probes = plan_probes(
+        targets, asked, [int(f) for f in families] or (4, 6), sources=sources, destinations=destinations
+    )
+    rows = measure(targets, probes, timeout)
+    if output == "json":
+        _print_json(msgspec.to_builtins(rows))
+        return
+    from calico.lab.table import print_matrix
+
+    print_matrix(rows)
+
+
 @lab.command("add-workload")
 @_LAB_OPTION
 @click.argument("name")

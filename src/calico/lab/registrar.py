@@ -35,7 +35,7 @@ class _Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def register(netns: str, request: Request, environment: dict[str, str]) -> int:
-    """Carry out the request within the namespace; the datastore's revision after it. Transient says what failed."""
+    """Carry out the request within the namespace; the revision of its last write. Transient says what failed."""
     done = subprocess.run(
         ["nsenter", f"--net=/run/netns/{netns}", sys.executable, "-m", "calico.lab.registrar"],
         input=msgspec.json.encode(request),
@@ -63,14 +63,15 @@ async def _serve(request: Request) -> int:
         store = Store(backend)
         if request.initialise:
             await initialise(store, cluster_type="lab")
+        revision = 0
         for document in request.apply:
-            await store.apply(_typed(document))
+            written = await store.apply(_typed(document))
+            revision = max(revision, int(written.metadata.resource_version))
         for kind, namespace, name in request.delete:
             try:
-                await store.delete(kind, name, namespace)
+                revision = max(revision, await store.delete(kind, name, namespace))
             except NotFound:
                 pass  # somebody was faster; what we want is that it is not there
-        revision, _ = await backend.revision()
         return revision
     finally:
         await backend.close()

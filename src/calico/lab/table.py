@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["print_status"]
+from calico.lab.probe.matrix import Row
+
+__all__ = ["print_matrix", "print_status"]
 
 
 def print_status(document: dict[str, Any], console: Console | None = None) -> None:
@@ -51,3 +54,43 @@ def _machines(document: dict[str, Any]) -> Table:
     for external in document["externals"]:
         table.add_row(external["name"], "(external)", "", "", "\n".join(external["addresses"]), "")
     return table
+
+
+def print_matrix(rows: Iterable[Row], console: Console | None = None, *, changed: Collection[Row] = ()) -> None:
+    """One table for every protocol and port: from (down) to (across).
+
+    A cell says ``yes`` or ``no``, or ``4`` or ``6`` when only that family passes; ``*`` marks a cell with a row of
+    ``changed``. Words as well as colours, so that nobody depends on either.
+    """
+    console = console or Console(highlight=False)
+    services: dict[tuple[str, int | None], dict[tuple[str, str], list[Row]]] = {}
+    for row in rows:
+        services.setdefault((row.protocol, row.port), {}).setdefault((row.src, row.dst), []).append(row)
+    marked = {(row.protocol, row.port, row.src, row.dst) for row in changed}
+    for (protocol, port), cells in services.items():
+        sources = list(dict.fromkeys(src for src, _ in cells))
+        targets = list(dict.fromkeys([*(s for s in sources if any(d == s for _, d in cells)), *(d for _, d in cells)]))
+        table = Table(box=None, header_style="bold", pad_edge=False, title_justify="left", title_style="bold")
+        table.title = f"{protocol} {port}" if port is not None else f"{protocol} echo"
+        table.add_column("from \\ to", style="bold")
+        for target in targets:
+            table.add_column(target, justify="center")
+        for source in sources:
+            texts = [
+                _cell(cells.get((source, target), []), (protocol, port, source, target) in marked) for target in targets
+            ]
+            table.add_row(source, *texts)
+        console.print(table)
+        console.print()
+
+
+def _cell(rows: list[Row], marked: bool) -> Text:
+    star = "*" if marked else ""
+    if not rows:
+        return Text("·", style="dim")
+    passed = [row.family for row in rows if row.reachable]
+    if len(passed) == len(rows):
+        return Text(f"yes{star}", style="green")
+    if not passed:
+        return Text(f"no{star}", style="red")
+    return Text(f"{passed[0]} only{star}", style="yellow")

@@ -129,7 +129,7 @@ def _start(state: LabState, kinds: tuple[str, ...], progress: Progress) -> LabSt
     wanted = [record for record in state.processes.values() if record.kind in kinds]
     started: dict[str, ProcessRecord] = {}
     for number, record in enumerate(wanted):
-        progress(f"starting {record.kind}", number, len(wanted))
+        progress(f"starting {' and '.join(kinds)}", number, len(wanted))
         Path(record.log).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         started[record.name] = start_process(record, environment)
     state = msgspec.structs.replace(state, processes={**state.processes, **started})

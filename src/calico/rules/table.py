@@ -34,6 +34,7 @@ class TableState:
         self._sets: dict[str, SetDecl] = {}
         self._elements: dict[str, dict[bytes, Verdict | None]] = {}
         self._changes = Changes()
+        self._leaving: dict[str, set[bytes]] = {}
 
     @property
     def chains(self) -> Mapping[str, Chain]:
@@ -46,6 +47,13 @@ class TableState:
     def elements(self, set_name: str) -> Mapping[bytes, Verdict | None]:
         """Elements of a set or verdict map: key bytes (packed net for interval sets) to verdict."""
         return self._elements[set_name]
+
+    def room_needed(self, set_name: str) -> int:
+        """How many elements the kernel's set must hold at once: the wanted ones and those being removed.
+
+        A transaction frees the room of what it removes only when it is done (nf_tables_api.c, ``nelems``).
+        """
+        return len(self._elements[set_name]) + len(self._leaving.get(set_name, ()))
 
     def want_chain(self, chain: Chain) -> None:
         if self._chains.get(chain.name) != chain:
@@ -68,20 +76,25 @@ class TableState:
             del self._elements[name]
             self._changes.sets.add(name)
             self._changes.elements.pop(name, None)
+            self._leaving.pop(name, None)
 
     def want_element(self, set_name: str, key: bytes, value: Verdict | None = None) -> None:
         elements = self._elements[set_name]
         if key not in elements or elements[key] != value:
             elements[key] = value
             self._changes.elements.setdefault(set_name, set()).add(key)
+            if set_name in self._leaving:
+                self._leaving[set_name].discard(key)
 
     def unwant_element(self, set_name: str, key: bytes) -> None:
         elements = self._elements[set_name]
         if key in elements:
             del elements[key]
             self._changes.elements.setdefault(set_name, set()).add(key)
+            self._leaving.setdefault(set_name, set()).add(key)
 
     def take(self) -> Changes:
         """The names touched since the last call."""
         changes, self._changes = self._changes, Changes()
+        self._leaving.clear()
         return changes

@@ -1,0 +1,97 @@
+"""What is done first, before connection tracking, to a packet from a workload: is it from who it says?
+
+A packet is accepted only with a source that its interface owns; what has none yet or uses its link-local address
+(DHCP, duplicate address detection, neighbour and listener discovery) only in exactly that form. Source routing is
+refused, and so is speaking as a router: IPv6 router advertisements and ICMP redirects (requirements S6, S7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from calico.lib.packed import net
+from calico.netlink.nftables.expr import Cmp, Exthdr, Meta, Payload, Rule, Verdict
+from calico.netlink.nftables.objects import Chain, Hook
+from calico.rules.config import RulesConfig
+from calico.rules.guards import dhcp
+from calico.rules.loads import (
+    ACCEPT,
+    DROP,
+    ICMP,
+    ICMPV6,
+    Exprs,
+    address,
+    family,
+    header,
+    in_set,
+    interface,
+    net_is,
+    protocol,
+)
+
+__all__ = ["SOURCES_V4", "SOURCES_V6", "antispoof_chains"]
+
+SOURCES_V4, SOURCES_V6 = "wl-src4", "wl-src6"
+
+_ROUTING_HEADER = 43
+_UNSPECIFIED_TYPES = (131, 133, 135, 143)
+"""ICMPv6 types that may come from ``::``: MLD reports, router solicitation, duplicate address detection."""
+_ON_LINK_TYPES = (133, 135, 136)
+"""ICMPv6 types that are only valid with hop limit 255, i.e. not forwarded (RFC 4861 section 7.1)."""
+_LISTENER_TYPES = (131, 132, 143)
+
+
+def antispoof_chains(config: RulesConfig) -> list[Chain]:
+    """The base chain on prerouting at raw priority, and the chain of all packets from workloads."""
+    rules = [
+        Rule((*interface("iifname", prefix), Verdict("goto", "antispoof")), "from a workload")
+        for prefix in config.interface_prefixes
+    ]
+    return [
+        Chain("raw-prerouting", tuple(rules), Hook("prerouting", -300)),
+        Chain("antispoof", (*_as_a_router(), *_owned(), *_addressless(), *_link_local(), _rest())),
+    ]
+
+
+def _as_a_router() -> Iterable[Rule]:
+    yield Rule((*protocol(ICMP), *header(0, b"\x05"), DROP), "ICMP redirect")
+    for kind, comment in ((134, "IPv6 router advertisement"), (137, "IPv6 redirect")):
+        yield Rule((*protocol(ICMPV6), *header(0, bytes((kind,))), DROP), comment)
+
+
+def _owned() -> Iterable[Rule]:
+    """IPv4 with options (a first byte other than 0x45) and IPv6 with a routing header are not accepted here."""
+    without_options = (Payload("network", 0, 1), Cmp("eq", b"\x45"))
+    source = in_set(SOURCES_V4, Meta("iifname"), address("src", False, 4))
+    yield Rule((*family(4), *without_options, *source, ACCEPT), "own IPv4 address")
+    unrouted = (Exthdr(_ROUTING_HEADER), Cmp("eq", b"\0"))
+    source = in_set(SOURCES_V6, Meta("iifname"), address("src", True, 4))
+    yield Rule((*family(6), *unrouted, *source, ACCEPT), "own IPv6 address")
+
+
+def _addressless() -> Iterable[Rule]:
+    nowhere = (*net_is("src", net("0.0.0.0/32")), *net_is("dst", net("255.255.255.255/32")))
+    yield Rule((*family(4), *nowhere, *dhcp(4), ACCEPT), "DHCP discovery")
+    nowhere = (*net_is("src", net("::/128")), *net_is("dst", net("ff02::/16")))
+    for kind in _UNSPECIFIED_TYPES:
+        yield Rule((*family(6), *nowhere, *_icmpv6(kind), ACCEPT), "IPv6 address configuration")
+
+
+def _link_local() -> Iterable[Rule]:
+    ours = (*family(6), *net_is("src", net("fe80::/10")))
+    on_link = (Payload("network", 7, 1), Cmp("eq", b"\xff"))
+    for kind in _ON_LINK_TYPES:
+        yield Rule((*ours, *on_link, *_icmpv6(kind), ACCEPT), "neighbour discovery")
+    for kind in _LISTENER_TYPES:
+        listeners = net_is("dst", net("ff02::/16"))
+        yield Rule((*ours, *listeners, *_icmpv6(kind), ACCEPT), "multicast listener discovery")
+    servers = net_is("dst", net("ff02::1:2/128"))
+    yield Rule((*ours, *servers, *dhcp(6), ACCEPT), "DHCPv6 discovery")
+
+
+def _icmpv6(kind: int) -> Exprs:
+    return (*protocol(ICMPV6), *header(0, bytes((kind,))))
+
+
+def _rest() -> Rule:
+    return Rule((DROP,), "spoofed source")

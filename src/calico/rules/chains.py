@@ -1,0 +1,103 @@
+"""Chains of policies and profiles: in the table while a policy list jumps to them, always with current rules."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from calico.calc.messages import ActiveRule
+from calico.netlink.nftables.objects import Chain
+from calico.rules.config import RulesConfig
+from calico.rules.constants import ConstantSets
+from calico.rules.ipsets import IPSets
+from calico.rules.policy import missing_rules, render_rules, sets_of
+from calico.rules.table import TableState
+
+__all__ = ["PolicyChains"]
+
+
+class _Definition(msgspec.Struct, frozen=True):
+    kind: Literal["policy", "profile"]
+    label: str
+    rules: tuple[ActiveRule, ...]
+
+    @property
+    def passes(self) -> bool:
+        """Whether it can hand a packet to the next tier."""
+        return self.kind == "policy" and any(rule.action == "pass" for rule in self.rules)
+
+
+class PolicyChains:
+    """Always true: a chain is in the table iff a policy list uses it; one used but not defined denies."""
+
+    def __init__(self, state: TableState, config: RulesConfig, sets: IPSets) -> None:
+        self._state = state
+        self._config = config
+        self._sets = sets
+        self._constants = ConstantSets(state)
+        self._defined: dict[str, _Definition] = {}
+        self._users: Counter[str] = Counter()
+        self._by_set: dict[str, set[str]] = {}
+
+    def define(self, name: str, kind: Literal["policy", "profile"], label: str, rules: Iterable[ActiveRule]) -> bool:
+        """Give a chain its rules; whether ``passes`` has changed."""
+        before = self._defined.get(name)
+        after = self._defined[name] = _Definition(kind, label, tuple(rules))
+        if after != before:
+            self._index(name, before, after)
+            self._render(name)
+        return after.passes != (before is not None and before.passes)
+
+    def undefine(self, name: str) -> bool:
+        """Take a chain's rules; whether ``passes`` has changed."""
+        before = self._defined.pop(name, None)
+        self._index(name, before, None)
+        self._render(name)
+        return before is not None and before.passes
+
+    def passes(self, name: str) -> bool:
+        """Whether the chain may mark a packet to be passed to the next tier."""
+        return name in self._defined and self._defined[name].passes
+
+    def acquire(self, name: str) -> None:
+        """One more policy list jumps to the chain."""
+        self._users[name] += 1
+        if self._users[name] == 1:
+            self._render(name)
+
+    def release(self, name: str) -> None:
+        """One policy list less jumps to the chain."""
+        self._users[name] -= 1
+        if not self._users[name]:
+            del self._users[name]
+            self._state.unwant_chain(name)
+            self._constants.use(name, ())
+
+    def refresh(self, set_id: str) -> None:
+        """A set is made of other kernel sets than before: render what refers to it."""
+        for name in self._by_set.get(set_id, ()):
+            self._render(name)
+
+    def _render(self, name: str) -> None:
+        if not self._users[name]:
+            return
+        definition = self._defined.get(name)
+        if definition is None:
+            rendered = missing_rules(name, self._config)
+        else:
+            rendered = render_rules(definition.label, definition.kind, definition.rules, self._sets, self._config)
+        self._constants.use(name, rendered.constants)
+        self._state.want_chain(Chain(name, rendered.rules))
+
+    def _index(self, name: str, before: _Definition | None, after: _Definition | None) -> None:
+        old = sets_of(before.rules) if before else frozenset()
+        new = sets_of(after.rules) if after else frozenset()
+        for set_id in old - new:
+            self._by_set[set_id].discard(name)
+            if not self._by_set[set_id]:
+                del self._by_set[set_id]
+        for set_id in new - old:
+            self._by_set.setdefault(set_id, set()).add(name)

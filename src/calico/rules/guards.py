@@ -1,0 +1,71 @@
+"""What every workload may never send, and what it may always ask of its own host, whatever policies say.
+
+Sources: datamodel 15.2 (encapsulation), 15.5 (ICMPv6, OpenStack services); requirements S8 and S9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from calico.netlink.nftables.expr import Rule
+from calico.netlink.nftables.objects import Chain
+from calico.rules.config import RulesConfig
+from calico.rules.loads import (
+    ACCEPT,
+    DROP,
+    HOST_SERVICE_TYPES,
+    ICMPV6,
+    IPIP,
+    TCP,
+    UDP,
+    Exprs,
+    family,
+    header,
+    net_is,
+    protocol,
+)
+
+__all__ = ["HOST_SERVICES", "WORKLOAD_GUARD", "dhcp", "guard_chains"]
+
+WORKLOAD_GUARD, HOST_SERVICES = "workload-guard", "host-services"
+
+
+def guard_chains(config: RulesConfig) -> list[Chain]:
+    """The two chains: one drops or returns, the other accepts or returns."""
+    return [
+        Chain(WORKLOAD_GUARD, tuple(_never(config))),
+        Chain(HOST_SERVICES, tuple(_always(config))),
+    ]
+
+
+def dhcp(version: int, *, from_server: bool = False) -> Exprs:
+    """DHCP messages of clients (or servers) by their ports; DHCPv6 for IP version 6."""
+    client, server = (68, 67) if version == 4 else (546, 547)
+    ports = (server, client) if from_server else (client, server)
+    source, destination = (number.to_bytes(2, "big") for number in ports)
+    return (*protocol(UDP), *header(0, source), *header(2, destination))
+
+
+def _never(config: RulesConfig) -> Iterable[Rule]:
+    if not config.allow_ipip:
+        yield Rule((*protocol(IPIP), DROP), "IP in IP from a workload")
+    if not config.allow_vxlan:
+        port = config.vxlan_port.to_bytes(2, "big")
+        yield Rule((*protocol(UDP), *header(2, port), DROP), "VXLAN from a workload")
+    for version in (4, 6):
+        matches = (*family(version), *dhcp(version, from_server=True))
+        yield Rule((*matches, DROP), "DHCP server in a workload")
+
+
+def _always(config: RulesConfig) -> Iterable[Rule]:
+    for kind in HOST_SERVICE_TYPES:
+        matches = (*family(6), *protocol(ICMPV6), *header(0, bytes((kind,))))
+        yield Rule((*matches, ACCEPT), "neighbour discovery, MLD")
+    if config.openstack:
+        for version in (4, 6):
+            yield Rule((*family(version), *dhcp(version), ACCEPT), "DHCP")
+        yield Rule((*protocol(UDP), *header(2, (53).to_bytes(2, "big")), ACCEPT), "DNS")
+    if config.openstack and config.metadata_v4:
+        address = net_is("dst", config.metadata_v4 + b"\x20")
+        port = header(2, config.metadata_port.to_bytes(2, "big"))
+        yield Rule((*family(4), *address, *protocol(TCP), *port, ACCEPT), "metadata service")

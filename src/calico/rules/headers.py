@@ -1,0 +1,49 @@
+"""What the kernel knows of a packet's headers when it evaluates a rule: version, innermost protocol, where it begins.
+
+Follows ``ipv6_find_hdr`` (net/ipv6/exthdrs_core.c) for extension headers: fragments but the first have no transport
+header, and a chain of headers that ends early has no protocol.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["Headers", "read_headers"]
+
+_HOP_BY_HOP, _ROUTING, _FRAGMENT, _ESP, _AUTH, _NONE, _DESTINATION = 0, 43, 44, 50, 51, 59, 60
+_EXTENSIONS = frozenset((_HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTH, _NONE, _DESTINATION))
+
+
+class Headers(msgspec.Struct, frozen=True):
+    """``protocol`` and ``transport`` (an offset) are None when the packet has none; ``extensions`` are IPv6's."""
+
+    version: int
+    protocol: int | None = None
+    transport: int | None = None
+    extensions: frozenset[int] = frozenset()
+
+
+def read_headers(data: bytes) -> Headers:
+    """Read a packet that begins with its network header; version 0 when it is neither IPv4 nor IPv6."""
+    version = data[0] >> 4 if data else 0
+    if version == 4 and len(data) >= 20:
+        later = int.from_bytes(data[6:8], "big") & 0x1FFF
+        return Headers(4, data[9], None if later else (data[0] & 15) * 4)
+    if version == 6 and len(data) >= 40:
+        return _read_v6(data)
+    return Headers(0)
+
+
+def _read_v6(data: bytes) -> Headers:
+    kind, at, seen = data[6], 40, set[int]()
+    while kind in _EXTENSIONS and kind != _NONE:
+        seen.add(kind)
+        if len(data) < at + 8:
+            return Headers(6, None, None, frozenset(seen))
+        following = data[at]
+        if kind == _FRAGMENT and int.from_bytes(data[at + 2 : at + 4], "big") & 0xFFF8:
+            known = following not in _EXTENSIONS or following == _NONE
+            return Headers(6, following if known else None, None, frozenset(seen))
+        length = 8 if kind == _FRAGMENT else (data[at + 1] + 2) * 4 if kind == _AUTH else (data[at + 1] + 1) * 8
+        kind, at = following, at + length
+    return Headers(6, kind, at, frozenset(seen))

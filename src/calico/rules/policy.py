@@ -1,0 +1,80 @@
+"""The rules of a policy or profile as the rules of one chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from calico.calc.messages import ActiveRule
+from calico.netlink.nftables.expr import Expr, Log, Reject, Rule
+from calico.rules.config import RulesConfig
+from calico.rules.constants import ConstantSet
+from calico.rules.loads import ACCEPT, DROP, RETURN, Exprs, mark_set
+from calico.rules.match import SetParts, match_rule
+from calico.rules.names import comment_text
+
+__all__ = ["RenderedRules", "denial", "missing_rules", "render_rules", "sets_of"]
+
+
+class RenderedRules(msgspec.Struct, frozen=True):
+    """A chain's rules and the constant sets that they look into."""
+
+    rules: tuple[Rule, ...]
+    constants: tuple[ConstantSet, ...] = ()
+
+
+def render_rules(
+    label: str, kind: Literal["policy", "profile"], rules: Iterable[ActiveRule], sets: SetParts, config: RulesConfig
+) -> RenderedRules:
+    """The rules of a policy in one direction; ``label`` names it in comments.
+
+    Allow accepts (ends the base chain), Deny drops or rejects, Pass of a policy marks the packet and leaves the
+    chain, Pass of a profile only leaves the chain, Log goes on. Conditions too large for the kernel make the whole
+    chain deny, so that they cost only their owner.
+    """
+    out: list[Rule] = []
+    constants: list[ConstantSet] = []
+    for index, rule in enumerate(rules):
+        found = match_rule(rule, sets)
+        if found.too_large:
+            return RenderedRules((Rule((denial(config),), comment_text(f"{label} rule {index} is too large: deny")),))
+        comment = comment_text(f"{label} rule {index}" + (f": {rule.comment}" if rule.comment else ""))
+        action = _action(rule, kind, config)
+        out += [Rule(exprs + action, comment) for exprs in found.alternatives]
+        constants += found.constants
+    return RenderedRules(tuple(out), tuple(dict.fromkeys(constants)))
+
+
+def missing_rules(label: str, config: RulesConfig) -> RenderedRules:
+    """The chain of something that nobody has defined: it denies everything."""
+    return RenderedRules((Rule((denial(config),), comment_text(f"{label} does not exist: deny")),))
+
+
+def denial(config: RulesConfig) -> Expr:
+    """What is done to a packet that a policy denies."""
+    return DROP if config.deny == "drop" else Reject("icmpx-port-unreachable")
+
+
+def sets_of(rules: Iterable[ActiveRule]) -> frozenset[str]:
+    """The ids of all sets that rules refer to."""
+    return frozenset(
+        set_id
+        for rule in rules
+        for side in (rule.src, rule.dst)
+        for ids in (side.ip_sets, side.not_ip_sets, side.named_ports, side.not_named_ports)
+        for set_id in ids
+    )
+
+
+def _action(rule: ActiveRule, kind: Literal["policy", "profile"], config: RulesConfig) -> Exprs:
+    match rule.action:
+        case "allow":
+            return (ACCEPT,)
+        case "deny":
+            return (denial(config),)
+        case "pass":
+            return (RETURN,) if kind == "profile" else (*mark_set(config.pass_mark), RETURN)
+        case "log":
+            return (Log(f"{config.log_prefix}: "),)

@@ -1,0 +1,119 @@
+"""The part of the ruleset that no datastore decides: base chains, and what every workload may never or always do.
+
+By itself it is the boot guard: with no endpoint in the dispatch maps nothing passes to or from an interface that
+could be a workload's. Verdict ``accept`` ends one base chain only, so a packet must be accepted by all of them:
+``from-workload`` (egress policy) and then ``to-workload`` (ingress policy); on the way to this host ``input-policy``
+and then ``input-action``, which share the dispatch map and the chains with forwarding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from calico.netlink.nftables.expr import Expr, Lookup, Meta, Rule, Verdict
+from calico.netlink.nftables.objects import Chain, Hook, KeyField, SetDecl
+from calico.rules.antispoof import SOURCES_V4, SOURCES_V6, antispoof_chains
+from calico.rules.config import RulesConfig
+from calico.rules.guards import HOST_SERVICES, WORKLOAD_GUARD, guard_chains
+from calico.rules.loads import ACCEPT, DROP, ESTABLISHED_OR_RELATED, Exprs, in_set, interface
+from calico.rules.table import TableState
+
+__all__ = ["FROM_MAP", "INTERFACES", "TO_MAP", "WORKLOAD_GUARD", "write_static"]
+
+FROM_MAP, TO_MAP, INTERFACES = "wl-from", "wl-to", "wl-interfaces"
+_ENDPOINTS_SIZE = 4096
+
+
+def write_static(state: TableState, config: RulesConfig) -> None:
+    """Declare the static chains, and the maps and sets that endpoints become elements of."""
+    for decl in _sets():
+        state.want_set(decl)
+    chains: list[Chain] = []
+    chains += antispoof_chains(config)
+    chains += guard_chains(config)
+    chains += _forward(config)
+    chains += _input(config)
+    chains += _output(config)
+    for chain in chains:
+        state.want_chain(chain)
+
+
+def _sets() -> Iterable[SetDecl]:
+    ifname: tuple[KeyField, ...] = ("ifname",)
+    yield SetDecl(FROM_MAP, ifname, "verdict", size=_ENDPOINTS_SIZE)
+    yield SetDecl(TO_MAP, ifname, "verdict", size=_ENDPOINTS_SIZE)
+    yield SetDecl(INTERFACES, ifname, size=_ENDPOINTS_SIZE)
+    yield SetDecl(SOURCES_V4, ("ifname", "ipv4_addr"), size=_ENDPOINTS_SIZE)
+    yield SetDecl(SOURCES_V6, ("ifname", "ipv6_addr"), size=_ENDPOINTS_SIZE)
+
+
+def _forward(config: RulesConfig) -> Iterable[Chain]:
+    yield Chain(
+        "from-workload",
+        (
+            _established(),
+            Rule((Meta("iifname"), Lookup(FROM_MAP, verdict=True)), "egress policy of the workload"),
+            *_for_prefixes(config, "iifname", DROP, "unknown workload interface"),
+        ),
+        Hook("forward", 0),
+    )
+    yield Chain(
+        "to-workload",
+        (
+            _established(),
+            Rule((Meta("oifname"), Lookup(TO_MAP, verdict=True)), "ingress policy of the workload"),
+            *_for_prefixes(config, "oifname", DROP, "unknown workload interface"),
+        ),
+        Hook("forward", 1),
+    )
+
+
+def _input(config: RulesConfig) -> Iterable[Chain]:
+    """Workload to its own host (datamodel 15.5): services that are always allowed, egress policy, then the action."""
+    services = Rule((Verdict("jump", HOST_SERVICES),), "what a workload may always ask of its host")
+    yield Chain(
+        "input-policy", _for_prefixes(config, "iifname", Verdict("goto", "host-policy"), "workload"), Hook("input", 0)
+    )
+    yield Chain(
+        "host-policy",
+        (
+            _established(),
+            services,
+            Rule((Meta("iifname"), Lookup(FROM_MAP, verdict=True)), "egress policy of the workload"),
+            Rule((DROP,), "unknown workload interface"),
+        ),
+    )
+    action = DROP if config.endpoint_to_host == "drop" else ACCEPT
+    yield Chain(
+        "input-action", _for_prefixes(config, "iifname", Verdict("goto", "host-action"), "workload"), Hook("input", 1)
+    )
+    yield Chain(
+        "host-action",
+        (_established(), services, Rule((action,), f"workload to host: {config.endpoint_to_host}")),
+    )
+
+
+def _output(config: RulesConfig) -> Iterable[Chain]:
+    """The host reaches its own workloads whatever their policy (datamodel 15.5), but no unknown interface."""
+    yield Chain(
+        "output", _for_prefixes(config, "oifname", Verdict("goto", "host-to-workload"), "workload"), Hook("output", 0)
+    )
+    yield Chain(
+        "host-to-workload",
+        (
+            Rule((*in_set(INTERFACES, Meta("oifname")), ACCEPT), "from this host to its workload"),
+            Rule((DROP,), "unknown workload interface"),
+        ),
+    )
+
+
+def _established() -> Rule:
+    return Rule((*ESTABLISHED_OR_RELATED, ACCEPT), "known connection")
+
+
+def _for_prefixes(config: RulesConfig, key: str, verdict: Expr, comment: str) -> tuple[Rule, ...]:
+    rules = []
+    for prefix in config.interface_prefixes:
+        matches: Exprs = interface("iifname" if key == "iifname" else "oifname", prefix)
+        rules.append(Rule((*matches, verdict), comment))
+    return tuple(rules)

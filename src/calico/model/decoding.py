@@ -188,10 +188,12 @@ def _reveal_name(policy: Policy) -> None:
 
 
 def _annotated_name(annotation: str) -> str:
+    """The name in the annotation, or empty when there is none that could be part of a key."""
     try:
-        return msgspec.json.decode(annotation, type=_PolicyName).name
+        name = msgspec.json.decode(annotation, type=_PolicyName).name
     except _MALFORMED:
         return ""
+    return "" if "/" in name else name
 
 
 class _PolicyName(msgspec.Struct):

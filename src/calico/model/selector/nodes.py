@@ -1,7 +1,7 @@
 """The syntax tree of a selector: immutable nodes that compare by value.
 
 Invariants kept by the parser: ``And``/``Or`` have at least two operands, ``Not`` never holds a ``Not``, set values are
-sorted and distinct. ``label_of`` tells which label a leaf looks at.
+sorted and distinct. Nodes are made by the parser and by ``with_prefix``; whoever makes others keeps the invariants.
 """
 
 from __future__ import annotations

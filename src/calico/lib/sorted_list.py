@@ -11,13 +11,14 @@ BLOCK = 512
 
 
 class SortedList:
-    """Always true: blocks are sorted, non-empty, at most ``2 * BLOCK`` long; ``_firsts`` holds their first values."""
+    """Always true: blocks are sorted, non-empty, at most twice ``block`` long; ``_firsts`` holds their first values."""
 
-    __slots__ = ("_blocks", "_firsts")
+    __slots__ = ("_block", "_blocks", "_firsts")
 
-    def __init__(self, values: Iterable[bytes] = ()) -> None:
+    def __init__(self, values: Iterable[bytes] = (), *, block: int = BLOCK) -> None:
         ordered = sorted(set(values))
-        self._blocks = [ordered[start : start + BLOCK] for start in range(0, len(ordered), BLOCK)]
+        self._block = block
+        self._blocks = [ordered[start : start + block] for start in range(0, len(ordered), block)]
         self._firsts = [block[0] for block in self._blocks]
 
     def add(self, value: bytes) -> None:
@@ -29,9 +30,9 @@ class SortedList:
         block = self._blocks[place]
         insort(block, value)
         self._firsts[place] = block[0]
-        if len(block) > 2 * BLOCK:
-            self._blocks[place : place + 1] = [block[:BLOCK], block[BLOCK:]]
-            self._firsts.insert(place + 1, block[BLOCK])
+        if len(block) > 2 * self._block:
+            self._blocks[place : place + 1] = [block[: self._block], block[self._block :]]
+            self._firsts.insert(place + 1, block[self._block])
 
     def remove(self, value: bytes) -> None:
         """Take out ``value``; KeyError if it is absent."""

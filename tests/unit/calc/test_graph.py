@@ -59,40 +59,47 @@ PROFILES = ("kns.red", "kns.blue", "other", "projectcalico-default-allow")
 SELECTORS = (
     "",
     "all()",
+    "has(a)",
     "a == 'x'",
     "a != 'x'",
     "a in {'x', 'y'} && b == 'y'",
     "has(b)",
     "!has(b)",
     "b not in {'x'} || a == 'y'",
-    "a == 'x' && a == 'y'",
     "projectcalico.org/namespace == 'red'",
     "projectcalico.org/serviceaccount == 'robot'",
     "pcns.a == 'x'",
-    "a == 'x') || (has(a)",
-    "a ==",
 )
-ENTITY_NAMESPACES = ("", "", "all()", "a == 'x'", "global()", "global() || has(a)")
+ODD_SELECTORS = ("a == 'x' && a == 'y'", "a == 'x') || (has(a)", "a ==", "global()")
+ENTITY_NAMESPACES = ("", "all()", "a == 'x'", "global()")
+
+
+def mostly(usual: Any, odd: Any) -> Any:
+    """Values that are usually in order, so that a history also gets somewhere."""
+    usual = usual if isinstance(usual, st.SearchStrategy) else st.just(usual)
+    odd = odd if isinstance(odd, st.SearchStrategy) else st.just(odd)
+    return st.integers(0, 15).flatmap(lambda dice: odd if dice == 15 else usual)
+
 
 labels = st.dictionaries(st.sampled_from(LABEL_NAMES), st.sampled_from(VALUES), max_size=2)
-selectors = st.sampled_from(SELECTORS)
+selectors = mostly(st.sampled_from(SELECTORS), st.sampled_from(ODD_SELECTORS))
 
 
-def tuples(*options: Any, max_size: int = 2) -> st.SearchStrategy[tuple[Any, ...]]:
-    return st.lists(st.sampled_from(options), max_size=max_size).map(tuple)
+def tuples(*options: Any, min_size: int = 0, max_size: int = 2) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(st.sampled_from(options), min_size=min_size, max_size=max_size).map(tuple)
 
 
 entities = st.builds(
     EntityRule,
-    nets=tuples(*NETS, "10.0.0.0/33"),
+    nets=mostly(tuples(*NETS), ("10.0.0.0/33",)),
     not_nets=tuples(*NETS, max_size=1),
     selector=st.one_of(st.just(""), selectors),
     not_selector=st.one_of(st.just(""), selectors),
-    namespace_selector=st.sampled_from(ENTITY_NAMESPACES),
-    ports=tuples(80, "80:90", "http", "dns", 0),
+    namespace_selector=mostly(st.sampled_from(ENTITY_NAMESPACES), "global() || has(a)"),
+    ports=mostly(tuples(80, "80:90", "http", "dns"), (0,)),
     not_ports=tuples("http", 443, max_size=1),
-    services=st.sampled_from((None, None, None, ServiceMatch(name="web", namespace="red"))),
-    service_accounts=st.sampled_from((None, None, None, ServiceAccountMatch(names=("robot",), selector="a == 'x'"))),
+    services=mostly(None, ServiceMatch(name="web", namespace="red")),
+    service_accounts=mostly(None, ServiceAccountMatch(names=("robot",), selector="a == 'x'")),
 )
 simple_entities = st.builds(EntityRule, selector=selectors, ports=tuples("http", "dns", max_size=1))
 simple_rules = st.builds(
@@ -104,12 +111,12 @@ simple_rules = st.builds(
 )
 odd_rules = st.builds(
     Rule,
-    action=st.sampled_from(("Allow", "Deny", "Log", "Pass", "Perhaps")),
+    action=mostly(st.sampled_from(("Allow", "Deny", "Log", "Pass")), "Perhaps"),
     ip_version=st.sampled_from((None, 4, 6)),
-    protocol=st.sampled_from(("TCP", "UDP", "ICMP", None)),
+    protocol=mostly(st.sampled_from(("TCP", "UDP")), st.sampled_from(("ICMP", None))),
     not_protocol=st.sampled_from((None, 132)),
-    icmp=st.sampled_from((None, None, ICMPFields(type=8))),
-    http=st.sampled_from((None, None, HTTPMatch(methods=("GET",)))),
+    icmp=mostly(None, ICMPFields(type=8)),
+    http=mostly(None, HTTPMatch(methods=("GET",))),
     source=entities,
     destination=entities,
 )
@@ -122,10 +129,10 @@ def policy_specs(cls: type[Any], **more: Any) -> st.SearchStrategy[Any]:
         tier=st.sampled_from(("", *TIERS)),
         order=st.sampled_from(ORDERS),
         selector=selectors,
-        types=st.sampled_from(((), ("Ingress",), ("Egress",), ("Ingress", "Egress"), ("Sideways",))),
+        types=mostly(st.sampled_from(((), ("Ingress",), ("Egress",), ("Ingress", "Egress"))), ("Sideways",)),
         ingress=rules,
         egress=rules,
-        service_account_selector=st.sampled_from(("", "", "a == 'x'")),
+        service_account_selector=mostly("", "a == 'x'"),
         **more,
     )
 
@@ -144,7 +151,7 @@ def keyed(kind: str, spec: Any, *, namespaced: bool = False, names: tuple[str, .
     @st.composite
     def change(draw: st.DrawFn) -> Change:
         key = ResourceKey(kind, draw(st.sampled_from(NAMESPACES)) if namespaced else "", draw(st.sampled_from(names)))
-        if draw(st.integers(0, 3)) == 0:
+        if draw(st.integers(0, 3)) == 3:
             return key, None
         metadata = Metadata(name=key.name, namespace=key.namespace, labels=draw(labels))
         return key, cls(kind=kind, metadata=metadata, spec=draw(spec))
@@ -156,20 +163,20 @@ def keyed(kind: str, spec: Any, *, namespaced: bool = False, names: tuple[str, .
 def endpoint_changes(draw: st.DrawFn) -> Change:
     node, pod = draw(st.sampled_from(("here", "here", "there"))), draw(st.sampled_from(("p", "q")))
     namespace = draw(st.sampled_from(NAMESPACES))
-    name = draw(st.sampled_from((f"{node}-k8s-{pod}-eth0", f"{node}-k8s-{pod}-eth0", f"{node}-k8s-{pod}-eth0", node)))
+    name = draw(mostly(f"{node}-k8s-{pod}-eth0", node))
     key = ResourceKey("WorkloadEndpoint", namespace, name)
-    if draw(st.integers(0, 3)) == 0:
+    if draw(st.integers(0, 3)) == 3:
         return key, None
     spec = WorkloadEndpointSpec(
         orchestrator="k8s",
-        node=draw(st.sampled_from((node, node, node, "here"))),
+        node=draw(mostly(node, "here")),
         pod=pod,
         endpoint="eth0",
         service_account_name=draw(st.sampled_from(("", "robot"))),
-        ip_networks=draw(tuples(*ADDRESSES, *ADDRESSES, "10.0.0.0/30")),
-        ipv4_gateway=draw(st.sampled_from(("", "", "169.254.1.1", "fd00::1"))),
+        ip_networks=draw(mostly(tuples(*ADDRESSES, min_size=1), tuples("10.0.0.0/30", max_size=1))),
+        ipv4_gateway=draw(mostly(st.sampled_from(("", "169.254.1.1")), "fd00::1")),
         profiles=draw(tuples(*PROFILES, max_size=3)),
-        interface_name=draw(st.sampled_from((f"cali{pod}{namespace}", "cali1"))),
+        interface_name=draw(mostly(f"cali{pod}{namespace}", "cali1")),
         mac=draw(st.sampled_from(("", "ee:ee:ee:ee:ee:ee"))),
         ports=draw(
             tuples(
@@ -179,12 +186,12 @@ def endpoint_changes(draw: st.DrawFn) -> Change:
                 EndpointPort(protocol="TCP", port=80, host_port=8080),
             )
         ),
-        allow_spoofed_source_prefixes=draw(st.sampled_from(((), (), (), ("10.1.0.0/16",)))),
+        allow_spoofed_source_prefixes=draw(mostly((), ("10.1.0.0/16",))),
     )
     return key, WorkloadEndpoint(metadata=Metadata(name=name, namespace=namespace, labels=draw(labels)), spec=spec)
 
 
-NETSET_SPECS = st.builds(NetworkSetSpec, nets=tuples(*NETS, *NETS, "nonsense", max_size=4))
+NETSET_SPECS = st.builds(NetworkSetSpec, nets=mostly(tuples(*NETS, max_size=4), ("nonsense", "10.0.0.0/8")))
 CHANGES = st.one_of(
     endpoint_changes(),
     endpoint_changes(),
@@ -205,12 +212,12 @@ CHANGES = st.one_of(
         policy_specs(
             GlobalNetworkPolicySpec,
             namespace_selector=st.sampled_from(("", "", "all()", "a == 'x'")),
-            do_not_track=st.sampled_from((False, False, False, True)),
+            do_not_track=mostly(False, True),
         ),
         names=("p", "r"),
     ),
 )
-HISTORIES = st.lists(st.one_of(CHANGES, CHANGES, CHANGES, st.just(FLUSH)), max_size=40)
+HISTORIES = st.lists(st.one_of(CHANGES, CHANGES, CHANGES, st.just(FLUSH)), min_size=5, max_size=40)
 
 
 @settings(max_examples=300, deadline=None)

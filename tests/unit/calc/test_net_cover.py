@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import ipaddress
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calico.calc.net_cover import NetCover, last_of, masked
+from calico.lib import packed
+
+V4 = st.builds(lambda low, length: packed.net(f"10.0.0.{low}/{length}"), st.integers(0, 15), st.integers(26, 32))
+V6 = st.builds(lambda low, length: packed.net(f"fd00::{low:x}/{length}"), st.integers(0, 7), st.integers(124, 128))
+CATCH_ALL = st.sampled_from((packed.net("0.0.0.0/0"), packed.net("::/0")))
+NETS = st.one_of(V4, V4, V6, CATCH_ALL)
+
+
+def cover(nets: list[bytes]) -> set[bytes]:
+    """The rule, with the standard library's idea of networks."""
+    networks = {net: ipaddress.ip_network(packed.net_str(net)) for net in nets}
+    return {
+        net
+        for net, network in networks.items()
+        if not any(
+            other != network and other.version == network.version and network.subnet_of(other)  # type: ignore[arg-type]
+            for other in networks.values()
+        )
+    }
+
+
+@given(st.lists(st.tuples(st.booleans(), NETS, st.booleans()), max_size=60))
+def test_members_are_the_nets_that_no_other_contains_after_any_history(steps: list[tuple[bool, bytes, bool]]) -> None:
+    nets, contributed, told = NetCover(), [], set()
+    for adding, net, take in steps:
+        if adding:
+            nets.add(net)
+            contributed.append(net)
+        elif net in contributed:
+            nets.remove(net)
+            contributed.remove(net)
+        assert nets.members() == cover(contributed)
+        if take:
+            added, removed = nets.delta.take()
+            assert not added & told
+            assert removed <= told
+            told = (told | added) - removed
+            assert told == nets.members()
+
+
+def test_a_net_contributed_twice_stays_until_both_are_gone() -> None:
+    nets, net = NetCover(), packed.net("10.0.0.1")
+    nets.add(net)
+    nets.add(net)
+    nets.remove(net)
+    assert nets.members() == {net}
+    nets.remove(net)
+    assert nets.members() == frozenset()
+
+
+def test_removing_a_shorter_net_brings_back_what_it_hid() -> None:
+    nets = NetCover()
+    for text in ("10.0.0.1", "10.0.0.0/25", "10.0.0.0/24"):
+        nets.add(packed.net(text))
+    assert nets.members() == {packed.net("10.0.0.0/24")}
+    nets.remove(packed.net("10.0.0.0/24"))
+    assert nets.members() == {packed.net("10.0.0.0/25")}
+
+
+def test_the_bound_of_a_net_lies_between_its_last_address_and_the_next_net() -> None:
+    assert masked(packed.net("10.1.2.3"), 8) == packed.net("10.0.0.0/8")
+    assert packed.net("10.255.255.255") < last_of(packed.net("10.0.0.0/8")) < packed.net("11.0.0.0/8")

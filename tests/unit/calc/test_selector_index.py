@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from calico.calc.labels import LabelGroup, LabelInheritance, pack_labels, unpack_labels
+from calico.calc.selector_index import SelectorIndex
+from calico.model.selector import parse
+
+SELECTORS = (
+    "all()",
+    "a == 'x'",
+    "a in {'x', 'y'}",
+    "a != 'x'",
+    "has(a) && has(b)",
+    "!has(a)",
+    "a == 'x' && b == 'y'",
+    "a == 'x' || a == 'y'",
+    "a starts with 'x' && b != 'x'",
+    "a == 'x' && a == 'y'",
+)
+LABELS = st.dictionaries(st.sampled_from("abc"), st.sampled_from("xyz"), max_size=3)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("item"), st.sampled_from("123"), LABELS, st.lists(st.sampled_from("PQ"), max_size=2)),
+        st.tuples(st.just("gone"), st.sampled_from("123")),
+        st.tuples(st.just("parent"), st.sampled_from("PQ"), st.one_of(st.none(), LABELS)),
+        st.tuples(
+            st.just("selector"), st.sampled_from("stu"), st.one_of(st.none(), st.sampled_from(SELECTORS).map(parse))
+        ),
+    ),
+    max_size=40,
+)
+
+
+class Recorder:
+    """Follows the events and refuses redundant ones."""
+
+    def __init__(self) -> None:
+        self.matches: set[tuple[str, int]] = set()
+
+    def on_match(self, selector_id: str, group: LabelGroup[str, str], matched: bool) -> None:
+        match = (selector_id, id(group))
+        assert (match in self.matches) != matched
+        (self.matches.add if matched else self.matches.discard)(match)
+
+
+@settings(max_examples=300, deadline=None)
+@given(STEPS)
+def test_matches_are_those_of_every_selector_tried_on_every_item(steps: list[tuple[Any, ...]]) -> None:
+    recorder = Recorder()
+    index: SelectorIndex[str, str] = SelectorIndex(recorder)
+    inheritance: LabelInheritance[str, str] = LabelInheritance(index)
+    items: dict[str, LabelGroup[str, str]] = {}
+    own: dict[str, tuple[dict[str, str], list[str]]] = {}
+    parents: dict[str, dict[str, str]] = {}
+    selectors: dict[str, Any] = {}
+    for step in steps:
+        match step:
+            case ("item", key, labels, names):
+                group = inheritance.join(key, pack_labels(labels), tuple(dict.fromkeys(names)), ())
+                if key in items and items[key] is not group:
+                    inheritance.leave(key, items[key])
+                items[key], own[key] = group, (labels, names)
+            case ("gone", key) if key in items:
+                inheritance.leave(key, items.pop(key))
+            case ("parent", name, labels):
+                inheritance.on_parent(name, labels)
+                parents[name] = labels or {}
+            case ("selector", name, selector):
+                index.on_selector(name, selector)
+                selectors[name] = selector
+        for key, group in items.items():
+            labels, names = own[key]
+            for name in names:
+                labels = {**parents.get(name, {}), **labels}
+            assert unpack_labels(group.labels) == labels
+            expected = {name for name, selector in selectors.items() if selector and selector.matches(labels)}
+            assert set(group.matches) == expected
+            assert {name for name in selectors if group in index.groups_of(name)} == expected
+        assert recorder.matches == {(name, id(g)) for g in set(items.values()) for name in g.matches}
+
+
+def test_the_first_parent_with_a_label_wins_and_own_labels_win_over_all() -> None:
+    index: SelectorIndex[str, str] = SelectorIndex(Recorder())
+    inheritance: LabelInheritance[str, str] = LabelInheritance(index)
+    inheritance.on_parent("one", {"a": "one", "b": "one"})
+    inheritance.on_parent("two", {"a": "two", "b": "two", "c": "two"})
+    group = inheritance.join("item", pack_labels({"a": "own"}), ("one", "two"), ())
+    assert unpack_labels(group.labels) == {"a": "own", "b": "one", "c": "two"}
+
+
+def test_alike_items_share_one_group() -> None:
+    inheritance: LabelInheritance[str, str] = LabelInheritance(SelectorIndex(Recorder()))
+    first = inheritance.join("first", pack_labels({"a": "x", "b": "y"}), ("p",), ())
+    second = inheritance.join("second", pack_labels({"b": "y", "a": "x"}), ("p",), ())
+    assert first is second
+
+
+def test_an_update_tries_only_selectors_that_require_one_of_its_labels() -> None:
+    index: SelectorIndex[str, int] = SelectorIndex(Recorder())  # type: ignore[arg-type]
+    tried: list[int] = []
+    for number in range(100):
+        selector = parse(f"namespace == 'shared' && app == 'app{number}'")
+        matches = selector.matches
+
+        def counting(labels: Any, number: int = number, matches: Any = matches) -> bool:
+            tried.append(number)
+            return bool(matches(labels))
+
+        index.on_selector(number, type(selector)(selector.canonical, selector.root, counting))
+    inheritance: LabelInheritance[str, int] = LabelInheritance(index)
+    inheritance.join("item", pack_labels({"namespace": "shared", "app": "app7"}), (), ())
+    assert len(tried) <= 3
+    assert 7 in tried

@@ -153,5 +153,6 @@ class SyncerSink(Protocol):
     def on_status(self, status: SyncStatus, reason: str = "") -> None: ...
 
     def on_updates(self, updates: Sequence[Update], revision: int) -> None:
-        """Real changes only; after this call the sink's view is that of ``revision`` (0 during a snapshot)."""
+        """Real changes only (none when keys were rewritten as they were); after this call the sink's view is that of
+        ``revision`` (0 during a snapshot)."""
         ...

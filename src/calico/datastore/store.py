@@ -145,8 +145,11 @@ class Store:
         """Replace what exists, as ``apply`` does; NotFound when it does not."""
         return await self._put(resource, self._replace)
 
-    async def delete(self, kind: str, name: str, namespace: str = "", *, resource_version: str = "") -> None:
-        """Delete a resource with what depends on it; NotFound when absent, Conflict when at another version."""
+    async def delete(self, kind: str, name: str, namespace: str = "", *, resource_version: str = "") -> int:
+        """Delete a resource with what depends on it; the revision of that.
+
+        NotFound when absent, Conflict when at another version.
+        """
         key = ResourceKey(kind, namespace, name)
         refuse_write(key)
         if resource_version:
@@ -157,8 +160,7 @@ class Store:
             if resource_version:
                 _check_version(key, stored, _number(key, resource_version))
             try:
-                await self._write(Op(stored.key, expect=stored.mod_revision), ())
-                return
+                return await self._write(Op(stored.key, expect=stored.mod_revision), ())
             except CompareFailed:
                 continue
         raise Conflict(f"{key} keeps changing")

@@ -261,7 +261,7 @@ class Syncer:
             facts = self._view.facts
         self._view.remember(prefix, batch)
         self._view.facts = facts
-        if changes:
+        if batch.updates:  # a rewrite of the same bytes changes nothing but how far the sink's view reaches
             self._sink.on_updates(changes, batch.revision)
 
     def _check_facts(self, update: Update, vanishing: int, revision: int) -> ClusterFacts | None:

@@ -77,7 +77,7 @@ def external_config(plan: ExternalPlan, router_as: int, run_dir: str) -> str:
         address6=EXTERNAL_GATEWAY6,
         multihop=True,
     )
-    return _render(run_dir, own, plan.external.as_number, [router], {})
+    return _render(run_dir, own, plan.external.as_number, [router], {}, learn=True)
 
 
 def _peer(name: str, as_number: int, own: Attachment, other: Attachment) -> Neighbour:
@@ -95,7 +95,17 @@ def _first(plan: ExternalPlan, version: int) -> str:
     return next((a for a in plan.addresses if ipaddress.ip_address(a).version == version), "")
 
 
-def _render(run_dir: str, own: Attachment, as_number: int, neighbours: list[Neighbour], statics: dict[str, str]) -> str:
+def _render(
+    run_dir: str,
+    own: Attachment,
+    as_number: int,
+    neighbours: list[Neighbour],
+    statics: dict[str, str],
+    *,
+    learn: bool = False,
+) -> str:
+    # an external reaches its router by a host route, which BIRD must have learned to resolve next hops through it
+    imports = "all" if learn else "none"
     lines = [
         f'log "{run_dir}/bird.log" {{ info, remote, warning, error, auth, fatal, bug }};',
         "timeformat protocol iso long ms;",
@@ -104,7 +114,7 @@ def _render(run_dir: str, own: Attachment, as_number: int, neighbours: list[Neig
         "protocol device { scan time 10; }",
         "protocol direct attached { ipv4; ipv6; }",
         "filter to_kernel { if source != RTS_BGP then reject; accept; }",
-        "filter to_bgp { if source = RTS_DEVICE then reject; accept; }",
+        "filter to_bgp { if source = RTS_DEVICE || source = RTS_INHERIT then reject; accept; }",
     ]
     for version in (4, 6):
         routes = "".join(
@@ -112,8 +122,8 @@ def _render(run_dir: str, own: Attachment, as_number: int, neighbours: list[Neig
             for address, interface in statics.items()
             if ipaddress.ip_address(address).version == version
         )
-        options = "persist; scan time 5; netlink rx buffer 8388608; merge paths on;"
-        channel = f"ipv{version} {{ import none; export filter to_kernel; }};"
+        options = f"{'learn; ' if learn else ''}persist; scan time 5; netlink rx buffer 8388608; merge paths on;"
+        channel = f"ipv{version} {{ import {imports}; export filter to_kernel; }};"
         lines += [
             f"protocol kernel kernel{version} {{ {options} {channel} }}",
             f"protocol static static{version} {{ ipv{version};{routes} }}",

@@ -15,10 +15,12 @@ import socket
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from calico.dataplane.netns import enter_netns, open_netns
+from calico.errors import Transient
 from calico.lab.probe.matrix import Probe, Row, Target
 from calico.lab.probe.wire import (
     INIT,
@@ -32,7 +34,7 @@ from calico.lab.probe.wire import (
 
 __all__ = ["measure"]
 
-_WAVE = 1500  # sockets in flight; far below the limit of open files
+_IN_FLIGHT = 600  # clients; with the servers' ends well below the usual limit of open files
 _TRIES = 3
 _SCTP = 132
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -79,6 +81,7 @@ class _Run:
         self._waiting: dict[tuple[str, int, int, int], Probe] = {}
         self._keys: dict[Probe, tuple[int, int]] = {}
         self._own_ports: dict[tuple[str, int], set[int]] = {}
+        self._clients: deque[tuple[float, int, _Client]] = deque()
         self._random = random.SystemRandom()
 
     def rows(self) -> list[Row]:
@@ -88,8 +91,7 @@ class _Run:
                 self._enter(name)
                 for protocol, port, family in wanted:
                     self._serve(name, protocol, port, family)
-            for start in range(0, len(self._probes), _WAVE):
-                self._wave(self._probes[start : start + _WAVE])
+            self._ask_all()
         finally:
             for sock in self._sockets.values():
                 sock.close()
@@ -129,7 +131,7 @@ class _Run:
             except OSError as error:
                 server.close()
                 if error.errno != errno.EADDRINUSE:
-                    raise
+                    raise Transient(f"{name} cannot listen on {address} port {port}: {error.strerror}") from error
                 self._foreign.add((name, protocol, port, family))
                 return
             if protocol == "TCP":
@@ -150,13 +152,12 @@ class _Run:
 
     # ---- asking
 
-    def _wave(self, probes: list[Probe]) -> None:
-        open_probes = set(probes)
-        begin = time.monotonic()
-        for attempt in range(_TRIES):
+    def _ask_all(self) -> None:
+        """Ask what is unanswered, three times; what stays silent is not reachable."""
+        for _ in range(_TRIES):
             by_source: dict[str, list[Probe]] = {}
-            for probe in probes:
-                if probe in open_probes:
+            for probe in self._probes:
+                if probe not in self._answers:
                     by_source.setdefault(probe.src, []).append(probe)
             for name, asked in by_source.items():
                 self._enter(name)
@@ -164,18 +165,24 @@ class _Run:
                     self._ask(probe)
                     if number % 64 == 63:
                         self._poll(0)  # keep the servers' queues short
-            deadline = begin + self._timeout_s * (attempt + 1) / _TRIES
-            # asking itself may take long on a busy machine: every try has at least a third of the timeout
-            deadline = max(deadline, time.monotonic() + self._timeout_s / _TRIES)
-            while time.monotonic() < deadline and open_probes - self._answers.keys():
-                self._poll(max(0.0, deadline - time.monotonic()))
-            open_probes -= self._answers.keys()
-        for probe in open_probes:
-            self._answers[probe] = False
-        self._waiting.clear()
-        self._keys.clear()
-        for fd in [fd for fd, handler in self._handlers.items() if isinstance(handler, _Client)]:
-            self._forget(fd)
+                        self._make_room()
+            # asking itself may take long on a busy machine, so the time runs from the last question
+            deadline = time.monotonic() + self._timeout_s / _TRIES
+            while len(self._answers) < len(self._probes) and (left := deadline - time.monotonic()) > 0:
+                self._poll(left)
+        for probe in self._probes:
+            self._answers.setdefault(probe, False)
+
+    def _make_room(self) -> None:
+        """Give up the oldest clients that have had their time, until few enough are left."""
+        while len(self._clients) > _IN_FLIGHT:
+            asked_at, fd, client = self._clients[0]
+            if self._handlers.get(fd) is not client:
+                self._clients.popleft()  # answered
+            elif (left := asked_at + self._timeout_s / _TRIES - time.monotonic()) > 0:
+                self._poll(left)
+            else:
+                self._forget(fd)
 
     def _ask(self, probe: Probe) -> None:
         with suppress(OSError):  # no route, refused by our own kernel: not reached by this try
@@ -203,7 +210,9 @@ class _Run:
             client.close()
             raise
         events = select.EPOLLOUT if stream and foreign else select.EPOLLIN
-        self._watch(client, _Client(self, probe, events == select.EPOLLOUT), events)
+        handler = _Client(self, probe, events == select.EPOLLOUT)
+        self._watch(client, handler, events)
+        self._clients.append((time.monotonic(), client.fileno(), handler))
 
     def _send_raw(self, probe: Probe) -> None:
         address = self._targets[probe.dst].address(probe.family)

@@ -1,0 +1,233 @@
+"""The executable specification: what the calculation's messages mean for the first packet of a connection.
+
+Naive on purpose: it keeps the last message about each thing and reads them for every packet. The rendered ruleset,
+judged by ``calico.rules.evaluate``, must say the same for every packet; tests compare them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Literal
+
+from calico.calc.messages import (
+    ActiveRule,
+    EndpointId,
+    EndpointRemove,
+    EndpointUpdate,
+    IPSetDelta,
+    IPSetRemove,
+    IPSetUpdate,
+    Message,
+    PolicyRemove,
+    PolicyUpdate,
+    ProfileRemove,
+    ProfileUpdate,
+    RuleSide,
+)
+from calico.lib.packed import addr_port, is_v6, net_str
+from calico.model.keys import ResourceKey
+from calico.rules.config import RulesConfig
+from calico.rules.packets import ICMP, ICMPV6, SCTP, TCP, UDP, Flow
+
+__all__ = ["Reference"]
+
+_HOST_SERVICES = (130, 131, 132, 133, 135, 136)
+_LINK_SCOPE = ipaddress.ip_network("ff02::/16")
+_LINK_LOCAL = ipaddress.ip_network("fe80::/10")
+
+
+class Reference:
+    """The messages so far, and what they allow."""
+
+    def __init__(self, config: RulesConfig) -> None:
+        self._config = config
+        self._sets: dict[str, frozenset[bytes]] = {}
+        self._policies: dict[ResourceKey, PolicyUpdate] = {}
+        self._profiles: dict[str, ProfileUpdate] = {}
+        self._endpoints: dict[EndpointId, EndpointUpdate] = {}
+
+    def on_message(self, message: Message) -> None:
+        """Remember a message."""
+        match message:
+            case IPSetUpdate():
+                self._sets[message.id] = message.members
+            case IPSetDelta():
+                self._sets[message.id] = (self._sets[message.id] - message.removed) | message.added
+            case IPSetRemove():
+                del self._sets[message.id]
+            case PolicyUpdate():
+                self._policies[message.key] = message
+            case PolicyRemove():
+                del self._policies[message.key]
+            case ProfileUpdate():
+                self._profiles[message.name] = message
+            case ProfileRemove():
+                del self._profiles[message.name]
+            case EndpointUpdate():
+                self._endpoints[message.id] = message
+            case EndpointRemove():
+                self._endpoints.pop(message.id, None)
+            case _:
+                pass
+
+    def forwards(self, source: str, destination: str, flow: Flow) -> bool:
+        """Whether a packet from one interface is forwarded to another."""
+        return (
+            self._is_genuine(source, flow)
+            and (not self._is_workload(source) or self._may(source, "egress", flow))
+            and (not self._is_workload(destination) or self._may(destination, "ingress", flow))
+        )
+
+    def reaches_host(self, source: str, flow: Flow) -> bool:
+        """Whether a packet from an interface reaches this host itself (datamodel 15.5)."""
+        if not self._is_workload(source):
+            return True
+        if not self._is_genuine(source, flow):
+            return False
+        if flow.version == 6 and flow.protocol == ICMPV6 and not flow.fragment and flow.icmp[0] in _HOST_SERVICES:
+            return True
+        return self._may(source, "egress", flow) and self._config.endpoint_to_host != "drop"
+
+    def leaves_host(self, destination: str) -> bool:
+        """Whether a packet of this host itself goes out of an interface: policy does not matter."""
+        return not self._is_workload(destination) or self._owner(destination) is not None
+
+    # -- who sends it ------------------------------------------------------------------------------------------------
+
+    def _is_workload(self, interface: str) -> bool:
+        return interface.startswith(self._config.interface_prefixes)
+
+    def _owner(self, interface: str) -> EndpointUpdate | None:
+        claims = [e for e in self._endpoints.values() if e.interface == interface]
+        return min(claims, key=lambda endpoint: endpoint.id) if claims else None
+
+    def _is_genuine(self, interface: str, flow: Flow) -> bool:
+        """Requirements S6 and S7: own sources, no source routing, no router's messages."""
+        if not self._is_workload(interface):
+            return True
+        source, destination = ipaddress.ip_address(flow.src), ipaddress.ip_address(flow.dst)
+        kind = flow.icmp[0] if not flow.fragment else None
+        if (flow.protocol, kind) in ((ICMP, 5), (ICMPV6, 134), (ICMPV6, 137)):
+            return False
+        owner = self._owner(interface)
+        routed = flow.options or any(number == 43 for number, _ in flow.extensions)
+        if owner and not routed and flow.src + bytes((len(flow.src) * 8,)) in owner.nets:
+            return True
+        if flow.fragment:
+            return False
+        ports = (flow.sport, flow.dport) if flow.protocol == UDP else None
+        if flow.version == 4:
+            return (str(source), str(destination), ports) == ("0.0.0.0", "255.255.255.255", (68, 67))
+        if source.is_unspecified:
+            return destination in _LINK_SCOPE and flow.protocol == ICMPV6 and kind in (131, 133, 135, 143)
+        if source not in _LINK_LOCAL:
+            return False
+        if flow.protocol == ICMPV6:
+            on_link = flow.hop_limit == 255 and kind in (133, 135, 136)
+            return on_link or (kind in (131, 132, 143) and destination in _LINK_SCOPE)
+        return str(destination) == "ff02::1:2" and ports == (546, 547)
+
+    # -- what its policies say ---------------------------------------------------------------------------------------
+
+    def _may(self, interface: str, direction: Literal["ingress", "egress"], flow: Flow) -> bool:
+        """Datamodel 15.2: the guard, tiers in order, then profiles."""
+        endpoint = self._owner(interface)
+        if endpoint is None or (direction == "egress" and self._is_forbidden(flow)):
+            return False
+        for tier in endpoint.tiers:
+            keys = tier.ingress if direction == "ingress" else tier.egress
+            decision = self._tier([self._policies.get(key) for key in keys], direction, flow)
+            if decision == "none" and keys:
+                decision = tier.default_action
+            if decision in ("allow", "deny"):
+                return decision == "allow"
+        for name in endpoint.profiles:
+            decision = self._first(self._profiles.get(name), direction, flow)
+            if decision in ("allow", "deny"):
+                return decision == "allow"
+        return False
+
+    def _tier(self, policies: list[PolicyUpdate | None], direction: str, flow: Flow) -> str:
+        for policy in policies:
+            decision = self._first(policy, direction, flow)
+            if decision != "none":
+                return decision
+        return "none"
+
+    def _first(self, rules: PolicyUpdate | ProfileUpdate | None, direction: str, flow: Flow) -> str:
+        if rules is None:
+            return "deny"
+        for rule in rules.ingress if direction == "ingress" else rules.egress:
+            if rule.action != "log" and self._matches(rule, flow):
+                return rule.action
+        return "none"
+
+    def _is_forbidden(self, flow: Flow) -> bool:
+        """Datamodel 15.2 (3) and requirement S8: encapsulation, and DHCP servers."""
+        if flow.protocol == 4:
+            return not self._config.allow_ipip
+        if flow.protocol != UDP or flow.fragment:
+            return False
+        server = (67, 68) if flow.version == 4 else (547, 546)
+        vxlan = flow.dport == self._config.vxlan_port and not self._config.allow_vxlan
+        return vxlan or (flow.sport, flow.dport) == server
+
+    # -- what a rule matches -----------------------------------------------------------------------------------------
+
+    def _matches(self, rule: ActiveRule, flow: Flow) -> bool:
+        """Datamodel 15.3: all given fields, none of the negated ones."""
+        return (
+            rule.ip_version in (None, flow.version)
+            and rule.protocol in (None, flow.protocol)
+            and (rule.not_protocol is None or rule.not_protocol != flow.protocol)
+            and self._icmp_matches(rule, flow)
+            and self._side_matches(rule.src, flow, flow.src, flow.sport)
+            and self._side_matches(rule.dst, flow, flow.dst, flow.dport)
+        )
+
+    def _icmp_matches(self, rule: ActiveRule, flow: Flow) -> bool:
+        is_icmp = flow.protocol == (ICMP if flow.version == 4 else ICMPV6)
+        if is_icmp and flow.fragment and (rule.icmp or rule.not_icmp):
+            return False
+        is_wanted = rule.icmp is None or (is_icmp and _same_icmp(rule.icmp, flow.icmp))
+        return is_wanted and not (rule.not_icmp is not None and is_icmp and _same_icmp(rule.not_icmp, flow.icmp))
+
+    def _side_matches(self, side: RuleSide, flow: Flow, address: bytes, port: int) -> bool:
+        for nets in (side.nets, side.not_nets):
+            if nets and not any(is_v6(net) == (flow.version == 6) for net in nets):
+                return False
+        return (
+            (not side.nets or _in_any(address, side.nets))
+            and not _in_any(address, side.not_nets)
+            and all(self._in_set(address, name) for name in side.ip_sets)
+            and not any(self._in_set(address, name) for name in side.not_ip_sets)
+            and self._ports_match(side, flow, address, port)
+        )
+
+    def _in_set(self, address: bytes, name: str) -> bool:
+        return _in_any(address, tuple(self._sets.get(name, ())))
+
+    def _ports_match(self, side: RuleSide, flow: Flow, address: bytes, port: int) -> bool:
+        positive, negative = side.ports or side.named_ports, side.not_ports or side.not_named_ports
+        if flow.protocol not in (TCP, UDP, SCTP):
+            return not positive
+        if flow.fragment:
+            return not positive and not negative
+        member = addr_port(address, flow.protocol, port)
+
+        def listed(ranges: tuple[tuple[int, int], ...], names: tuple[str, ...]) -> bool:
+            return any(low <= port <= high for low, high in ranges) or any(
+                member in self._sets.get(name, ()) for name in names
+            )
+
+        wanted = not positive or listed(side.ports, side.named_ports)
+        return wanted and not listed(side.not_ports, side.not_named_ports)
+
+
+def _same_icmp(wanted: tuple[int, int | None], found: tuple[int, int]) -> bool:
+    return wanted[0] == found[0] and wanted[1] in (None, found[1])
+
+
+def _in_any(address: bytes, nets: tuple[bytes, ...]) -> bool:
+    ours = [net for net in nets if len(net) == len(address) + 1]
+    return any(ipaddress.ip_address(address) in ipaddress.ip_network(net_str(net)) for net in ours)

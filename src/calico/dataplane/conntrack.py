@@ -11,15 +11,19 @@ from collections.abc import Collection, Iterable
 from typing import Final, get_args
 
 from calico.dataplane.dumps import dump_all
-from calico.netlink.conntrack import Flow, Place, decode_flow, delete_flow, dump_flows
-from calico.netlink.rtnetlink.family import family_of
+from calico.netlink.conntrack import Flow, Place, count_flows, decode_count, decode_flow, delete_flow, dump_flows
+from calico.netlink.rtnetlink.family import AF_INET, AF_INET6, AF_UNSPEC, family_of
 from calico.netlink.socket import Failure, NetlinkError, NetlinkSocket
 
 __all__ = ["Conntrack"]
 
+_IP: Final = (bytes((AF_INET,)), bytes((AF_INET6,)))
 _PLACES: Final[tuple[Place, ...]] = get_args(Place)
 _FEW: Final = 16
-"""Up to this many addresses the kernel filters, one walk of its table a place; more are picked from one full dump."""
+_SMALL: Final = 4096
+"""Every dump walks the machine's whole hash table (5 ms with 262144 buckets), however few flows there are, and every
+flow dumped costs us about 15 us. So a small table is read whole, once; of a large one the kernel picks the flows of
+each address and place, unless there are many addresses."""
 
 _ATTEMPTS: Final = 3
 
@@ -27,8 +31,10 @@ _ATTEMPTS: Final = 3
 class Conntrack:
     """Deletes flows through a NETLINK_NETFILTER socket of the host's namespace."""
 
-    def __init__(self, sock: NetlinkSocket) -> None:
+    def __init__(self, sock: NetlinkSocket, *, small: int = _SMALL) -> None:
+        """``small``: up to this many flows the whole table is read rather than picked from."""
         self._sock = sock
+        self._small = small
 
     def forget(self, addresses: Collection[bytes]) -> int:
         """Delete every flow that has one of the packed addresses in either tuple; returns how many there were.
@@ -50,25 +56,25 @@ class Conntrack:
         return deleted
 
     def _find(self, addresses: Collection[bytes]) -> list[Flow]:
+        answers = self._sock.request(count_flows(self._sock.next_seq()))
+        count = sum(decode_count(answer.payload) for answer in answers)
+        if not count:
+            return []
         found: dict[bytes, Flow] = {}
-        for flow in self._few(addresses) if len(addresses) <= _FEW else self._many(addresses):
-            found[flow.key] = flow
+        pick = len(addresses) <= _FEW and count > self._small
+        for flow in self._picked(addresses) if pick else self._dump(AF_UNSPEC):
+            if not flow.addresses.isdisjoint(addresses):
+                found[flow.key] = flow
         return list(found.values())
 
-    def _few(self, addresses: Iterable[bytes]) -> Iterable[Flow]:
+    def _picked(self, addresses: Iterable[bytes]) -> Iterable[Flow]:
         for address in addresses:
             for place in _PLACES:
                 yield from self._dump(family_of(address), address, place)
 
-    def _many(self, addresses: Collection[bytes]) -> Iterable[Flow]:
-        wanted = frozenset(addresses)
-        for family in {family_of(address) for address in wanted}:
-            yield from (flow for flow in self._dump(family) if not flow.addresses.isdisjoint(wanted))
-
     def _dump(self, family: int, address: bytes = b"", place: Place = "orig-src") -> list[Flow]:
         answers = dump_all(self._sock, lambda seq: dump_flows(seq, family, address, place))
-        flows = [decode_flow(answer.payload) for answer in answers]
-        return [flow for flow in flows if not address or address in flow.addresses]
+        return [decode_flow(answer.payload) for answer in answers if answer.payload[:1] in _IP]
 
 
 def _raise_if_refused(failures: Iterable[Failure]) -> None:

@@ -15,6 +15,7 @@ import msgspec
 
 from calico.dataplane.interfaces import Interface
 from calico.dataplane.routedriver import RouteDriver, RouteKey, canonical
+from calico.errors import InvalidInput
 from calico.lib import packed
 from calico.lib.reconcile import Reconciler
 from calico.netlink.rtnetlink import route as rt
@@ -29,6 +30,10 @@ V = TypeVar("V")
 
 OUR_PROTOCOL: Final = 80
 """The protocol number of our routes, neighbours and addresses unless configured otherwise."""
+
+_TAKEN: Final = frozenset((*range(5), 9, 12, 16, *range(186, 193)))
+"""Protocol numbers of the kernel, boot scripts, administrators, BIRD, DHCP and other daemons (rt_protos): by such a
+number we would take their routes for ours and remove them."""
 
 _TYPES: Final = {"unicast": rt.TYPE_UNICAST, "blackhole": rt.TYPE_BLACKHOLE, "unreachable": rt.TYPE_UNREACHABLE}
 
@@ -62,7 +67,12 @@ class RouteTable:
         protocol: int = OUR_PROTOCOL,
         on_dirty: Callable[[bytes], None] = lambda dst: None,
     ) -> None:
-        """``on_dirty(dst)``: the kernel's routes to a wanted destination changed behind our back; apply soon."""
+        """``on_dirty(dst)``: the kernel's routes to a wanted destination changed behind our back; apply soon.
+
+        InvalidInput for a ``protocol`` number that is somebody else's.
+        """
+        if protocol in _TAKEN or not 0 < protocol < 256:
+            raise InvalidInput(f"route protocol {protocol} is not free for our use", field="protocol")
         self._driver = RouteDriver(sock, protocol)
         self._kernel: Reconciler[RouteKey, KernelRoute] = Reconciler(self._driver)
         self._on_dirty = on_dirty

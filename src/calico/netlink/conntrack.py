@@ -14,7 +14,7 @@ from calico.netlink import wire
 from calico.netlink.rtnetlink.family import address_length, family_of
 from calico.netlink.wire import WireError
 
-__all__ = ["Flow", "Place", "decode_flow", "delete_flow", "dump_flows"]
+__all__ = ["Flow", "Place", "count_flows", "decode_count", "decode_flow", "delete_flow", "dump_flows"]
 
 Place = Literal["orig-src", "orig-dst", "reply-src", "reply-dst"]
 """Where in a flow an address stands. Without NAT the reply tuple is the original one turned round."""
@@ -22,6 +22,7 @@ Place = Literal["orig-src", "orig-dst", "reply-src", "reply-dst"]
 _SUBSYSTEM: Final = 1 << 8
 _GET: Final = _SUBSYSTEM | 1
 _DELETE: Final = _SUBSYSTEM | 2
+_GET_STATS: Final = _SUBSYSTEM | 5
 
 _CTA_TUPLE_ORIG: Final = 1
 _CTA_TUPLE_REPLY: Final = 2
@@ -31,6 +32,7 @@ _CTA_FILTER: Final = 25
 _CTA_TUPLE_IP: Final = 1
 _CTA_TUPLE_PROTO: Final = 2
 _CTA_PROTO_NUM: Final = 1
+_CTA_STATS_GLOBAL_ENTRIES: Final = 1
 _CTA_FILTER_ORIG_FLAGS: Final = 1
 _CTA_FILTER_REPLY_FLAGS: Final = 2
 _FILTER_IP_SRC: Final = 1
@@ -57,11 +59,23 @@ class Flow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 def dump_flows(seq: int, family: int, address: bytes = b"", place: Place = "orig-src") -> bytes:
-    """The flows of a family; with ``address`` only those that have it in that ``place`` (the kernel filters)."""
+    """Flows of a family (0: both); with ``address`` only those that have it in ``place`` (filtered by the kernel)."""
     body = _HEADER.pack(family, 0, 0)
     if address:
         body += _filter(address, place)
     return wire.message(_GET, wire.NLM_F_REQUEST | wire.NLM_F_DUMP, seq, body)
+
+
+def count_flows(seq: int) -> bytes:
+    """Ask how many flows the namespace has; the answer is for ``decode_count``."""
+    return wire.message(_GET_STATS, wire.NLM_F_REQUEST, seq, _HEADER.pack(0, 0, 0))
+
+
+def decode_count(payload: bytes) -> int:
+    """The number of flows from the answer to ``count_flows``."""
+    if len(payload) < _HEADER.size:
+        raise WireError(f"conntrack message of {len(payload)} bytes")
+    return wire.be32(wire.parse_attrs(payload[_HEADER.size :]).get(_CTA_STATS_GLOBAL_ENTRIES, b""))
 
 
 def delete_flow(seq: int, flow: Flow) -> bytes:

@@ -135,18 +135,24 @@ def host() -> Iterator[Host]:
 class Felix:
     """The manager and the monitor wired as a daemon does; ``settle`` lets events arrive and applies."""
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, rcvbuf: int = 1 << 20, **options: object) -> None:
+        self.resyncs = 0
         self.statuses: list[tuple[str, str]] = []
         self.latest: dict[str, str] = {}
         self.woken = asyncio.Event()
         self.manager = EndpointManager(on_status_change=self._note, wake=self.woken.set, **options)  # type: ignore[arg-type]
         self.monitor = InterfaceMonitor(
-            self._on_interface, on_route=self.manager.on_route, on_resync=self.manager.resync
+            self._on_interface, on_route=self.manager.on_route, on_resync=self._on_resync, rcvbuf=rcvbuf
         )
         self.monitor.start()
 
     def _on_interface(self, name: str, interface: object) -> None:
         self.manager.on_interface(name, interface)  # type: ignore[arg-type]
+        self.woken.set()
+
+    def _on_resync(self) -> None:
+        self.resyncs += 1
+        self.manager.resync()
         self.woken.set()
 
     def _note(self, endpoint: EndpointId, status: object) -> None:

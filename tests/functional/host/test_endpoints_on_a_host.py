@@ -9,6 +9,7 @@ from pathlib import Path
 from calico.calc.messages import EndpointId
 from calico.dataplane.links import Links
 from calico.dataplane.netns import in_netns
+from calico.dataplane.sysctl import Sysctls
 from calico.lib.packed import addr_bytes
 
 HOST_MAC = bytes.fromhex("eeeeeeeeeeee")
@@ -331,5 +332,61 @@ def test_flows_end_when_their_address_leaves_the_host(host, felix, endpoint):
         flows = in_netns(host.name, Path("/proc/thread-self/net/nf_conntrack").read_text)
         assert "10.65.0.2" not in flows
         assert "src=10.65.0.3" in flows
+
+    felix(scenario)
+
+
+def test_a_setting_that_cannot_be_written_makes_the_endpoint_an_error_with_the_reason(host, felix, endpoint, tmp_path):
+    host.workload(1, address="10.65.0.1")
+    (tmp_path / "ipv4").mkdir()
+
+    async def scenario(daemon):
+        daemon.manager.on_endpoint(endpoint("a", "cali1", "10.65.0.1"))
+        await daemon.settle()
+        assert daemon.state("a") == "error"
+        assert "ipv4/conf/cali1/proxy_arp=1: No such file or directory" in daemon.reasons("a")
+        assert daemon.manager.pending
+
+    felix(scenario, sysctls=Sysctls(root=tmp_path))
+
+
+def test_lost_events_end_in_the_right_routes(host, felix, endpoint):
+    for n in (1, 2, 3):
+        host.workload(n, address=f"10.65.0.{n}")
+
+    async def scenario(daemon):
+        for n in (1, 2, 3):
+            mac = bytes.fromhex("0200000000") + bytes((n,))
+            daemon.manager.on_endpoint(endpoint(f"e{n}", f"cali{n}", f"10.65.0.{n}", mac=mac))
+        await daemon.settle()
+        host.links.set_up("cali1", False)  # the kernel drops its route and neighbour ...
+        host.links.set_up("cali1")
+        host.links.delete("cali2")
+        for n in range(30):  # ... and this noise drops the news of it
+            host.links.create_veth(f"x{n}", f"y{n}")
+        await daemon.until(lambda: daemon.resyncs > 0 and daemon.state("e1") == "up" and daemon.state("e2") == "down")
+        assert "10.65.0.1 dev cali1" in host.ip("route")
+        assert "10.65.0.2 " not in host.ip("route")
+        assert "cali1" in host.ip("neigh", "show", "10.65.0.1", "nud", "permanent")
+
+    felix(scenario, rcvbuf=4096)
+
+
+def test_an_interface_belongs_to_one_endpoint_and_the_other_is_told_whose(host, felix, endpoint):
+    host.workload(1, address="10.65.0.1")
+
+    async def scenario(daemon):
+        daemon.manager.on_endpoint(endpoint("b", "cali1", "10.65.0.2", mac=TWO))
+        daemon.manager.on_endpoint(endpoint("a", "cali1", "10.65.0.1", mac=ONE))
+        await daemon.settle()
+        assert (daemon.state("a"), daemon.state("b")) == ("up", "error")
+        assert daemon.reasons("b") == "interface cali1 belongs to WorkloadEndpoint default/a"
+        assert "10.65.0.2" not in host.ip("route")
+        daemon.manager.on_endpoint_removed(EndpointId("k8s", "default/a", "eth0"))
+        await daemon.settle()
+        assert daemon.state("b") == "up"
+        assert "10.65.0.1" not in host.ip("route")
+        assert "10.65.0.2 dev cali1" in host.ip("route")
+        assert host.sysctl("ipv4/conf/cali1/proxy_arp") == "1"
 
     felix(scenario)

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from calico.calc.compile_rules import DENY_ALL, CompiledRules, compile_rules
+from calico.calc.messages import ActiveRule
+from calico.lib.packed import net
+from calico.model.policy import EntityRule, HTTPMatch, ICMPFields, Rule, RuleMetadata, ServiceMatch
+from calico.model.selector import parse
+
+
+def compiled(rule: Rule, namespace: str = "", direction: Any = "ingress") -> CompiledRules:
+    return compile_rules([rule], namespace, direction)
+
+
+def only(rule: Rule, namespace: str = "") -> ActiveRule:
+    result = compiled(rule, namespace)
+    assert result.problems == ()
+    (active,) = result.rules
+    return active
+
+
+def test_an_empty_rule_matches_everything() -> None:
+    assert only(Rule(action="Allow")) == ActiveRule(action="allow")
+
+
+@pytest.mark.parametrize("action", ["Allow", "Deny", "Pass", "Log"])
+def test_actions_are_lower_case(action: str) -> None:
+    assert only(Rule(action=action)).action == action.lower()
+
+
+def test_protocols_become_numbers() -> None:
+    rule = only(Rule(action="Allow", protocol="TCP", not_protocol=17))
+    assert (rule.protocol, rule.not_protocol) == (6, 17)
+
+
+def test_numeric_ports_and_ranges_are_merged() -> None:
+    rule = only(
+        Rule(action="Allow", protocol="TCP", destination=EntityRule(ports=(443, 80, "81:90", "85:95", "443:443")))
+    )
+    assert rule.dst.ports == ((80, 95), (443, 443))
+
+
+def test_port_names_become_sets_of_the_matching_protocol() -> None:
+    result = compiled(Rule(action="Allow", protocol="UDP", destination=EntityRule(ports=("dns",))))
+    (spec,) = result.sets
+    assert (spec.kind, spec.protocol, spec.port) == ("ports", 17, "dns")
+    assert spec.selector == parse("all()")
+    assert result.rules[0].dst.named_ports == (spec.id,)
+
+
+def test_port_names_with_a_selector_are_those_of_the_selected() -> None:
+    result = compiled(Rule(action="Allow", protocol="TCP", source=EntityRule(selector="a == 'x'", not_ports=("web",))))
+    selector = parse("a == 'x'")
+    assert {spec.selector for spec in result.sets if spec.kind == "ports"} == {selector}
+    assert result.rules[0].src.ip_sets == (selector.uid,)
+
+
+def test_a_list_of_names_only_may_leave_the_protocol_open() -> None:
+    (spec,) = compiled(Rule(action="Allow", destination=EntityRule(ports=("web",)))).sets
+    assert spec.protocol is None
+
+
+def test_nets_are_masked_and_limit_the_rule_to_their_family() -> None:
+    rule = only(Rule(action="Allow", source=EntityRule(nets=("10.0.0.7/8", "192.0.2.1"))))
+    assert rule.ip_version == 4
+    assert rule.src.nets == (net("10.0.0.0/8"), net("192.0.2.1/32"))
+
+
+def test_a_rule_with_nets_of_both_families_becomes_one_rule_for_each() -> None:
+    result = compiled(Rule(action="Allow", source=EntityRule(nets=("10.0.0.0/8", "fd00::/8"))))
+    assert [(rule.ip_version, rule.src.nets) for rule in result.rules] == [
+        (4, (net("10.0.0.0/8"),)),
+        (6, (net("fd00::/8"),)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Rule(action="Allow", ip_version=6, source=EntityRule(nets=("10.0.0.0/8",))),
+        Rule(action="Allow", ip_version=6, source=EntityRule(not_nets=("10.0.0.0/8",))),
+        Rule(action="Allow", source=EntityRule(nets=("10.0.0.0/8",)), destination=EntityRule(nets=("fd00::/8",))),
+        Rule(action="Deny", source=EntityRule(not_nets=("0.0.0.0/0",))),
+    ],
+)
+def test_a_rule_whose_nets_leave_no_family_disappears(rule: Rule) -> None:
+    assert compiled(rule) == CompiledRules()
+
+
+def test_a_catch_all_net_limits_the_family_only() -> None:
+    assert only(Rule(action="Allow", source=EntityRule(nets=("0.0.0.0/0", "10.0.0.0/8")))) == ActiveRule(
+        action="allow", ip_version=4
+    )
+
+
+def test_a_namespaced_rule_with_only_nets_is_not_limited_to_the_namespace() -> None:
+    assert only(Rule(action="Allow", source=EntityRule(nets=("10.0.0.0/8",))), "red").src.ip_sets == ()
+
+
+def test_a_namespaced_rule_with_only_a_not_selector_is_limited_to_the_namespace() -> None:
+    (spec,) = compiled(Rule(action="Allow", source=EntityRule(not_selector="a == 'x'")), "red").sets
+    assert spec.selector is not None
+    assert spec.selector.matches({"projectcalico.org/namespace": "red"})
+    assert not spec.selector.matches({"projectcalico.org/namespace": "red", "a": "x"})
+    assert not spec.selector.matches({"projectcalico.org/namespace": "blue"})
+
+
+def test_a_global_not_selector_alone_is_a_negative_match() -> None:
+    side = only(Rule(action="Allow", source=EntityRule(not_selector="a == 'x'"))).src
+    assert (side.ip_sets, side.not_ip_sets) == ((), (parse("a == 'x'").uid,))
+
+
+def test_icmp_type_and_code_are_kept_for_both_matches() -> None:
+    fields = {"icmp": ICMPFields(type=3, code=4), "not_icmp": ICMPFields(type=8)}
+    rule = only(Rule(action="Deny", protocol="ICMP", **fields))
+    assert (rule.icmp, rule.not_icmp) == ((3, 4), (8, None))
+
+
+def test_services_match_nothing_and_are_reported() -> None:
+    result = compiled(Rule(action="Allow", destination=EntityRule(services=ServiceMatch(name="web"))), "red", "egress")
+    (spec,) = result.sets
+    assert spec.selector is None
+    assert result.rules[0].dst.ip_sets == (spec.id,)
+    assert result.problems[0].startswith("spec.egress[0].destination.services: ")
+
+
+def test_an_http_match_allows_nothing_and_is_reported() -> None:
+    rules = [Rule(action="Allow", http=HTTPMatch(methods=("GET",))), Rule(action="Allow", protocol="TCP")]
+    result = compile_rules(rules, "", "ingress")
+    assert result.rules == (ActiveRule(action="allow", protocol=6),)
+    assert result.problems[0].startswith("spec.ingress[0].http: ")
+
+
+def test_annotations_become_a_comment() -> None:
+    rule = only(Rule(action="Allow", metadata=RuleMetadata(annotations={"b": "2", "a": "1"})))
+    assert rule.comment == "a=1; b=2"
+
+
+@pytest.mark.parametrize(
+    ("rule", "field"),
+    [
+        (Rule(action="Perhaps"), "action"),
+        (Rule(action="Allow", ip_version=5), "ipVersion"),
+        (Rule(action="Allow", protocol="carrier-pigeon"), "protocol"),
+        (Rule(action="Allow", not_protocol=256), "notProtocol"),
+        (Rule(action="Allow", source=EntityRule(nets=("10.0.0.0/8", "10.0.0.0/33"))), "source.nets[1]"),
+        (Rule(action="Allow", destination=EntityRule(not_nets=("x",))), "destination.notNets[0]"),
+        (Rule(action="Allow", source=EntityRule(selector="a ==")), "source.selector"),
+        (Rule(action="Allow", source=EntityRule(selector="a == 'x') || (has(b)")), "source.selector"),
+        (Rule(action="Allow", source=EntityRule(selector="global()")), "source.selector"),
+        (Rule(action="Allow", source=EntityRule(not_selector="((")), "source.notSelector"),
+        (
+            Rule(action="Allow", source=EntityRule(namespace_selector="has(a) || global()")),
+            "source.namespaceSelector",
+        ),
+        (Rule(action="Allow", destination=EntityRule(ports=(80,))), "destination.ports[0]"),
+        (Rule(action="Allow", protocol="ICMP", destination=EntityRule(ports=("web",))), "destination.ports[0]"),
+        (Rule(action="Allow", protocol="TCP", source=EntityRule(not_ports=(1, 0))), "source.notPorts[1]"),
+        (Rule(action="Allow", protocol="TCP", source=EntityRule(ports=("9:1",))), "source.ports[0]"),
+        (Rule(action="Allow", icmp=ICMPFields(type=8)), "icmp"),
+        (Rule(action="Allow", protocol="ICMP", icmp=ICMPFields(code=1)), "icmp.code"),
+        (Rule(action="Allow", protocol="ICMP", not_icmp=ICMPFields(type=255)), "notICMP.type"),
+        (Rule(action="Deny", http=HTTPMatch(methods=("GET",))), "http"),
+    ],
+)
+def test_a_malformed_rule_turns_its_direction_into_a_deny_that_names_the_field(rule: Rule, field: str) -> None:
+    result = compile_rules([Rule(action="Allow"), rule], "", "ingress")
+    assert result.rules == DENY_ALL
+    assert result.sets == ()
+    assert result.problems[0].startswith(f"spec.ingress[1].{field}: ")

@@ -1,0 +1,336 @@
+"""What a host is told, one sentence of the specification at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from calico.calc.graph import Graph
+from calico.calc.messages import (
+    ActiveRule,
+    EndpointRemove,
+    EndpointUpdate,
+    InSync,
+    IPSetDelta,
+    IPSetUpdate,
+    Message,
+    PolicyUpdate,
+    ProblemUpdate,
+    ProfileUpdate,
+)
+from calico.calc.spec import DataplaneState
+from calico.lib.packed import addr_bytes, addr_port, net
+from calico.model.keys import ResourceKey
+from calico.model.meta import Metadata
+from calico.model.policy import (
+    EntityRule,
+    GlobalNetworkPolicy,
+    GlobalNetworkPolicySpec,
+    GlobalNetworkSet,
+    NetworkPolicy,
+    NetworkPolicySpec,
+    NetworkSet,
+    NetworkSetSpec,
+    Profile,
+    ProfileSpec,
+    Rule,
+    Tier,
+    TierSpec,
+)
+from calico.model.workload import EndpointPort, WorkloadEndpoint, WorkloadEndpointSpec
+
+
+class Host:
+    """A graph and what it told so far."""
+
+    def __init__(self) -> None:
+        self.graph = Graph("here")
+        self.state = DataplaneState()
+        self.graph.on_in_sync()
+        self.flush()
+
+    def flush(self) -> list[Message]:
+        messages = self.graph.flush()
+        self.state.replay(messages)
+        return messages
+
+    def endpoint(self, pod: str, address: str, node: str = "here", *, labels: Any = None, **spec: Any) -> ResourceKey:
+        key = ResourceKey("WorkloadEndpoint", "red", f"{node}-k8s-{pod}-eth0")
+        usual = {"node": node, "orchestrator": "k8s", "pod": pod, "endpoint": "eth0", "interface_name": f"cali{pod}"}
+        endpoint_spec = WorkloadEndpointSpec(**{**usual, "ip_networks": (address,), **spec})
+        self.graph.on_resource(key, WorkloadEndpoint(metadata=Metadata(labels=labels or {}), spec=endpoint_spec))
+        return key
+
+    def policy(self, name: str, **spec: Any) -> ResourceKey:
+        key = ResourceKey("GlobalNetworkPolicy", "", name)
+        self.graph.on_resource(key, GlobalNetworkPolicy(spec=GlobalNetworkPolicySpec(**spec)))
+        return key
+
+    def tier(self, name: str, **spec: Any) -> None:
+        self.graph.on_resource(ResourceKey("Tier", "", name), Tier(spec=TierSpec(**spec)))
+
+    def profile(self, name: str, **spec: Any) -> None:
+        self.graph.on_resource(ResourceKey("Profile", "", name), Profile(spec=ProfileSpec(**spec)))
+
+    def global_set(self, name: str, labels: dict[str, str], *nets: str) -> ResourceKey:
+        key = ResourceKey("GlobalNetworkSet", "", name)
+        value = GlobalNetworkSet(metadata=Metadata(labels=labels), spec=NetworkSetSpec(nets=nets))
+        self.graph.on_resource(key, value)
+        return key
+
+    def tiers(self) -> list[tuple[str, str, list[str]]]:
+        (endpoint,) = self.state.endpoints.values()
+        return [(tier.name, tier.default_action, [key.name for key in tier.ingress]) for tier in endpoint.tiers]
+
+    def only_set(self) -> frozenset[bytes]:
+        (only,) = self.state.ip_sets.values()
+        return only.members
+
+
+def allow_from(selector: str, **more: Any) -> dict[str, Any]:
+    return {"types": ("Ingress",), "ingress": (Rule(action="Allow", source=EntityRule(selector=selector), **more),)}
+
+
+def test_nothing_is_said_before_in_sync_and_in_sync_is_said_once() -> None:
+    graph = Graph("here")
+    assert graph.flush() == []
+    graph.on_in_sync()
+    assert graph.flush() == [InSync()]
+    graph.on_in_sync()
+    assert graph.flush() == []
+
+
+def test_policies_are_ordered_by_number_then_missing_order_then_name() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1")
+    for name, order in (("z", 1.0), ("b", None), ("a", None), ("y", 1.0), ("x", 2.0), ("w", -1.0)):
+        host.policy(name, order=order)
+    host.flush()
+    assert host.tiers() == [("default", "deny", ["w", "y", "z", "x", "a", "b"])]
+
+
+def test_tiers_are_ordered_by_number_then_missing_order_then_missing_tier() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1")
+    host.tier("second", order=2.0, default_action="Pass")
+    host.tier("first", order=1.0)
+    host.tier("unordered", default_action="Deny")
+    for tier in ("absent", "unordered", "second", "first"):
+        host.policy(f"{tier}.p", tier=tier)
+    host.flush()
+    assert [(name, end) for name, end, _ in host.tiers()] == [
+        ("first", "deny"),
+        ("second", "pass"),
+        ("unordered", "deny"),
+        ("absent", "deny"),
+    ]
+
+
+def test_a_policy_counts_in_the_directions_of_its_types_and_in_both_without_any() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1")
+    host.policy("both")
+    host.policy("in", types=("Ingress",), egress=(Rule(action="Allow"),))
+    host.flush()
+    (endpoint,) = host.state.endpoints.values()
+    assert [key.name for key in endpoint.tiers[0].ingress] == ["both", "in"]
+    assert [key.name for key in endpoint.tiers[0].egress] == ["both"]
+    assert host.state.policies[ResourceKey("GlobalNetworkPolicy", "", "in")].egress == ()
+
+
+def test_policies_that_govern_no_local_endpoint_are_not_sent() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1", node="there")
+    host.policy("p", **allow_from("all()"))
+    assert host.flush() == []
+
+
+def test_policies_for_host_endpoints_only_do_not_govern_workloads() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1")
+    host.policy("p", do_not_track=True, apply_on_forward=True)
+    host.policy("q", pre_dnat=True, apply_on_forward=True)
+    host.flush()
+    assert host.state.policies == {}
+
+
+def test_a_missing_profile_has_no_rules_and_the_virtual_one_allows_both_ways() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1", profiles=("missing", "projectcalico-default-allow"))
+    host.profile("projectcalico-default-allow", ingress=(Rule(action="Deny"),))
+    host.flush()
+    allow = (ActiveRule(action="allow"),)
+    assert host.state.profiles == {
+        "missing": ProfileUpdate(name="missing", ingress=(), egress=()),
+        "projectcalico-default-allow": ProfileUpdate(name="projectcalico-default-allow", ingress=allow, egress=allow),
+    }
+
+
+def test_a_set_holds_addresses_of_all_hosts_and_of_network_sets() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1")
+    host.endpoint("q", "10.0.0.2", node="there", labels={"a": "x"})
+    host.endpoint("r", "10.0.0.3", node="there", labels={"a": "y"})
+    host.global_set("s", {"a": "x"}, "192.0.2.7/24")
+    host.policy("p", **allow_from("a == 'x'"))
+    host.flush()
+    assert host.only_set() == {net("10.0.0.2"), net("192.0.2.0/24")}
+
+
+def test_a_catch_all_in_a_network_set_is_the_only_member_of_its_family() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1", labels={"a": "x"}, ip_networks=("10.0.0.1", "fd00::1"))
+    host.policy("p", **allow_from("a == 'x'"))
+    host.flush()
+    key = host.global_set("s", {"a": "x"}, "0.0.0.0/0")
+    assert host.flush() == [
+        IPSetDelta(
+            id=next(iter(host.state.ip_sets)),
+            added=frozenset({net("0.0.0.0/0")}),
+            removed=frozenset({net("10.0.0.1")}),
+        )
+    ]
+    host.graph.on_resource(key, None)
+    host.flush()
+    assert host.only_set() == {net("10.0.0.1"), net("fd00::1")}
+
+
+def test_a_change_that_leaves_the_members_alone_says_nothing() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1", labels={"a": "x"})
+    host.policy("p", **allow_from("a == 'x'"))
+    host.flush()
+    host.endpoint("q", "10.0.0.1", node="there", labels={"a": "x", "b": "y"})
+    assert host.flush() == []
+    host.endpoint("q", "10.0.0.1", node="there", labels={"a": "x"})
+    assert host.flush() == []
+
+
+def test_labels_of_a_profile_select_its_endpoints_and_network_sets_of_the_namespace() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1", profiles=("kns.red",))
+    set_key = ResourceKey("NetworkSet", "red", "s")
+    host.graph.on_resource(set_key, NetworkSet(spec=NetworkSetSpec(nets=("192.0.2.0/24",))))
+    host.policy("p", **allow_from("pcns.team == 'a'"))
+    host.flush()
+    assert host.only_set() == frozenset()
+    host.profile("kns.red", labels_to_apply={"pcns.team": "a"})
+    host.flush()
+    assert host.only_set() == {net("10.0.0.1"), net("192.0.2.0/24")}
+
+
+def test_a_global_network_set_cannot_pretend_to_be_in_a_namespace() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1")
+    host.global_set("s", {"projectcalico.org/namespace": "red", "pcns.team": "a"}, "192.0.2.0/24")
+    host.policy("p", **allow_from("projectcalico.org/namespace == 'red' || has(pcns.team)"))
+    host.flush()
+    assert host.only_set() == {net("10.0.0.1")}
+
+
+def test_a_named_port_is_that_of_the_endpoints_with_the_rules_protocol() -> None:
+    host = Host()
+    ports = (EndpointPort(name="web", port=80), EndpointPort(name="web", protocol="UDP", port=81))
+    host.endpoint("p", "10.0.0.1", ports=ports)
+    rule = Rule(action="Allow", protocol="TCP", destination=EntityRule(ports=("web",)))
+    host.policy("p", types=("Ingress",), ingress=(rule,))
+    host.flush()
+    assert host.only_set() == {addr_port(addr_bytes("10.0.0.1"), 6, 80)}
+
+
+def test_a_policy_whose_selector_does_not_parse_governs_nothing_and_is_reported() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1")
+    key = host.policy("p", selector="a ==")
+    (problem,) = host.flush()[-1:]
+    assert isinstance(problem, ProblemUpdate)
+    assert (problem.key, problem.problems[0].partition(":")[0]) == (key, "spec.selector")
+    assert host.state.policies == {}
+    host.policy("p", selector="all()")
+    assert host.flush()[-1] == ProblemUpdate(key=key, problems=())
+
+
+def test_a_selector_cannot_escape_from_its_namespace() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1")
+    key = ResourceKey("NetworkPolicy", "blue", "p")
+    spec = NetworkPolicySpec(selector="has(a)) || (all()")
+    host.graph.on_resource(key, NetworkPolicy(metadata=Metadata(name="p", namespace="blue"), spec=spec))
+    host.flush()
+    assert host.state.policies == {}
+    assert key in host.state.problems
+
+
+def test_a_malformed_rule_denies_its_direction_and_is_reported_by_the_host_that_uses_it() -> None:
+    host = Host()
+    rule = Rule(action="Allow", source=EntityRule(nets=("10.0.0.0/8", "10.0.0.0/99")))
+    key = host.policy("p", ingress=(rule,), egress=(Rule(action="Allow"),))
+    assert host.flush() == []
+    host.endpoint("p", "10.0.0.1")
+    host.flush()
+    assert host.state.policies[key] == PolicyUpdate(
+        key=key, tier="default", ingress=(ActiveRule(action="deny"),), egress=(ActiveRule(action="allow"),)
+    )
+    assert host.state.problems[key][0].startswith("spec.ingress[0].source.nets[1]: ")
+
+
+def test_endpoints_that_claim_one_interface_are_all_absent_until_one_is_left() -> None:
+    host = Host()
+    first = host.endpoint("p", "10.0.0.1", interface_name="cali1")
+    host.flush()
+    second = host.endpoint("q", "10.0.0.2", interface_name="cali1")
+    assert any(isinstance(message, EndpointRemove) for message in host.flush())
+    assert host.state.endpoints == {}
+    assert set(host.state.problems) == {first, second}
+    host.graph.on_resource(second, None)
+    host.flush()
+    assert [endpoint.key for endpoint in host.state.endpoints.values()] == [first]
+    assert host.state.problems == {}
+
+
+def test_only_the_host_of_a_malformed_endpoint_reports_it() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.0/30", node="there")
+    assert host.flush() == []
+    key = host.endpoint("q", "10.0.0.0/30")
+    (problem,) = host.flush()
+    assert isinstance(problem, ProblemUpdate)
+    assert problem.key == key
+
+
+def test_an_endpoint_that_may_spoof_is_absent_everywhere() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1")
+    host.policy("p", **allow_from("has(a)"))
+    host.endpoint("q", "10.0.0.2", node="there", labels={"a": "x"}, allow_spoofed_source_prefixes=("10.1.0.0/16",))
+    host.flush()
+    assert host.only_set() == frozenset()
+
+
+def test_a_bad_line_in_a_network_set_leaves_the_others_in_force() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1")
+    host.policy("p", **allow_from("has(a)"))
+    key = host.global_set("s", {"a": "x"}, "10.9.0.0/16", "nonsense")
+    host.flush()
+    assert host.only_set() == {net("10.9.0.0/16")}
+    assert host.state.problems[key][0].startswith("spec.nets[1]: ")
+
+
+def test_a_renamed_interface_is_one_update() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1")
+    host.flush()
+    host.endpoint("p", "10.0.0.1", interface_name="cali9")
+    (update,) = host.flush()
+    assert isinstance(update, EndpointUpdate)
+    assert update.interface == "cali9"
+
+
+def test_a_set_that_goes_out_of_use_and_back_within_a_flush_is_left_alone() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1", labels={"a": "x"})
+    host.policy("p", **allow_from("a == 'x'"))
+    assert any(isinstance(message, IPSetUpdate) for message in host.flush())
+    host.graph.on_resource(ResourceKey("GlobalNetworkPolicy", "", "p"), None)
+    host.policy("q", **allow_from("a == 'x'"))
+    assert not any(isinstance(message, IPSetUpdate) for message in host.flush())

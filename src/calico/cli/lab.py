@@ -134,6 +134,46 @@ def probe(
     print_matrix(rows)
 
 
+@lab.command()
+@click.option("--name", default="demo", show_default=True, help="Name of the lab; one of that name is ended first.")
+@click.option("--reflectors/--mesh", default=False, help="Two route reflectors instead of a full mesh.")
+@click.option("--keep/--no-keep", default=None, help="Leave the lab up afterwards; the default on a terminal.")
+def demo(name: str, reflectors: bool, keep: bool | None) -> None:
+    """Show routing and policy on three hosts with real packets; fails when anything is not as shown."""
+    from rich.console import Console
+
+    from calico.lab.demo import Demo
+    from calico.lab.down import take_down
+    from calico.lab.progress import shown_progress
+
+    console = Console(highlight=False)
+    stays = keep if keep is not None else console.is_terminal
+    with shown_progress() as progress:
+        run = Demo(name, console, progress, reflectors=reflectors)
+        try:
+            good = run.run()
+        except BaseException:
+            click.echo(f"the demo stopped; the lab is left as it is: calico lab status -l {name}", err=True)
+            raise
+    if stays:
+        console.print(_TRY_NEXT.format(name=name), markup=False)
+    else:
+        take_down(name)
+        console.print(f"lab {name} is down again; `calico lab demo --keep` leaves it up to try more", markup=False)
+    if not good:
+        sys.exit(1)
+
+
+_TRY_NEXT = """
+The lab is still up. Try next:
+  calico lab status -l {name}                              every host, workload and log file
+  calico lab exec -l {name} client1 -- ping -c1 10.65.0.1  a command inside a workload
+  calico lab exec -l {name} host1 -- calico get gnp        the datastore, from a host
+  calico lab add-workload -l {name} web3 --host host3 --label app=web --wait
+  calico lab probe -l {name} --service tcp:80 --from client1
+  calico lab down {name}                                   ends it without trace"""
+
+
 @lab.command("add-workload")
 @_LAB_OPTION
 @click.argument("name")

@@ -176,10 +176,11 @@ class _Run:
     def _make_room(self) -> None:
         """Give up the oldest clients that have had their time, until few enough are left."""
         while len(self._clients) > _IN_FLIGHT:
-            asked_at, fd, client = self._clients[0]
-            if self._handlers.get(fd) is not client:
-                self._clients.popleft()  # answered
-            elif (left := asked_at + self._timeout_s / _TRIES - time.monotonic()) > 0:
+            self._clients = deque(entry for entry in self._clients if self._handlers.get(entry[1]) is entry[2])
+            if len(self._clients) <= _IN_FLIGHT:
+                return
+            asked_at, fd, _ = self._clients[0]
+            if (left := asked_at + self._timeout_s / _TRIES - time.monotonic()) > 0:
                 self._poll(left)
             else:
                 self._forget(fd)

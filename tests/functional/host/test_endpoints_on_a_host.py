@@ -6,6 +6,8 @@ import socket
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from calico.calc.messages import EndpointId
 from calico.dataplane.links import Links
 from calico.dataplane.netns import in_netns
@@ -309,14 +311,18 @@ def test_the_lower_key_wins_a_shared_address_and_its_end_hands_it_over(host, fel
     felix(scenario)
 
 
-def test_flows_end_when_their_address_leaves_the_host(host, felix, endpoint):
+@pytest.fixture
+def flows(host):
+    """Have the host track what it forwards; what it tracks, as text."""
+    rules = "table ip t { chain c { type filter hook forward priority 0; ct state new accept; }; }"
+    subprocess.run(["nsenter", f"--net=/run/netns/{host.name}", "nft", "-f", "-"], input=rules, text=True, check=True)
+    return lambda: in_netns(host.name, Path("/proc/thread-self/net/nf_conntrack").read_text)
+
+
+def test_flows_end_when_their_address_leaves_the_host(host, felix, endpoint, flows):
     one = host.workload(1, address="10.65.0.1")
     host.workload(2, address="10.65.0.2")
     host.workload(3, address="10.65.0.3")
-    track = (
-        "add table ip t; add chain ip t c { type filter hook forward priority 0; }; add rule ip t c ct state new accept"
-    )
-    subprocess.run(["nsenter", f"--net=/run/netns/{host.name}", "nft", track], check=True)
 
     async def scenario(daemon):
         for name, n in (("a", 1), ("b", 2), ("c", 3)):
@@ -324,16 +330,55 @@ def test_flows_end_when_their_address_leaves_the_host(host, felix, endpoint):
         await daemon.settle()
         assert host.ping(one, "10.65.0.2")
         assert host.ping(one, "10.65.0.3")
-        flows = in_netns(host.name, Path("/proc/thread-self/net/nf_conntrack").read_text)
-        assert "src=10.65.0.2" in flows
-        assert "src=10.65.0.3" in flows
+        assert "src=10.65.0.2" in flows()
+        assert "src=10.65.0.3" in flows()
         daemon.manager.on_endpoint_removed(EndpointId("k8s", "default/b", "eth0"))
         await daemon.settle()
-        flows = in_netns(host.name, Path("/proc/thread-self/net/nf_conntrack").read_text)
-        assert "10.65.0.2" not in flows
-        assert "src=10.65.0.3" in flows
+        assert "10.65.0.2" not in flows()
+        assert "src=10.65.0.3" in flows()
 
     felix(scenario)
+
+
+def test_flows_end_when_their_address_moves_to_another_workload(host, felix, endpoint, flows):
+    one = host.workload(1, address="10.65.0.1")
+    host.workload(2, address="10.65.0.2")
+    host.workload(3, address="10.65.0.2")
+
+    async def scenario(daemon):
+        daemon.manager.on_endpoint(endpoint("a", "cali1", "10.65.0.1"))
+        daemon.manager.on_endpoint(endpoint("b", "cali2", "10.65.0.2"))
+        await daemon.settle()
+        assert host.ping(one, "10.65.0.2")
+        assert "src=10.65.0.2" in flows()
+        daemon.manager.on_endpoint_removed(EndpointId("k8s", "default/b", "eth0"))
+        daemon.manager.on_endpoint(endpoint("c", "cali3", "10.65.0.2"))
+        await daemon.settle()
+        assert "10.65.0.2" not in flows()
+        assert host.ping(one, "10.65.0.2")
+        assert "10.65.0.2 dev cali3" in host.ip("route")
+
+    felix(scenario)
+
+
+def test_flows_of_an_endpoint_that_left_while_we_were_down_end_at_the_first_apply(host, felix, endpoint, flows):
+    one = host.workload(1, address="10.65.0.1")
+    host.workload(2, address="10.65.0.2")
+
+    async def first(daemon):
+        daemon.manager.on_endpoint(endpoint("a", "cali1", "10.65.0.1"))
+        daemon.manager.on_endpoint(endpoint("b", "cali2", "10.65.0.2"))
+        await daemon.settle()
+        assert host.ping(one, "10.65.0.2")
+        assert "src=10.65.0.2" in flows()
+
+    async def second(daemon):
+        daemon.manager.on_endpoint(endpoint("a", "cali1", "10.65.0.1"))
+        await daemon.settle()
+        assert "10.65.0.2" not in flows()
+
+    felix(first)
+    felix(second)
 
 
 def test_a_setting_that_cannot_be_written_makes_the_endpoint_an_error_with_the_reason(host, felix, endpoint, tmp_path):

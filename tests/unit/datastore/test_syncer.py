@@ -310,15 +310,17 @@ async def test_a_prefix_far_behind_is_listed_instead_of_replayed() -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_rewrite_of_the_same_bytes_is_no_news() -> None:
+async def test_a_rewrite_of_the_same_bytes_is_no_change_but_moves_the_revision_of_the_view() -> None:
     backend, sink = ready_store(), Replay()
     async with syncing(backend, sink):
         await steps()
-        calls = sink.calls
-        put(backend, f"{RESOURCES}nodes/n0", b"1")
+        calls, changes = sink.calls, sink.changes
+        rewritten = put(backend, f"{RESOURCES}nodes/n0", b"1")
         backend.apply([Op(f"{RESOURCES}nodes/absent")])
         await steps()
-    assert sink.calls == calls
+        current, _ = await backend.revision()
+    assert (sink.calls, sink.changes) == (calls + 1, changes)
+    assert sink.revision == current, rewritten
 
 
 # ---- stores that are not what they were

@@ -1,0 +1,131 @@
+"""``calico apply|create|replace|delete|get`` on a real etcd: what goes in comes out, and errors name their place."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.etcd
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+TIER = """
+kind: Tier
+apiVersion: projectcalico.org/v3
+metadata: {name: default}
+spec: {order: 1000000, defaultAction: Deny}
+"""
+POLICY = """
+kind: NetworkPolicy
+apiVersion: projectcalico.org/v3
+metadata: {name: allow-web, namespace: shop}
+spec:
+  order: 100
+  selector: app == 'web'
+  ingress:
+  - action: Allow
+    protocol: TCP
+    source: {selector: role == 'front'}
+    destination: {ports: [80, "8000:8010"]}
+"""
+SETS = """
+kind: GlobalNetworkSet
+apiVersion: projectcalico.org/v3
+metadata: {name: one, labels: {zone: a}}
+spec: {nets: [10.0.0.0/8, "fd00::/8"]}
+---
+{"kind": "GlobalNetworkSet", "apiVersion": "projectcalico.org/v3", "metadata": {"name": "two"}, "spec": {"nets": []}}
+"""
+
+
+def test_what_is_applied_comes_out_as_table_wide_yaml_json_and_name(calico: Run) -> None:
+    assert calico("apply", "-f", "-", stdin=TIER).returncode == 0
+    done = calico("apply", "-f", "-", stdin=POLICY)
+    assert (done.returncode, done.stdout) == (0, "Successfully applied 1 resource\n")
+    assert calico("get", "np", "-n", "shop").stdout.split() == ["NAME", "TIER", "allow-web", "default"]
+    wide = calico("get", "networkpolicies", "-A", "-o", "wide").stdout.splitlines()
+    assert wide[0].split() == ["NAMESPACE", "NAME", "TIER", "ORDER", "SELECTOR"]
+    assert wide[1].split(maxsplit=4) == ["shop", "allow-web", "default", "100", "app == 'web'"]
+    document = yaml.safe_load(calico("get", "policy", "allow-web", "-n", "shop", "-o", "yaml").stdout)
+    assert document["kind"] == "NetworkPolicy"
+    assert document["spec"]["types"] == ["Ingress"]
+    assert document["metadata"]["uid"]
+    listed = json.loads(calico("get", "np", "-A", "-o", "json").stdout)
+    assert (listed["kind"], len(listed["items"])) == ("NetworkPolicyList", 1)
+    assert calico("get", "np", "-n", "shop", "-o", "name").stdout == "networkpolicies/allow-web\n"
+
+
+def test_what_get_prints_can_be_replaced_and_a_stale_version_is_refused(calico: Run, tmp_path: Path) -> None:
+    assert calico("apply", "-f", "-", stdin=SETS).returncode == 0
+    first = calico("get", "gnetsets", "one", "-o", "yaml").stdout
+    assert calico("replace", "-f", "-", stdin=first).returncode == 0
+    stale = calico("replace", "-f", "-", stdin=first)
+    assert stale.returncode == 1
+    assert "GlobalNetworkSet one" in stale.stderr
+
+
+def test_creating_twice_is_an_error_unless_it_may_exist(calico: Run) -> None:
+    assert calico("apply", "-f", "-", stdin=SETS).returncode == 0
+    again = calico("create", "-f", "-", stdin=SETS)
+    assert again.returncode == 1
+    assert "GlobalNetworkSet one exists already" in again.stderr
+    assert "0 of 2 resources created, 2 failed" in again.stderr
+    assert calico("create", "--skip-exists", "-f", "-", stdin=SETS).returncode == 0
+
+
+def test_deleting_by_name_and_by_file(calico: Run, tmp_path: Path) -> None:
+    file = tmp_path / "sets.yaml"
+    file.write_text(SETS)
+    assert calico("apply", "-f", str(file)).returncode == 0
+    assert calico("delete", "gnetsets", "one,two").stdout == "Successfully deleted 2 resources\n"
+    assert calico("delete", "-f", str(file)).returncode == 1
+    assert calico("delete", "-s", "-f", str(file)).returncode == 0
+    assert calico("get", "globalnetworkset", "one").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("kind: [", ["not YAML or JSON", "line"]),
+        ("kind: Tyre\napiVersion: projectcalico.org/v3\nmetadata: {name: x}", ["Tyre x", "kind", "known:"]),
+        ("kind: Tier\napiVersion: v1\nmetadata: {name: x}", ["Tier x", "apiVersion"]),
+        (TIER.replace("order:", "ordr:"), ["Tier default", "spec.ordr", "unknown field"]),
+        (TIER.replace("1000000", "soon"), ["Tier default", "spec.order"]),
+        (POLICY.replace("app == 'web'", "app = web"), ["NetworkPolicy shop/allow-web", "spec.selector"]),
+        (POLICY.replace("80,", "70000,"), ["NetworkPolicy shop/allow-web", "spec.ingress[0].destination.ports[0]"]),
+        (POLICY.replace("order: 100", "order: 1\n  tier: missing"), ["allow-web", "missing"]),
+    ],
+)
+def test_an_error_names_the_object_and_the_field(calico: Run, text: str, parts: list[str]) -> None:
+    done = calico("apply", "-f", "-", stdin=text)
+    assert done.returncode == 1
+    for part in parts:
+        assert part in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_one_bad_document_stops_nothing_that_can_be_written_afterwards(calico: Run) -> None:
+    bad = POLICY.replace("order: 100", "order: 1\n  tier: missing") + "---" + SETS
+    done = calico("apply", "-f", "-", stdin=bad)
+    assert done.returncode == 1
+    assert "2 of 3 resources applied, 1 failed" in done.stderr
+
+
+def test_a_datastore_that_does_not_answer_is_named() -> None:
+    import os
+    import sys
+
+    environment = {**os.environ, "ETCD_ENDPOINTS": "http://127.0.0.1:1"}
+    command = [sys.executable, "-m", "calico", "get", "nodes"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "127.0.0.1:1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_values_cannot_drive_the_terminal(calico: Run) -> None:
+    text = SETS.replace("zone: a", "zone: a}, annotations: {note: x").replace("name: one", "name: one")
+    assert calico("apply", "-f", "-", stdin=text).returncode == 0
+    assert "\x1b" not in calico("get", "gnetsets", "-o", "wide").stdout

@@ -1,0 +1,66 @@
+"""Felix's settings: which source wins, and what happens to values that are wrong."""
+
+import pytest
+
+from calico.felix.config import PARAMETERS, FelixConfig, merge_config, needs_restart
+
+
+def test_without_sources_every_setting_has_its_built_in_default() -> None:
+    config, origin, problems = merge_config([])
+    assert (config, origin, problems) == (FelixConfig(), {}, {})
+
+
+def test_a_later_source_wins_and_is_remembered() -> None:
+    config, origin, _ = merge_config(
+        [
+            ("FelixConfiguration default", {"defaultEndpointToHostAction": "Return", "interfacePrefix": "tap"}),
+            ("FelixConfiguration node.h1", {"defaultEndpointToHostAction": "Accept"}),
+            ("environment", {"REPORTINGINTERVALSECS": "5"}),
+        ]
+    )
+    assert config.endpoint_to_host == "accept"
+    assert config.interface_prefixes == ("tap",)
+    assert config.reporting_interval_s == 5.0
+    assert origin == {
+        "endpoint_to_host": "FelixConfiguration node.h1",
+        "interface_prefixes": "FelixConfiguration default",
+        "reporting_interval_s": "environment",
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("defaultEndpointToHostAction", "Maybe"),
+        ("interfacePrefix", "way-too-long-a-prefix"),
+        ("interfacePrefix", "cali,,tap"),
+        ("vxlanPort", 0),
+        ("endpointReportingEnabled", "perhaps"),
+        ("reportingInterval", "-3"),
+        ("nftablesMarkMask", 1),
+        ("logPrefix", 'x"; drop'),
+        ("deviceRouteProtocol", 2),
+        ("openstackRegion", "a/b"),
+    ],
+)
+def test_a_wrong_value_is_named_and_the_next_lower_source_is_used(field: str, value: object) -> None:
+    config, _, problems = merge_config([("FelixConfiguration default", {field: value})])
+    assert config == FelixConfig()
+    (name,) = problems
+    assert name.lower().startswith(f"felixconfiguration default: {field.lower()}")
+
+
+def test_durations_may_be_written_as_in_objects() -> None:
+    config, _, problems = merge_config([("FelixConfiguration default", {"reportingTTL": "1m30s"})])
+    assert (config.reporting_ttl_s, problems) == (90.0, {})
+
+
+def test_only_settings_that_shape_the_dataplane_need_a_new_start() -> None:
+    live, _, _ = merge_config([("environment", {"endpointReportingEnabled": "true"})])
+    shaping, _, _ = merge_config([("environment", {"interfacePrefix": "tap"})])
+    assert needs_restart(FelixConfig(), live) == []
+    assert needs_restart(FelixConfig(), shaping) == ["InterfacePrefix"]
+
+
+def test_every_parameter_sets_an_attribute_of_the_configuration() -> None:
+    assert {parameter.attribute for parameter in PARAMETERS} == set(FelixConfig.__struct_fields__)

@@ -1,0 +1,105 @@
+"""What Felix takes from the datastore: good objects to the calculation, bad ones by name into the conditions."""
+
+import json
+
+from calico.calc.graph import Graph
+from calico.calc.messages import EndpointUpdate, InSync
+from calico.datastore.api import SyncStatus, Update
+from calico.felix.inputs import Inputs
+from calico.obs.conditions import Conditions
+
+PREFIX = "/calico/resources/v3/projectcalico.org/"
+ENDPOINT = f"{PREFIX}workloadendpoints/default/h1-cni-a-eth0"
+
+
+class Setup:
+    def __init__(self) -> None:
+        self.woken = 0
+        self.graph = Graph("h1")
+        self.conditions = Conditions()
+        self.inputs = Inputs("h1", self.graph, self.conditions, self.wake)
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    def put(self, path: str, document: object, revision: int = 1) -> None:
+        value = document if isinstance(document, bytes) else json.dumps(document).encode()
+        self.inputs.on_updates([Update(path, value, revision)], revision)
+
+    def condition_objects(self, code: str) -> dict[str, str]:
+        return {item.object: item.message for item in self.conditions if item.code == code}
+
+
+def endpoint() -> dict[str, object]:
+    return {
+        "kind": "WorkloadEndpoint",
+        "apiVersion": "projectcalico.org/v3",
+        "metadata": {"name": "h1-cni-a-eth0", "namespace": "default"},
+        "spec": {
+            "orchestrator": "cni",
+            "node": "h1",
+            "containerID": "a",
+            "endpoint": "eth0",
+            "interfaceName": "cali1",
+            "ipNetworks": ["10.0.0.1/32"],
+        },
+    }
+
+
+def test_nothing_leaves_the_calculation_before_the_datastore_is_in_sync() -> None:
+    setup = Setup()
+    setup.put(ENDPOINT, endpoint())
+    assert setup.graph.flush() == []
+    setup.inputs.on_status(SyncStatus.IN_SYNC)
+    messages = setup.graph.flush()
+    assert any(isinstance(message, EndpointUpdate) for message in messages)
+    assert isinstance(messages[-1], InSync)
+    assert setup.woken == 2
+
+
+def test_garbage_is_named_and_what_is_good_works() -> None:
+    setup = Setup()
+    setup.put(f"{PREFIX}networkpolicies/default/broken", b"{not json")
+    setup.put(f"{PREFIX}unknownkinds/thing", b"{}")
+    setup.put(ENDPOINT, endpoint())
+    setup.inputs.on_status(SyncStatus.IN_SYNC)
+    assert any(isinstance(message, EndpointUpdate) for message in setup.graph.flush())
+    named = setup.condition_objects("resource-invalid")
+    assert set(named) == {"NetworkPolicy default/broken", f"{PREFIX}unknownkinds/thing"}
+
+
+def test_a_mended_object_is_named_no_longer() -> None:
+    setup = Setup()
+    path = f"{PREFIX}tiers/t1"
+    setup.put(path, b"\xff\xff")
+    assert setup.condition_objects("resource-invalid")
+    setup.inputs.on_updates([Update(path, None, 2)], 2)
+    assert not setup.condition_objects("resource-invalid")
+
+
+def test_a_held_datastore_is_a_condition_with_its_reason() -> None:
+    setup = Setup()
+    setup.inputs.on_status(SyncStatus.HELD, "ClusterInformation is gone")
+    assert setup.condition_objects("datastore-held") == {"datastore": "ClusterInformation is gone"}
+    setup.inputs.on_status(SyncStatus.IN_SYNC)
+    assert not setup.condition_objects("datastore-held")
+
+
+def test_configurations_apply_in_their_order_and_only_to_their_nodes() -> None:
+    setup = Setup()
+
+    def configuration(name: str, spec: dict[str, object]) -> None:
+        document = {"kind": "FelixConfiguration", "metadata": {"name": name}, "spec": spec}
+        setup.put(f"{PREFIX}felixconfigurations/{name}", document)
+
+    setup.put(f"{PREFIX}nodes/h1", {"kind": "Node", "metadata": {"name": "h1", "labels": {"rack": "a"}}, "spec": {}})
+    configuration("node.h1", {"logPrefix": "mine"})
+    configuration("node.h2", {"logPrefix": "other"})
+    configuration("rack-a", {"logPrefix": "rack", "nodeSelector": "rack == 'a'"})
+    configuration("rack-b", {"logPrefix": "no", "nodeSelector": "rack == 'b'"})
+    configuration("default", {"logPrefix": "all"})
+    assert [name for name, _ in setup.inputs.config_sources()] == [
+        "FelixConfiguration default",
+        "FelixConfiguration rack-a",
+        "FelixConfiguration node.h1",
+    ]

@@ -16,13 +16,13 @@ import structlog
 from calico.calc.messages import EndpointId, EndpointUpdate
 from calico.dataplane.claims import Claims
 from calico.dataplane.conntrack import Conntrack
-from calico.dataplane.gateways import DEFAULT_GATEWAY_V4, GatewayTable
+from calico.dataplane.gateways import GatewayTable
 from calico.dataplane.interfaces import Interface
-from calico.dataplane.neighbours import NeighbourKey, NeighbourTable
-from calico.dataplane.routes import OUR_PROTOCOL, Route, RouteTable
+from calico.dataplane.neighbours import NeighbourTable
+from calico.dataplane.routes import OUR_PROTOCOL, RouteTable
 from calico.dataplane.sysctl import Sysctls
+from calico.dataplane.wiring import NOTHING, Wiring, wiring_of
 from calico.errors import CalicoError, Transient
-from calico.lib import packed
 from calico.netlink.rtnetlink.route import KernelRoute
 from calico.netlink.socket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 
@@ -40,20 +40,6 @@ class EndpointStatus(msgspec.Struct, frozen=True):
 
 OnStatus = Callable[[EndpointId, EndpointStatus | None], None]
 """Told every change of an endpoint's status; None when the endpoint is gone."""
-
-
-class _Wiring(msgspec.Struct, frozen=True, kw_only=True):
-    """What one endpoint has, or should have, in the tables."""
-
-    interface: str = ""
-    index: int = 0
-    sysctls: bool = False
-    routes: frozenset[Route] = frozenset()
-    neighbours: Mapping[NeighbourKey, bytes] = {}
-    gateway: bytes = b""
-
-
-_NOTHING = _Wiring()
 
 
 class EndpointManager:
@@ -81,7 +67,7 @@ class EndpointManager:
         self._wake = wake
         self._claims = Claims()
         self._interfaces: dict[str, Interface] = {}
-        self._wirings: dict[EndpointId, _Wiring] = {}
+        self._wirings: dict[EndpointId, Wiring] = {}
         self._statuses: dict[EndpointId, EndpointStatus] = {}
         self._dirty: set[EndpointId] = set()
         self._failing: set[EndpointId] = set()
@@ -183,42 +169,27 @@ class EndpointManager:
                 failures.setdefault(owner, [])  # the sentence comes from RouteTable.problem
         return failures
 
-    def _wiring(self, endpoint: EndpointId) -> _Wiring:
+    def _wiring(self, endpoint: EndpointId) -> Wiring:
         """What the endpoint should have, given who else claims the same and what its interface is."""
         update = self._claims.get(endpoint)
         if update is None:
-            return _NOTHING
+            return NOTHING
         share = self._claims.share(endpoint)
         if not share.interface:
-            return _NOTHING
-        interface = self._interfaces.get(update.interface)
-        neighbours: dict[NeighbourKey, bytes] = {}
-        if interface is not None and interface.up:
-            if update.mac:
-                neighbours = {NeighbourKey(interface.index, net[:-1]): update.mac for net in share.nets}
-            if update.gateway_v6 and any(packed.is_v6(net) for net in share.nets):
-                neighbours[NeighbourKey(interface.index, update.gateway_v6, True)] = b""
-        has_v4 = any(not packed.is_v6(net) for net in share.nets)
-        return _Wiring(
-            interface=update.interface,
-            index=interface.index if interface else 0,
-            sysctls=interface is not None,
-            routes=frozenset(Route(dst=net, interface=update.interface, metric=self._metric) for net in share.nets),
-            neighbours=neighbours,
-            gateway=(update.gateway_v4 or DEFAULT_GATEWAY_V4) if has_v4 else b"",
-        )
+            return NOTHING
+        return wiring_of(update, share.nets, self._interfaces.get(update.interface), metric=self._metric)
 
-    def _lost(self, wanted: Mapping[EndpointId, _Wiring]) -> set[bytes]:
+    def _lost(self, wanted: Mapping[EndpointId, Wiring]) -> set[bytes]:
         """Addresses that an endpoint has and will not have at the same interface: its flows must end."""
         lost: set[bytes] = set()
         for endpoint, wiring in wanted.items():
-            for route in self._wirings.get(endpoint, _NOTHING).routes - wiring.routes:
+            for route in self._wirings.get(endpoint, NOTHING).routes - wiring.routes:
                 lost.add(route.dst[:-1])
         return lost
 
-    def _withdraw(self, endpoint: EndpointId, wiring: _Wiring) -> None:
+    def _withdraw(self, endpoint: EndpointId, wiring: Wiring) -> None:
         """Take out of the tables what the endpoint has and should not have."""
-        old = self._wirings.get(endpoint, _NOTHING)
+        old = self._wirings.get(endpoint, NOTHING)
         same_interface = (old.interface, old.index) == (wiring.interface, wiring.index)
         for route in old.routes - wiring.routes:
             self.routes.unwant(route.dst, route.metric)
@@ -228,7 +199,7 @@ class EndpointManager:
             self.sysctls.unwant_interface(old.interface)
         if old.gateway and old.gateway != wiring.gateway:
             self.gateways.unwant(old.gateway)
-        self._wirings[endpoint] = _Wiring(
+        self._wirings[endpoint] = Wiring(
             interface=wiring.interface,
             index=wiring.index,
             sysctls=old.sysctls and same_interface,
@@ -237,7 +208,7 @@ class EndpointManager:
             gateway=old.gateway if old.gateway == wiring.gateway else b"",
         )
 
-    def _lay(self, endpoint: EndpointId, wiring: _Wiring) -> None:
+    def _lay(self, endpoint: EndpointId, wiring: Wiring) -> None:
         """Put into the tables what the endpoint should have."""
         old = self._wirings[endpoint]
         if wiring.sysctls:
@@ -251,7 +222,7 @@ class EndpointManager:
             self.routes.want(route)
         if wiring.gateway and not old.gateway:
             self.gateways.want(wiring.gateway)
-        if wiring is _NOTHING:
+        if wiring is NOTHING:
             del self._wirings[endpoint]
         else:
             self._wirings[endpoint] = wiring
@@ -305,7 +276,7 @@ class EndpointManager:
     def _on_flushed(self, name: str, index: int) -> None:
         """The kernel has dropped the neighbours of an interface."""
         for endpoint in self._claims.on_interface(name):
-            for key in self._wirings.get(endpoint, _NOTHING).neighbours:
+            for key in self._wirings.get(endpoint, NOTHING).neighbours:
                 if key.index == index:
                     self.neighbours.flushed(key)
 

@@ -1,0 +1,57 @@
+"""What one workload endpoint needs of the kernel, given what it won and what its interface is now. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+import msgspec
+
+from calico.calc.messages import EndpointUpdate
+from calico.dataplane.gateways import DEFAULT_GATEWAY_V4
+from calico.dataplane.interfaces import Interface
+from calico.dataplane.neighbours import NeighbourKey
+from calico.dataplane.routes import Route
+from calico.lib import packed
+
+__all__ = ["NOTHING", "Wiring", "wiring_of"]
+
+
+class Wiring(msgspec.Struct, frozen=True, kw_only=True):
+    """What an endpoint has, or should have, in the tables. ``index`` is 0 while the interface does not exist."""
+
+    interface: str = ""
+    index: int = 0
+    sysctls: bool = False
+    routes: frozenset[Route] = frozenset()
+    neighbours: Mapping[NeighbourKey, bytes] = {}
+    gateway: bytes = b""
+
+
+NOTHING: Final = Wiring()
+
+
+def wiring_of(
+    update: EndpointUpdate, nets: Collection[bytes], interface: Interface | None, *, metric: int = 0
+) -> Wiring:
+    """The wiring of an endpoint that owns its interface and these of its nets.
+
+    Routes are wanted whatever the interface does (the route table waits for it), neighbours while it is up, because
+    the kernel drops them when it is not, and settings while it exists.
+    """
+    has_v6 = any(packed.is_v6(net) for net in nets)
+    has_v4 = any(not packed.is_v6(net) for net in nets)
+    neighbours: dict[NeighbourKey, bytes] = {}
+    if interface is not None and interface.up:
+        if update.mac:
+            neighbours = {NeighbourKey(interface.index, net[:-1]): update.mac for net in nets}
+        if update.gateway_v6 and has_v6:
+            neighbours[NeighbourKey(interface.index, update.gateway_v6, True)] = b""
+    return Wiring(
+        interface=update.interface,
+        index=interface.index if interface else 0,
+        sysctls=interface is not None,
+        routes=frozenset(Route(dst=net, interface=update.interface, metric=metric) for net in nets),
+        neighbours=neighbours,
+        gateway=(update.gateway_v4 or DEFAULT_GATEWAY_V4) if has_v4 else b"",
+    )

@@ -24,6 +24,9 @@ _QUIET_S = 0.05
 _AT_MOST_S = 1.0
 _RETRY_FIRST_S, _RETRY_MAX_S = 1.0, 600.0
 _RETRY_UNDONE_S = 30.0
+_TURN_S, _MAX_TURNS = 2.0, 60
+_LOOK_AGAIN_S = 0.5
+_PATIENCE_S = 30.0  # a neighbour that is away for longer is not restarting but dead
 
 
 class Applier:
@@ -38,6 +41,7 @@ class Applier:
         self._revision = 0
         self._status = SyncStatus.WAITING
         self._dirty = asyncio.Event()
+        self._turn_at: float | None = None  # when this host may restart BIRD gracefully; None: nothing waits for it
 
     def on_status(self, status: SyncStatus, reason: str = "") -> None:
         """Part of ``SyncerSink``."""
@@ -89,7 +93,10 @@ class Applier:
             return 0.0
         longer = min(max(_RETRY_FIRST_S, 2 * retried_after_s), _RETRY_MAX_S)
         try:
-            applied = await self._supervisor.apply(render(planned.plan, str(self._supervisor.files.log)))
+            text = render(planned.plan, str(self._supervisor.files.log))
+            applied = await self._supervisor.apply(
+                text, may_restart=self._is_my_turn(), insist=self._is_my_turn(since_s=_PATIENCE_S)
+            )
         except Transient as error:
             self._state.in_sync = False
             log.warning("apply failed", error=str(error), retry_s=longer)
@@ -102,6 +109,10 @@ class Applier:
         return self._on_applied(applied, planned, revision, longer)
 
     def _on_applied(self, applied: Applied, planned: Planned, revision: int, longer: float) -> float:
+        if applied is Applied.POSTPONED:
+            self._state.in_sync = False
+            return self._wait_for_turn(planned.turn)
+        self._turn_at = None
         if not applied.in_force:
             self._state.in_sync = False
             return max(longer, _RETRY_UNDONE_S)
@@ -111,3 +122,13 @@ class Applier:
         if applied is not Applied.UNCHANGED:
             log.info("configuration applied", how=applied.value, rev=revision, sessions=len(planned.plan.peers))
         return 0.0
+
+    def _is_my_turn(self, since_s: float = 0.0) -> bool:
+        return self._turn_at is not None and asyncio.get_running_loop().time() >= self._turn_at + since_s
+
+    def _wait_for_turn(self, turn: int) -> float:
+        """Seconds until this host may restart BIRD, or until it should look again whether its neighbours are done."""
+        now = asyncio.get_running_loop().time()
+        if self._turn_at is None:
+            self._turn_at = now + min(turn, _MAX_TURNS) * _TURN_S
+        return max(self._turn_at - now, _LOOK_AGAIN_S)

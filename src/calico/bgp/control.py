@@ -26,8 +26,8 @@ __all__ = [
 
 _LINE = re.compile(r"([0-9]{4})([- ])(.*)", re.DOTALL)
 _MAX_LINE = 1 << 20
-_STAMP = r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:.]+|[0-9:.]+|[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_ROW = re.compile(rf"(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+({_STAMP})\s*(.*)")
+_STAMP = r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?: [0-9:.]+)?|[0-9:.]+"
+_ROW = re.compile(rf"(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+({_STAMP})(?:\s+(.*))?")
 _COUNTS = re.compile(r"Routes:\s+(.*)")
 _COUNT = re.compile(r"([0-9]+) (imported|exported)")
 _TOTAL = re.compile(r"Total: ([0-9]+) of [0-9]+ routes|([0-9]+) of [0-9]+ routes for")
@@ -191,7 +191,7 @@ def _session(row: re.Match[str], details: list[str]) -> Session:
             counts = {what: int(number) for number, what in _COUNT.findall(found[1])}
             imported += counts.get("imported", 0)
             exported += counts.get("exported", 0)
-    state, _, told = row[6].partition(" ")
+    state, _, told = (row[6] or "").partition(" ")
     return Session(
         name=row[1],
         state=facts.get("BGP state") or state or row[4],

@@ -27,11 +27,16 @@ _NEVER = ("", "Never")
 
 
 class Planned(msgspec.Struct, frozen=True):
-    """A plan and all that is wrong. ``held``: keep what runs; the plan only serves where nothing runs yet."""
+    """A plan and all that is wrong. ``held``: keep what runs; the plan only serves where nothing runs yet.
+
+    ``turn`` numbers this host among the nodes it has sessions with: what must not happen on both ends of a session
+    at once goes by turns.
+    """
 
     plan: BirdPlan
     problems: tuple[Problem, ...]
     held: bool = False
+    turn: int = 0
 
 
 def build_plan(snapshot: BGPSnapshot, node: str, export_mode: ExportMode = "pools") -> Planned:
@@ -75,7 +80,12 @@ def build_plan(snapshot: BGPSnapshot, node: str, export_mode: ExportMode = "pool
         export_workload_routes=export_mode == "interfaces",
         reflect_workload_routes=export_mode == "interfaces" and bool(me.cluster_id),
     )
-    return Planned(plan, _sorted(problems))
+    return Planned(plan, _sorted(problems), turn=_turn(me, hosts, plan))
+
+
+def _turn(me: BGPHost, hosts: Mapping[str, BGPHost], plan: BirdPlan) -> int:
+    far = {peer.address for peer in plan.peers}
+    return sum(name < me.name and not far.isdisjoint((host.ipv4, host.ipv6)) for name, host in hosts.items())
 
 
 def _sorted(problems: list[Problem]) -> tuple[Problem, ...]:

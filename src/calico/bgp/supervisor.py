@@ -42,13 +42,14 @@ class Applied(Enum):
     STARTED = "started"
     RECONFIGURED = "reconfigured"
     RESTARTED = "restarted"
+    POSTPONED = "postponed"  # it needs a graceful restart, for which it is not the time
     REFUSED = "refused"  # BIRD's parser or BIRD itself; the last good one runs
     UNDONE = "undone"  # it cost sessions; the last good one runs again
 
     @property
     def in_force(self) -> bool:
         """Whether BIRD now runs what was asked for."""
-        return self not in (Applied.REFUSED, Applied.UNDONE)
+        return self not in (Applied.POSTPONED, Applied.REFUSED, Applied.UNDONE)
 
 
 class Supervisor:
@@ -117,8 +118,12 @@ class Supervisor:
             failures = 1 if loop.time() - began > _STABLE_AFTER_S else failures + 1
             await asyncio.sleep(_BACK_OFF_S[min(failures, len(_BACK_OFF_S)) - 1])
 
-    async def apply(self, text: str) -> Applied:
-        """Bring BIRD to ``text``. Never raises for what BIRD thinks of it; Transient when BIRD cannot be reached."""
+    async def apply(self, text: str, *, may_restart: bool = True, insist: bool = False) -> Applied:
+        """Bring BIRD to ``text``. Never raises for what BIRD thinks of it; Transient when BIRD cannot be reached.
+
+        A graceful restart is bridged by the neighbours, so it must not coincide with one of theirs: without
+        ``may_restart``, or while a neighbour is away (unless we ``insist``), a text that needs one is postponed.
+        """
         async with self._changing:
             current = self.configuration
             if text == current and self._certain and self._process is not None:
@@ -132,16 +137,17 @@ class Supervisor:
                 self._process = self._found()
             if self._process is None:
                 return await self._start_with_stage(had_state=bool(current))
-            return await self._change(compare(current, text))
+            return await self._change(compare(current, text), may_restart=may_restart, insist=insist)
 
-    async def _change(self, difference: Difference) -> Applied:
+    async def _change(self, difference: Difference, *, may_restart: bool, insist: bool) -> Applied:
         before = await self.control.sessions()
-        losing = [name for name in difference.resets if name in before and before[name].worth_sparing]
-        if difference.restarts_direct:
-            losing += [name for name, session in before.items() if session.worth_sparing]
-        if losing:
-            return await self._restart_gracefully(len(losing))
-        return await self._reconfigure(difference, before)
+        spared = {name for name, session in before.items() if session.worth_sparing}
+        losing = spared if difference.restarts_direct else spared & difference.resets
+        if not losing:
+            return await self._reconfigure(difference, before)
+        if not may_restart or (not insist and any(not before[name].established for name in spared)):
+            return Applied.POSTPONED
+        return await self._restart_gracefully(len(losing))
 
     async def _reconfigure(self, difference: Difference, before: dict[str, Session]) -> Applied:
         reply = await self.control.configure(self.files.stage, UNDO_AFTER_S)

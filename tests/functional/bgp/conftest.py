@@ -107,6 +107,11 @@ class Host:
         rows = [line.split() for line in self.ask_bird("show protocols").splitlines()]
         return {row[0].removeprefix("1002-"): " ".join(row[3:7]) for row in rows if row[1:2] == ["BGP"]}
 
+    def is_settled(self, *, sessions: int) -> bool:
+        """BIRD itself says that all its sessions are established and no graceful restart is under way."""
+        up = [state for state in self.since().values() if "Established" in state]
+        return len(up) == sessions and "0024" not in self.ask_bird("show status")
+
     def has_route(self, destination: str, *, via: str | None = None) -> bool:
         """Whether BIRD put a route into this host's kernel."""
         family = "-6" if ":" in destination else "-4"

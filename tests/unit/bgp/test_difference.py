@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from calico.bgp.difference import compare
+from calico.bgp.render import render
+
+
+def _text(world: Any) -> str:
+    return render(world.plan("a").plan, "/run/calico/bird.log")
+
+
+def _base(world: Any) -> Any:
+    return world.node("a", "10.0.0.1", "fd00::1").node("b", "10.0.0.2").pool("p", "10.65.0.0/16")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda w: w.pool("q", "10.66.0.0/16"),
+        lambda w: w.pool("p", "10.65.0.0/16", disableBGPExport=True),
+        lambda w: w.block("a", "10.65.1.0/26"),
+        lambda w: w.config(logSeverityScreen="Debug"),
+        lambda w: w.config(ipv4NormalRoutePriority=512),
+    ],
+)
+def test_pools_blocks_filters_and_debugging_reset_nothing(new_world: Any, change: Any) -> None:
+    difference = compare(_text(_base(new_world())), _text(change(_base(new_world()))))
+    assert difference.changed
+    assert difference.resets == frozenset()
+    assert difference.kept == {"Mesh_10_0_0_2"}
+    assert not difference.restarts_direct
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda w: w.config(nodeMeshMaxRestartTime="90s"),
+        lambda w: w.config(listenPort=1790),
+        lambda w: w.config(asNumber=65000),
+        lambda w: w.config(bindMode="NodeIP"),
+        lambda w: w.node("b", "10.0.0.2", asNumber=65000),
+    ],
+)
+def test_a_change_of_a_sessions_own_options_resets_it(new_world: Any, change: Any) -> None:
+    difference = compare(_text(_base(new_world())), _text(change(_base(new_world()))))
+    assert difference.resets == {"Mesh_10_0_0_2"}
+    assert difference.kept == frozenset()
+
+
+def test_peers_that_come_and_go_leave_the_others(new_world: Any) -> None:
+    difference = compare(_text(_base(new_world())), _text(_base(new_world()).node("c", "10.0.0.3")))
+    assert (difference.added, difference.removed, difference.kept) == (
+        {"Mesh_10_0_0_3"},
+        frozenset(),
+        {"Mesh_10_0_0_2"},
+    )
+    back = compare(_text(_base(new_world()).node("c", "10.0.0.3")), _text(_base(new_world())))
+    assert (back.added, back.removed, back.resets) == (frozenset(), {"Mesh_10_0_0_3"}, frozenset())
+
+
+def test_a_new_router_id_resets_everything(new_world: Any) -> None:
+    text = _text(_base(new_world()))
+    assert compare(text, text.replace("router id 10.0.0.1;", "router id 10.0.0.7;")).resets == {"Mesh_10_0_0_2"}
+
+
+def test_ignoring_an_interface_takes_the_connected_routes_away_for_a_moment(new_world: Any) -> None:
+    difference = compare(_text(_base(new_world())), _text(_base(new_world()).config(ignoredInterfaces=["eth9"])))
+    assert difference.restarts_direct
+    assert difference.resets == frozenset()
+
+
+def test_the_same_text_is_no_difference(new_world: Any) -> None:
+    text = _text(_base(new_world()))
+    assert not compare(text, text).changed

@@ -78,27 +78,28 @@ class Reconciler(Generic[K, V]):
 
     def plan(self) -> Plan[K, V]:
         """The difference, as data."""
-        put: dict[K, V] = {}
-        delete: set[K] = set()
-        for key in self._dirty:
-            if key in self._want:
-                if self._have.get(key) != self._want[key]:
-                    put[key] = self._want[key]
-            elif key in self._have:
-                delete.add(key)
-        return Plan(put, frozenset(delete))
+        return self._plan_of(self._dirty)
 
     async def apply(self) -> list[tuple[K, Exception]]:
-        """Bring the actual state to the desired one; returns the keys that failed, which stay dirty."""
+        """Bring the actual state to the desired one; returns the keys that failed, which stay dirty.
+
+        What is wanted while the driver works is not lost: it is dirty for the next call. When the driver raises,
+        everything stays dirty and the actual state is read again.
+        """
         if self._read_needed:
             self._have = dict(await self._driver.read())
             self._dirty.update(self._have, self._want)
             self._read_needed = False
-        plan = self.plan()
+        taken, self._dirty = self._dirty, set()
+        plan = self._plan_of(taken)
         if not plan:
-            self._dirty.clear()
             return []
-        failed = list(await self._driver.write(plan))
+        try:
+            failed = list(await self._driver.write(plan))
+        except BaseException:
+            self._dirty |= taken
+            self._read_needed = True
+            raise
         failed_keys = {key for key, _ in failed}
         for key, value in plan.put.items():
             if key not in failed_keys:
@@ -106,5 +107,16 @@ class Reconciler(Generic[K, V]):
         for key in plan.delete:
             if key not in failed_keys:
                 self._have.pop(key, None)
-        self._dirty = failed_keys
+        self._dirty |= failed_keys
         return failed
+
+    def _plan_of(self, keys: set[K]) -> Plan[K, V]:
+        put: dict[K, V] = {}
+        delete: set[K] = set()
+        for key in keys:
+            if key in self._want:
+                if self._have.get(key) != self._want[key]:
+                    put[key] = self._want[key]
+            elif key in self._have:
+                delete.add(key)
+        return Plan(put, frozenset(delete))

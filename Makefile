@@ -32,7 +32,7 @@ contract: deps ## Fakes and real things held by one suite
 	$(PYTEST) tests/contract -q
 
 functional: deps ## One real kernel namespace, one real etcd, one real BIRD
-	$(PYTEST) tests/functional -n $(JOBS) -q
+	$(PYTEST) tests/functional -q
 
 system: deps ## Many hosts in the lab, with real packets
 	$(PYTEST) tests/system -q

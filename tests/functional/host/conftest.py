@@ -108,8 +108,8 @@ class Host:
                 return None
 
     def ping(self, netns: str, target: str, *options: str) -> bool:
-        """One echo request out of a namespace; whether it was answered within a second."""
-        command = ["nsenter", f"--net=/run/netns/{netns}", "ping", "-n", "-c1", "-W1", *options, target]
+        """Four echo requests out of a namespace; whether any was answered within a second."""
+        command = ["nsenter", f"--net=/run/netns/{netns}", "ping", "-n", "-c4", "-i0.25", "-W1", *options, target]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def ip(self, *arguments: str, netns: str = "") -> str:

@@ -67,7 +67,7 @@ def test_links_addresses_and_routes_are_built_without_any_ip_process():
         right.add_route("default", via="10.1.0.1")
         right.add_route("10.9.0.0/16", kind=TYPE_BLACKHOLE)
         right.add_neighbour("eth0", "10.1.0.9", bytes.fromhex("020000000009"))
-        ping = ["nsenter", f"--net=/run/netns/{b}", "ping", "-n", "-c1", "-W1", "10.1.0.1"]
+        ping = ["nsenter", f"--net=/run/netns/{b}", "ping", "-n", "-c4", "-i0.25", "-W1", "10.1.0.1"]
         assert subprocess.run(ping, capture_output=True, check=False).returncode == 0
         assert (left.get("eth1").kind, left.get("eth1").mtu, left.get("eth1").master) == (
             "veth",

@@ -13,7 +13,7 @@ def monitor_into(seen, **options):
 
 
 async def until(condition):
-    while not condition():  # noqa: ASYNC110 - what is awaited are the callbacks under test
+    while not condition():
         await asyncio.sleep(0.005)
 
 

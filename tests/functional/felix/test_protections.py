@@ -1,0 +1,97 @@
+"""What no workload may do whatever policy says, and what it may always do."""
+
+from __future__ import annotations
+
+import struct
+
+from felix_packets import Packet, build
+from felix_world import World, resource
+
+
+def sent_by(world: World, family: int, source: str, target: str, packet: Packet) -> bool:
+    """Whether a packet that a workload puts on its wire arrives at the target."""
+    (got,) = world.passed((source, target, packet))
+    return got
+
+
+def test_a_source_address_that_is_not_the_workloads_own_is_dropped(world: World, family: int) -> None:
+    own = world.packet("a>c udp:80", family)
+    stolen = world.packet("b>c udp:80", family)
+    foreign = world.packet("x3>c udp:80", family)
+    hosts = world.packet("h>c udp:80", family)
+    flows = [("a", "c", packet) for packet in (own, stolen, foreign, hosts)]
+    assert world.passed(*flows, expected=1) == [True, False, False, False]
+    outside = [("a", "x", packet._replace(destination=world.address("x", family))) for _, _, packet in flows]
+    assert world.passed(*outside, expected=1) == [True, False, False, False]
+
+
+def test_a_spoofed_source_cannot_use_an_established_connection_of_another_workload(world: World, family: int) -> None:
+    world.expect(family, "b>c udp:5000:6000", "c>b udp:6000:5000", "b>c udp:5000:6000")
+    assert not sent_by(world, family, "a", "c", world.packet("b>c udp:5000:6000", family))
+
+
+def test_an_added_address_may_be_used_and_a_removed_one_no_longer(world: World, family: int) -> None:
+    extra = "10.65.9.9" if family == 4 else "fd00:65:9::9"
+    packet = world.packet("a>c udp:80", family)._replace(source=extra)
+    assert not sent_by(world, family, "a", "c", packet)
+    nets = [world.net("a", 4), world.net("a", 6), f"{extra}/{32 if family == 4 else 128}"]
+    world.apply(world.endpoint("a", ipNetworks=nets))
+    assert world.passed(("a", "c", packet), expected=1) == [True]
+    world.apply(world.endpoint("a"))
+    assert not sent_by(world, family, "a", "c", world.packet("a>c udp:80", family)._replace(source=extra))
+
+
+def test_encapsulated_packets_from_workloads_are_dropped(world: World, family: int) -> None:
+    world.expect(family, "!a>b udp:4789", "!a>x udp:4789", "!a>b proto:4", "!a>x proto:4", "x>a udp:4789", "a>b udp:4790")
+
+
+def test_a_workload_is_no_dhcp_server(world: World, family: int) -> None:
+    ports = "67:68" if family == 4 else "547:546"
+    world.expect(family, f"!a>b udp:{ports}", f"!a>x udp:{ports}", "a>b udp:67:69")
+
+
+def test_router_advertisements_and_redirects_from_workloads_do_not_reach_the_host(world: World) -> None:
+    """The host would take both: it listens, and forwards."""
+    world.sysctl("h", "ipv6/conf/calia/accept_ra", "2")
+    source = "fe80::ff:fe00:1"
+    prefix = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 3600, 3600, 0) + bytes.fromhex("fd66" + "00" * 14)
+    advertisement = struct.pack("!BBHII", 64, 0, 1800, 0, 0) + prefix
+    before = world.ip("h", "addr show dev calia")
+    for hop in (255, 64):
+        packet = Packet(source, "ff02::1", 58, 134, 0, hop, advertisement)
+        world.ports["a"].send_frame(build(packet, 1), destination="33:33:00:00:00:01")
+    world.expect(6, "a>b tcp:80")
+    assert world.ip("h", "addr show dev calia") == before
+    assert "fd66" not in world.ip("h", "route show table all")
+    assert "from a workload" in world.ruleset()
+
+
+def test_a_workload_reaches_nothing_of_its_own_host_but_is_reached_by_it(world: World, family: int) -> None:
+    world.expect(family, "!a>h tcp:22", "!a>h udp:53", "!a>h icmp", "h>a tcp:22", "h>a icmp", "x>h udp:9")
+
+
+def test_the_host_reaches_its_workloads_whatever_their_policy(world: World, family: int) -> None:
+    world.apply(resource("GlobalNetworkPolicy", "deny", {"selector": "all()", "types": ["Ingress", "Egress"]}))
+    world.expect(family, "h>a tcp:22", "h>b udp:53", "!x>a tcp:22", "!a>b tcp:80")
+
+
+def test_an_interface_that_no_endpoint_claims_is_cut_off(world: World, family: int) -> None:
+    """Even with routes that someone else made for it."""
+    world.add_workload("e")
+    try:
+        world.ip("h", f"route add {world.net('e', family)} dev calie")
+        world.expect(family, "!e>b udp:80", "!a>e udp:80", "!x>e tcp:80", "!h>e icmp", "!e>h udp:80", "a>b udp:80")
+    finally:
+        world.remove_workload("e")
+
+
+def test_an_invalid_connection_state_is_dropped(world: World, family: int) -> None:
+    """An acknowledgement out of nowhere, with a bad checksum, and a reply that nobody asked for."""
+    packet = world.packet("a>b tcp:80", family)
+    data = build(packet, 77)
+    at = (20 if family == 4 else 40) + 16
+    broken = data[:at] + bytes((data[at] ^ 0xFF,)) + data[at + 1 :]
+    world.ports["a"].send(broken)
+    assert world.arrived(["b"], [77], None) == [False]
+    reply = "!a>b icmp:0:0" if family == 4 else "!a>b icmp:129:0"
+    world.expect(family, reply)

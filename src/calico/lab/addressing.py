@@ -33,6 +33,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 ETCD_SUBNET, ETCD_SUBNET6 = ipaddress.ip_network("10.250.0.0/24"), ipaddress.ip_network("fd00:250::/64")
 SPINE_SUBNET, SPINE_SUBNET6 = ipaddress.ip_network("10.249.0.0/24"), ipaddress.ip_network("fd00:249::/64")
 EXTERNAL_SUBNET, EXTERNAL_SUBNET6 = ipaddress.ip_network("203.0.113.0/24"), ipaddress.ip_network("2001:db8:113::/64")
+_SPARE_BLOCKS = 64  # how many blocks beyond the hosts' own are tried
 _FIRST = 10  # offset of the first host, member or external within its subnet; routers are at 1 (ToRs of a spine: 2..)
 
 
@@ -198,15 +199,23 @@ def _plan_hosts(topology: Topology, fabric4: Network, fabric6: Network) -> Itera
 def _plan_workloads(topology: Topology) -> Iterator[WorkloadPlan]:
     number_of = {host.name: number for number, host in enumerate(topology.hosts)}
     taken = {ipaddress.ip_address(text) for workload in topology.workloads for text in workload.addresses}
+    free: dict[tuple[int, str], Iterator[Address]] = {}
     for workload in topology.workloads:
         addresses = [str(ipaddress.ip_address(text)) for text in workload.addresses]
         if not addresses:
             for version in (4, 6):
                 pool = next((p for p in topology.pools if ipaddress.ip_network(p.cidr).version == version), None)
-                if pool is not None:
-                    address = _free_address(pool, number_of[workload.host], len(topology.hosts), taken)
-                    taken.add(address)
-                    addresses.append(str(address))
+                if pool is None:
+                    continue
+                source = free.setdefault(
+                    (version, workload.host), _candidates(pool, number_of[workload.host], len(topology.hosts))
+                )
+                address = next((candidate for candidate in source if candidate not in taken), None)
+                if address is None:
+                    message = f"no free address for {workload.name} on {workload.host}"
+                    raise InvalidInput(message, subject="topology", field=f"pools ({pool.cidr})")
+                taken.add(address)
+                addresses.append(str(address))
         digest = hashlib.sha1(f"{workload.namespace}.{workload.name}".encode(), usedforsecurity=False).hexdigest()
         yield WorkloadPlan(
             workload=workload,
@@ -229,16 +238,14 @@ def _plan_externals(topology: Topology) -> Iterator[ExternalPlan]:
         )
 
 
-def _free_address(pool: Pool, host: int, hosts: int, taken: set[Address]) -> Address:
-    """The lowest free address of the host's block, then of the blocks beyond all hosts' own."""
+def _candidates(pool: Pool, host: int, hosts: int) -> Iterator[Address]:
+    """Addresses of the host's block, then of the blocks beyond all hosts' own; never a block's first address."""
     network = ipaddress.ip_network(pool.cidr)
     blocks = 1 << (_block_length(pool) - network.prefixlen)
-    for number in (host, *range(hosts, min(blocks, hosts + 64))):
+    for number in (host, *range(hosts, min(blocks, hosts + _SPARE_BLOCKS))):
         block = _block(pool, number)
         for offset in range(1, min(block.num_addresses, 1 << 16)):
-            if block[offset] not in taken:
-                return block[offset]
-    raise InvalidInput(f"no free address for host number {host}", subject="topology", field=f"pools ({pool.cidr})")
+            yield block[offset]
 
 
 def _block(pool: Pool, number: int) -> Network:

@@ -75,8 +75,10 @@ def _etcd(layout: Layout) -> Iterator[ProcessRecord]:
 
 
 def _gateway(layout: Layout, plan: HostPlan) -> ProcessRecord:
+    """The proxy of a host. A member that was away is tried again after a second: the default is a minute."""
     endpoints = ",".join(layout.etcd_endpoints)
-    argv = ("etcd", "gateway", "start", "--listen-addr", "127.0.0.1:2379", "--endpoints", endpoints)
+    options = ("--listen-addr", "127.0.0.1:2379", "--endpoints", endpoints, "--retry-delay", "1s")
+    argv = ("etcd", "gateway", "start", *options)
     log = f"{run_dir(layout.name, plan.host.name)}/gateway.log"
     return ProcessRecord(kind="gateway", machine=plan.host.name, netns=plan.netns, argv=argv, log=log)
 

@@ -55,9 +55,12 @@ def alive(record: ProcessRecord) -> bool:
 
 
 def find_processes(lab: str, netns: Iterable[str], records: Iterable[ProcessRecord]) -> dict[int, int]:
-    """pid -> start time of every process of the lab, whether recorded or not; never this process itself."""
+    """pid -> start time of every process of the lab, whether recorded or not; never this process itself.
+
+    With an empty ``lab`` only those that run in the namespaces given (or are recorded).
+    """
     inodes = {os.stat(f"/run/netns/{name}").st_ino for name in netns if os.path.exists(f"/run/netns/{name}")}
-    mark = f"{MARK}={lab}".encode()
+    mark = f"{MARK}={lab}".encode() if lab else None
     found = {record.pid: record.start_ticks for record in records if alive(record)}
     for entry in os.listdir("/proc"):
         if entry.isdigit() and int(entry) != os.getpid() and _belongs(int(entry), inodes, mark):
@@ -108,11 +111,11 @@ def _output(record: ProcessRecord) -> Path:
     return log if record.kind in ("etcd", "gateway") else log.with_suffix(f".{record.kind}.out")
 
 
-def _belongs(pid: int, inodes: set[int], mark: bytes) -> bool:
+def _belongs(pid: int, inodes: set[int], mark: bytes | None) -> bool:
     try:
         if os.stat(f"/proc/{pid}/ns/net").st_ino in inodes:
             return True
-        return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return mark is not None and mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return False  # it ended meanwhile, or it is a kernel thread
 

@@ -15,7 +15,7 @@ import msgspec
 
 from calico.errors import CalicoError, NotFound, Transient
 
-__all__ = ["Request", "register"]
+__all__ = ["Request", "register", "to_resource"]
 
 _WAIT_S = 20.0
 
@@ -65,7 +65,7 @@ async def _serve(request: Request) -> int:
             await initialise(store, cluster_type="lab")
         revision = 0
         for document in request.apply:
-            written = await store.apply(_typed(document))
+            written = await store.apply(to_resource(document))
             revision = max(revision, int(written.metadata.resource_version))
         for kind, namespace, name in request.delete:
             try:
@@ -77,7 +77,8 @@ async def _serve(request: Request) -> int:
         await backend.close()
 
 
-def _typed(document: dict[str, Any]) -> Any:
+def to_resource(document: dict[str, Any]) -> Any:
+    """The typed resource of a document; InvalidInput naming it and what is wrong."""
     from calico.errors import InvalidInput
     from calico.model.codec import decode
     from calico.model.keys import ResourceKey

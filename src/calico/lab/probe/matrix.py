@@ -47,13 +47,13 @@ class Row(Probe, frozen=True, kw_only=True):
 
 def parse_service(text: str) -> tuple[str, int | None]:
     """``tcp:80``, ``UDP:53``, ``sctp:9``, ``icmp`` or a bare port (TCP) as (protocol, port); InvalidInput otherwise."""
-    protocol, _, number = text.rpartition(":") if not text.isalpha() else (text, "", "")
-    protocol = (protocol or "TCP").upper()
-    if protocol == "ICMP" and not number:
-        return protocol, None
-    if protocol not in PROTOCOLS[:3] or (number and not number.isdigit()) or not 0 < int(number or 80) < 65536:
+    if text.upper() == "ICMP":
+        return "ICMP", None
+    name, _, number = (text, "", str(_DEFAULT_PORT)) if text.isalpha() else text.rpartition(":")
+    protocol = (name or "TCP").upper()
+    if protocol not in PROTOCOLS[:3] or not number.isdigit() or not 0 < int(number) < 65536:
         raise InvalidInput("must be like tcp:80, udp:53, sctp:9 or icmp", subject=text)
-    return protocol, int(number or _DEFAULT_PORT)
+    return protocol, int(number)
 
 
 def lab_targets(layout: Layout) -> list[Target]:

@@ -34,9 +34,12 @@ def test_there_are_resources_to_check() -> None:
 
 
 @pytest.mark.parametrize(("where", "document"), EXAMPLES)
-def test_a_resource_in_the_documentation_is_valid(where: str, document: object) -> None:
-    resource = to_resource(where, document, "default")
-    assert list(validate(with_defaults(resource))) == []
+def test_a_resource_or_topology_in_the_documentation_is_valid(where: str, document: object) -> None:
+    if isinstance(document, dict) and "hosts" in document:
+        assert parse_topology(yaml.safe_dump(document)).hosts
+    else:
+        resource = to_resource(where, document, "default")
+        assert list(validate(with_defaults(resource))) == []
 
 
 def test_every_selector_in_the_policy_howto_parses() -> None:

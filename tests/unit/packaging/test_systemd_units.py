@@ -1,0 +1,65 @@
+"""The systemd units let the daemons do their work, and leave alone what must outlive them."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from calico.cli.main import cli
+
+UNITS = Path(__file__).resolve().parents[3] / "packaging" / "systemd"
+DAEMONS = ("calico-felix", "calico-bgp")
+
+
+def settings(unit: str) -> dict[str, str]:
+    lines = (UNITS / f"{unit}.service").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+@pytest.mark.parametrize("unit", DAEMONS)
+def test_a_daemon_is_started_by_a_command_that_exists(unit: str) -> None:
+    program, name, *arguments = shlex.split(settings(unit)["ExecStart"])
+    assert program == "/usr/bin/calico"
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    context = command.make_context(name, arguments)
+    assert context.params
+
+
+@pytest.mark.parametrize("unit", DAEMONS)
+def test_a_daemon_speaks_netlink_in_the_namespace_of_the_host(unit: str) -> None:
+    found = settings(unit)
+    assert "AF_NETLINK" in found["RestrictAddressFamilies"].split()
+    assert "CAP_NET_ADMIN" in found["CapabilityBoundingSet"].split()
+    assert not {"PrivateNetwork", "NetworkNamespacePath", "DynamicUser", "User"} & set(found)
+
+
+def test_felix_may_write_the_settings_of_interfaces() -> None:
+    found = settings("calico-felix")
+    assert found["ProtectKernelTunables"] == "no"
+    assert "ProcSubset" not in found
+
+
+def test_bird_outlives_the_agent_and_is_found_again() -> None:
+    found = settings("calico-bgp")
+    assert found["KillMode"] == "process"
+    assert "PrivateTmp" not in found
+    assert {"CAP_NET_BIND_SERVICE", "CAP_NET_RAW"} <= set(found["CapabilityBoundingSet"].split())
+
+
+@pytest.mark.parametrize("unit", DAEMONS)
+def test_the_directory_of_sockets_and_bird_files_is_never_removed(unit: str) -> None:
+    found = settings(unit)
+    assert found["RuntimeDirectory"] == "calico"
+    assert found["RuntimeDirectoryPreserve"] == "yes"
+
+
+def test_the_gateway_listens_where_the_daemons_look() -> None:
+    listening = settings("calico-etcd-gateway")["ExecStart"]
+    command = cli.get_command(click.Context(cli), "felix")
+    assert command is not None
+    default = next(option.default for option in command.params if option.name == "etcd_endpoints")
+    assert f"--listen-addr={str(default).removeprefix('http://')}" in listening.split()

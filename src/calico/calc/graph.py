@@ -63,6 +63,7 @@ class Graph:
         self._claims = InterfaceClaims()
         self._sequencer = Sequencer(self._members)
         self._endpoints: dict[ResourceKey, Endpoint] = {}  # local and usable
+        self._compiled: dict[ResourceKey, NetworkPolicy | GlobalNetworkPolicy] = {}  # as last sent to the sequencer
         self._profiles: dict[str, Profile] = {}
         self._profiles_used: RefCounts[str] = RefCounts()
         self._changed_profiles: set[str] = set()
@@ -162,6 +163,11 @@ class Graph:
         changed, self._policies.changed_policies = self._policies.changed_policies, set()
         for key in changed:
             policy = self._policies.active(key)
+            if policy is not None and policy is self._compiled.get(key):
+                continue  # it governs other endpoints than before, but it is the same
+            self._compiled.pop(key, None)
+            if policy is not None:
+                self._compiled[key] = policy
             compiled = compile_policy(key, policy) if policy is not None else None
             self._sequencer.on_policy(key, compiled)
             self._sequencer.on_problems(key, compiled.problems if compiled else self._policies.problems(key))

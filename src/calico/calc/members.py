@@ -39,14 +39,13 @@ def port_members(spec: SetSpec, nets: tuple[bytes, ...], ports: tuple[NamedPort,
 
 
 class _Set:
-    """One set in use. ``known`` says whether the host was told of it."""
+    """One set in use."""
 
-    __slots__ = ("content", "known", "spec")
+    __slots__ = ("content", "spec")
 
     def __init__(self, spec: SetSpec) -> None:
         self.spec = spec
         self.content: NetCover | PortMembers = NetCover() if spec.kind == "nets" else PortMembers()
-        self.known = False
 
 
 class MemberIndex:
@@ -118,7 +117,6 @@ class MemberIndex:
         """Kind and members of a set; from now on only changes are told."""
         told = self._sets[set_id]
         told.content.delta.take()
-        told.known = True
         return told.spec.kind, told.content.members()
 
     def _bring(self, group: LabelGroup[ResourceKey, str], nets: tuple[bytes, ...]) -> None:
@@ -136,5 +134,4 @@ class MemberIndex:
         change = content.add if present else content.remove
         for member in nets if spec.kind == "nets" else port_members(spec, nets, group.ports):
             change(member)
-        if target.known:
-            self._changed.add(spec.id)
+        self._changed.add(spec.id)

@@ -148,8 +148,11 @@ class SelectorIndex(Generic[K, S]):
             cost = self._crowd(label, requirement.values)
             if best is None or cost < best[0]:
                 best = (cost, label, requirement.values)
-        filed: _Filed[K, S] = _Filed(selector_id, selector, *(best[1:] if best else ("", None)))
+        impossible = any(requirement.values == frozenset() for requirement in requirements.values())
+        filed: _Filed[K, S] = _Filed(selector_id, selector, *(best[1:] if best and not impossible else ("", None)))
         self._selectors[selector_id] = filed
+        if impossible:
+            return filed  # filed nowhere, so it is never tried
         if best is None:
             self._without_anchor.add(filed)
             return filed

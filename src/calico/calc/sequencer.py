@@ -87,7 +87,8 @@ class Sequencer:
         yield from (ProfileRemove(name=name) for name in sorted(gone_profiles))
         yield from (PolicyRemove(key=key) for key in sorted(gone_policies))
         yield from (IPSetRemove(id=set_id) for set_id in sorted(unneeded & self._told))
-        self._told = (self._told | fresh) - unneeded
+        self._told |= fresh
+        self._told -= unneeded
         yield from self._changed_problems()
 
     def _refer(self, key: ResourceKey, after: tuple[SetSpec, ...]) -> None:

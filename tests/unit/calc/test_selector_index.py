@@ -99,6 +99,16 @@ def test_alike_items_share_one_group() -> None:
     assert first is second
 
 
+def test_a_selector_that_can_match_nothing_comes_and_goes_while_its_label_does() -> None:
+    index: SelectorIndex[str, str] = SelectorIndex(Recorder())
+    inheritance: LabelInheritance[str, str] = LabelInheritance(index)
+    group = inheritance.join("item", pack_labels({"a": "x"}), (), ())
+    index.on_selector("s", parse("a == 'x' && a == 'y'"))
+    inheritance.leave("item", group)
+    index.on_selector("s", None)
+    assert inheritance.join("item", pack_labels({"a": "x"}), (), ()).matches == ()
+
+
 def test_an_update_tries_only_selectors_that_require_one_of_its_labels() -> None:
     index: SelectorIndex[str, int] = SelectorIndex(Recorder())  # type: ignore[arg-type]
     tried: list[int] = []

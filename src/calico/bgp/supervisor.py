@@ -127,6 +127,7 @@ class Supervisor:
         async with self._changing:
             current = self.configuration
             if text == current and self._certain and self._process is not None:
+                self._clear("bird-check-failed", "bird-reconfigure-undone")
                 return Applied.UNCHANGED
             self._write(self.files.stage, text)
             refusal = await check_file(self._bird, self.files.stage)

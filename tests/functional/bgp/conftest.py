@@ -42,17 +42,19 @@ def until(condition: Callable[[], Any], what: str) -> Any:
 class Host:
     """A namespace with eth0 on the fabric, and the agent that runs in it."""
 
-    def __init__(self, fabric: Fabric, number: int) -> None:
+    def __init__(self, fabric: Fabric, number: int, *, routed: bool = False) -> None:
         self.fabric, self.number = fabric, number
         self.name = f"node{number}"
         self.netns = f"{fabric.prefix}n{number}"
         self.ipv4, self.ipv6 = f"10.99.0.{number}", f"fd99::{number:x}"
+        if routed:
+            self.ipv4, self.ipv6 = f"10.98.{number}.1", f"fd98:{number:x}::1"
         self.run_dir = fabric.directory / self.name
         self.agent: subprocess.Popen[bytes] | None = None
         create_netns(self.netns)
         fabric.namespaces.append(self.netns)
         self.ip("link", "set", "lo", "up")
-        fabric.plug(self)
+        fabric.plug(self, routed=routed)
 
     def ip(self, *arguments: str) -> str:
         return ip(self.netns, *arguments)
@@ -164,16 +166,28 @@ class Fabric:
         ip(self.netns, "addr", "add", "10.99.0.254/24", "dev", "br0")
         ip(self.netns, "link", "set", "br0", "up")
 
-    def plug(self, host: Host) -> None:
+    def plug(self, host: Host, *, routed: bool) -> None:
+        """Into the Ethernet that all share, or into a subnet of its own behind a router."""
         port = f"port{host.number}"
         ip(self.netns, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", host.netns)
-        ip(self.netns, "link", "set", port, "master", "br0", "up")
         for path in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):
             command = ["nsenter", f"--net=/run/netns/{host.netns}", "sh", "-c", f"echo 1 > /proc/sys/{path}"]
             subprocess.run(command, check=True)
         host.ip("addr", "add", f"{host.ipv4}/24", "dev", "eth0")
         host.ip("addr", "add", f"{host.ipv6}/64", "dev", "eth0", "nodad")
         host.ip("link", "set", "eth0", "up")
+        if not routed:
+            ip(self.netns, "link", "set", port, "master", "br0", "up")
+            return
+        for path in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):
+            command = ["nsenter", f"--net=/run/netns/{self.netns}", "sh", "-c", f"echo 1 > /proc/sys/{path}"]
+            subprocess.run(command, check=True)
+        gateways = f"10.98.{host.number}.254", f"fd98:{host.number:x}::fe"
+        ip(self.netns, "addr", "add", f"{gateways[0]}/24", "dev", port)
+        ip(self.netns, "addr", "add", f"{gateways[1]}/64", "dev", port, "nodad")
+        ip(self.netns, "link", "set", port, "up")
+        for gateway in gateways:
+            host.ip("route", "add", "default", "via", gateway, "dev", "eth0")
 
     def start_etcd(self) -> None:
         command = ["etcd", "--data-dir", str(self.directory / "etcd"), "--listen-client-urls", self.etcd_url]
@@ -211,10 +225,15 @@ class Fabric:
         self._etcdctl("del", f"{_RESOURCES}/{plural}/{name}")
 
     def add_host(
-        self, number: int, *, node: dict[str, Any] | None = None, labels: dict[str, str] | None = None
+        self,
+        number: int,
+        *,
+        node: dict[str, Any] | None = None,
+        labels: dict[str, str] | None = None,
+        routed: bool = False,
     ) -> Host:
         """A host with its Node and a running agent."""
-        host = Host(self, number)
+        host = Host(self, number, routed=routed)
         self.hosts.append(host)
         bgp = {"ipv4Address": f"{host.ipv4}/24", "ipv6Address": f"{host.ipv6}/64", **(node or {})}
         self.put("nodes", host.name, "Node", {"bgp": bgp}, labels)
@@ -250,18 +269,23 @@ class Fabric:
 
 
 @pytest.fixture
-def fabric() -> Iterator[Fabric]:
+def wires() -> Iterator[Fabric]:
+    """Hosts can be plugged together; there is no datastore."""
     with tempfile.TemporaryDirectory(prefix="cbg") as directory:  # short: socket paths are limited to 107 bytes
         made = Fabric(Path(directory))
         try:
-            made.start_etcd()
             yield made
-        except BaseException:
+        finally:
             for path in sorted(Path(directory).glob("*.log")):
                 print(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}")
-            raise
-        finally:
             made.close()
+
+
+@pytest.fixture
+def fabric(wires: Fabric) -> Fabric:
+    """Wires with an etcd."""
+    wires.start_etcd()
+    return wires
 
 
 class Pinger:

@@ -142,6 +142,47 @@ def test_a_route_reflector_serves_nodes_that_have_no_mesh(fabric: Any) -> None:
     fabric.until(lambda: clients[1].has_route("fd65::1:1", via=clients[0].ipv6), "the same for IPv6")
 
 
+def test_next_hops_of_nodes_in_other_subnets_are_resolved_through_the_default_route(fabric: Any) -> None:
+    _pools(fabric)
+    first, second = (fabric.add_host(number, routed=True) for number in (1, 2))
+    for host in (first, second):
+        fabric.until(lambda host=host: len(host.established) == 2, "the sessions cross the router")
+    first.workload(1, "10.65.1.1", "fd65::1:1")
+    fabric.until(lambda: second.has_route("10.65.1.1", via="10.98.2.254"), "the route points to the router")
+    fabric.until(lambda: second.has_route("fd65::1:1", via="fd98:2::fe"), "the same for IPv6")
+
+
+def test_an_ebgp_session_with_ttl_security_and_another_local_as_comes_up(fabric: Any) -> None:
+    _pools(fabric)
+    fabric.put("bgpconfigurations", "default", "BGPConfiguration", {"nodeToNodeMeshEnabled": False, "listenPort": 1790})
+    spec = {"node": "node1", "peerSelector": "has(tor)", "localASNumber": 65010, "ttlSecurity": 1}
+    fabric.put("bgppeers", "tor", "BGPPeer", {**spec, "keepaliveTime": "5s"})
+    first = fabric.add_host(1)
+    second = fabric.add_host(2, node={"asNumber": 65020}, labels={"tor": ""})
+    for host in (first, second):
+        fabric.until(lambda host=host: len(host.established) == 2, "both families are up")
+    first.workload(1, "10.65.1.1")
+    fabric.until(lambda: second.has_route("10.65.1.1", via=first.ipv4), "routes cross the border")
+    assert "AS path: 65010" in second.ask_bird("show route 10.65.1.1/32 all").replace("BGP.as_path", "AS path")
+
+
+def test_a_bird_that_died_with_its_agent_is_started_on_the_last_good_file_without_the_datastore(fabric: Any) -> None:
+    first, second = _meshed(fabric, 1, 2)
+    second.workload(1, "10.65.2.1")
+    fabric.until(lambda: first.has_route("10.65.2.1"), "the route arrives")
+    ping = fabric.ping(first, "10.65.2.1")
+    first.kill_agent()
+    os.kill(first.bird_pid, signal.SIGKILL)
+    fabric.etcd.kill()
+    first.start_agent()
+    fabric.until(lambda: first.is_settled(sessions=2), "the sessions are back")
+    sent, lost = ping.stop()
+    assert sent > 50
+    assert lost == 0
+    (condition,) = fabric.until(_condition(first, "datastore-not-in-sync"), "the agent says what is missing")
+    assert condition["object"] == "datastore"
+
+
 def test_a_peering_that_cannot_be_honoured_is_stopped_and_named_and_blocks_nothing_else(fabric: Any) -> None:
     first, _ = _meshed(fabric, 1, 2)
     spec = {"peerIP": "10.99.0.250", "asNumber": 65000, "password": {"secretKeyRef": {"name": "s", "key": "k"}}}

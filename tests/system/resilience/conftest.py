@@ -179,7 +179,7 @@ class ResilienceLab:
         """Probes that are answered; see ``reachable``."""
         return [probe for probe, answered in self.reachable(*arguments).items() if answered]
 
-    def flow(self, src: str, dst: str, family: int = 4, port: int = 7007, rate: int = RATE) -> Prober:
+    def flow(self, src: str, dst: str, family: int, *, port: int, rate: int = RATE) -> Prober:
         names = {target.name: target for target in self.targets}
         return Prober(
             FlowSettings(
@@ -196,7 +196,7 @@ class ResilienceLab:
     def traffic(self, allowed: Iterable[tuple[str, str, int]], forbidden: Iterable[tuple[str, str, int]] = ()) -> Any:
         """Flows (src, dst, family) for as long as the block: afterwards the allowed ones have lost nothing, the
         forbidden ones (to another port, at a lower rate) have brought nothing across."""
-        passing = {flow: self.flow(*flow) for flow in allowed}
+        passing = {flow: self.flow(*flow, port=7100 + number) for number, flow in enumerate(allowed)}
         stopped = {flow: self.flow(*flow, port=7008, rate=100) for flow in forbidden}
         with contextlib.ExitStack() as stack:
             for prober in (*passing.values(), *stopped.values()):

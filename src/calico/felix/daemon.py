@@ -56,6 +56,7 @@ class Configuration:
         self._conditions = conditions
         self._inputs: Inputs | None = None
         self._programmed: FelixConfig | None = None
+        self.listeners: list[Callable[[], None]] = []
         self.current, _, _ = merge_config([("environment", self._environment)])
 
     def bind(self, inputs: Inputs) -> None:
@@ -76,7 +77,10 @@ class Configuration:
             if changed:
                 log.info("settings changed that need a new start", parameters=changed)
                 start_over()
-        self.current = new
+        if new != self.current:
+            self.current = new
+            for listener in self.listeners:
+                listener()
 
 
 def start_over() -> None:
@@ -106,6 +110,7 @@ async def run(settings: FelixSettings) -> None:
     configuration.programmed()
     apply_loop = ApplyLoop(graph, inputs, host, conditions, config, configuration.refresh, wake)
     host_reporter = HostStatusReporter(backend, settings.node, config, lambda: apply_loop.progress.applied_revision)
+    configuration.listeners += [endpoint_reporter.on_config, host_reporter.on_config]
     status = StatusServer(
         Path(settings.run_dir) / "felix.sock", status_document(settings, inputs, syncer, apply_loop, host, conditions)
     )

@@ -44,6 +44,11 @@ class HostStatusReporter:
         self._revision = revision
         self._started = time.monotonic()
         self._first = True
+        self._reconfigured = asyncio.Event()
+
+    def on_config(self) -> None:
+        """The settings changed: the present wait is over."""
+        self._reconfigured.set()
 
     async def run(self) -> None:
         """Report until cancelled."""
@@ -52,7 +57,11 @@ class HostStatusReporter:
             config = self._config()
             if config.reporting_interval_s > 0:
                 await self._report(config)
-            await asyncio.sleep(config.reporting_interval_s or _RETRY_S)
+            self._reconfigured.clear()
+            try:
+                await asyncio.wait_for(self._reconfigured.wait(), config.reporting_interval_s or None)
+            except TimeoutError:
+                pass
 
     async def _report(self, config: FelixConfig) -> None:
         document: dict[str, Any] = {
@@ -110,6 +119,10 @@ class EndpointStatusReporter:
             self._reconciler.unwant(key)
         else:
             self._reconciler.want(key, json.dumps({"status": status}, separators=(",", ":")).encode())
+        self._wake.set()
+
+    def on_config(self) -> None:
+        """The settings changed: reporting may have been switched on."""
         self._wake.set()
 
     async def run(self) -> None:

@@ -6,7 +6,7 @@ import ipaddress
 import struct
 from typing import NamedTuple
 
-__all__ = ["MAGIC", "PROTOCOLS", "Packet", "build", "tags_in"]
+__all__ = ["MAGIC", "PROTOCOLS", "Packet", "build", "icmpv6", "tags_in"]
 
 MAGIC = b"\xc7\x1aFx"
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "icmpv6": 58, "sctp": 132, "udplite": 136}
@@ -36,8 +36,9 @@ def build(packet: Packet, tag: int) -> bytes:
     mark = MAGIC + tag.to_bytes(4, "big")
     payload = _PAYLOADS.get(packet.protocol, _generic)(packet, mark)
     if packet.protocol in _CHECKSUM_AT:
+        counted = 17 if packet.protocol == 136 else packet.protocol  # as conntrack checks UDP-Lite
         at = _CHECKSUM_AT[packet.protocol]
-        pseudo = b"" if packet.protocol == 1 else _pseudo(src.packed, dst.packed, packet.protocol, len(payload))
+        pseudo = b"" if packet.protocol == 1 else _pseudo(src.packed, dst.packed, counted, len(payload))
         payload = payload[:at] + struct.pack("!H", _sum(pseudo + payload) or 0xFFFF) + payload[at + 2 :]
     if src.version == 4:
         head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 0, 0, packet.hop_limit, packet.protocol, 0,
@@ -45,6 +46,13 @@ def build(packet: Packet, tag: int) -> bytes:
         return head[:10] + struct.pack("!H", _sum(head)) + head[12:] + payload
     first = struct.pack("!IHBB", 6 << 28, len(payload), packet.protocol, packet.hop_limit)
     return first + src.packed + dst.packed + payload
+
+
+def icmpv6(source: str, destination: str, body: bytes) -> bytes:
+    """A whole packet with hop limit 255 around an ICMPv6 message whose checksum is filled in."""
+    src, dst = ipaddress.ip_address(source).packed, ipaddress.ip_address(destination).packed
+    total = struct.pack("!H", _sum(_pseudo(src, dst, 58, len(body)) + body))
+    return struct.pack("!IHBB", 6 << 28, len(body), 58, 255) + src + dst + body[:2] + total + body[4:]
 
 
 def tags_in(data: bytes) -> int | None:

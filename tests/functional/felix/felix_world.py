@@ -177,6 +177,16 @@ class World:
         assert done.returncode == 0, f"{commands}: {done.stderr}"
         return done.stdout
 
+    def show(self, name: str, command: str) -> str:
+        """One question to iproute2, options first."""
+        words = ["ip", "-n", self.netns(name), *command.split()]
+        return subprocess.run(words, text=True, capture_output=True, check=True).stdout
+
+    def nft(self, command: str) -> int:
+        """Somebody else's nft command on the host; its exit code."""
+        words = [*self.enter("h"), "nft", *command.split()]
+        return subprocess.run(words, capture_output=True, check=False).returncode
+
     def sysctl(self, name: str, path: str, value: str | None = None) -> str:
         def work() -> str:
             file = Path("/proc/sys/net", path)

@@ -128,7 +128,9 @@ def test_a_namespaced_policy_governs_and_selects_its_own_namespace_only(world: W
 
 def test_source_egress_and_destination_ingress_must_both_allow(world: World, family: int) -> None:
     out = policy("out", "egress", {**ALLOW, "protocol": "TCP", "destination": {"ports": [80, 81]}}, selector="app=='a'")
-    into = policy("in", "ingress", {**ALLOW, "protocol": "TCP", "destination": {"ports": [81, 82]}}, selector="app=='b'")
+    into = policy(
+        "in", "ingress", {**ALLOW, "protocol": "TCP", "destination": {"ports": [81, 82]}}, selector="app=='b'"
+    )
     world.apply(out, into)
     world.expect(family, "!a>b tcp:80", "a>b tcp:81", "!a>b tcp:82", "a>c tcp:80", "c>b tcp:82")
 

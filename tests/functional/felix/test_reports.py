@@ -1,0 +1,38 @@
+"""What Felix writes into the datastore about its host and endpoints."""
+
+from __future__ import annotations
+
+import json
+
+from felix_world import World, resource, until
+
+STATUS = "/calico/felix/v2/no-region/host/h1/"
+
+
+def test_endpoint_status_is_reported_when_enabled_and_follows_the_endpoints(world: World) -> None:
+    spec = {"endpointReportingEnabled": True, "endpointReportingDelay": "1s"}
+    world.apply(resource("FelixConfiguration", "default", spec))
+    one = f"{STATUS}workload/cni/default%2fa/endpoint/eth0"
+
+    def reported() -> dict[str, str]:
+        return {key: json.loads(value)["status"] for key, value in world.list(STATUS + "workload/").items()}
+
+    until(lambda: len(reported()) == 4, "all endpoints were reported")
+    assert one in reported()
+    assert set(reported().values()) == {"up"}
+    world.delete("WorkloadEndpoint", "h1-cni-d-eth0", "default")
+    until(lambda: len(reported()) == 3, "the removed endpoint's report went")
+    world.ip("h", "link set calia down")
+    until(lambda: reported()[one] in ("down", "error"), "the endpoint was reported not up")
+    world.ip("h", "link set calia up")
+    until(lambda: reported()[one] == "up", "the endpoint was reported up")
+
+
+def test_the_host_reports_that_it_is_alive(world: World) -> None:
+    world.apply(resource("FelixConfiguration", "default", {"reportingInterval": "1s", "reportingTTL": "30s"}))
+    until(lambda: STATUS + "status" in world.list(STATUS), "the host reported", deadline_s=40)
+    found = world.list(STATUS)
+    last = json.loads(found[STATUS + "last_reported_status"])
+    assert set(last) >= {"time", "uptime", "first_update"}
+    first = json.loads(found[STATUS + "status"])["uptime"]
+    until(lambda: json.loads(world.list(STATUS)[STATUS + "status"])["uptime"] > first, "it reported again")

@@ -42,6 +42,7 @@ def rules_config(config: FelixConfig) -> RulesConfig:
         allow_vxlan=config.allow_vxlan_from_workloads,
         vxlan_port=config.vxlan_port,
         allow_ipip=config.allow_ipip_from_workloads,
+        drop_invalid=not config.disable_conntrack_invalid_check,
         pass_mark=config.mark_mask & -config.mark_mask,
     )
 

@@ -30,6 +30,7 @@ class RulesConfig(msgspec.Struct, frozen=True, kw_only=True):
     allow_vxlan: bool = False
     vxlan_port: int = 4789
     allow_ipip: bool = False
+    drop_invalid: bool = True
     pass_mark: int = 0x00010000
     openstack: bool = False
     metadata_v4: bytes = b""

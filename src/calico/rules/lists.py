@@ -103,7 +103,7 @@ class ListChains:
             self._render(found)
 
     def _render(self, wanted: PolicyList) -> None:
-        rules = [Rule((*INVALID, DROP), "invalid connection state")]
+        rules = [Rule((*INVALID, DROP), "invalid connection state")] if self._config.drop_invalid else []
         if wanted.direction == "egress":
             rules.append(Rule((Verdict("jump", WORKLOAD_GUARD),), "what no workload may send"))
         clean = False

@@ -282,7 +282,8 @@ class World:
 
     def stop_etcd(self) -> None:
         if self._writer is not None:
-            assert self._writer.stdin is not None and self._writer.stdout is not None
+            assert self._writer.stdin is not None
+            assert self._writer.stdout is not None
             self._writer.stdin.close()
             self._writer.stdout.close()
             self._writer.wait(timeout=20)
@@ -326,7 +327,9 @@ class World:
 
     def ask(self, **request: Any) -> Any:
         """One request to the writer; its answer (a revision, or what was listed)."""
-        assert self._writer is not None and self._writer.stdin is not None and self._writer.stdout is not None
+        assert self._writer is not None
+        assert self._writer.stdin is not None
+        assert self._writer.stdout is not None
         self._writer.stdin.write(json.dumps(request) + "\n")
         self._writer.stdin.flush()
         reply = json.loads(self._writer.stdout.readline())
@@ -407,7 +410,7 @@ class World:
         return {c["object"]: c["message"] for c in self.status["conditions"] if c["code"] == code}
 
     def settle(self) -> None:
-        """Return when all that was written is in the kernel (a change that changes nothing is fenced by one that does)."""
+        """Return when all that was written is in the kernel; the fence is a change also when what was written is none."""
         fence = resource("GlobalNetworkSet", "fence", {"nets": []}, n=str(next(self._fences)))
         del fence["metadata"]["name"]
         revision = self.ask(do="raw", values={f"{RESOURCES}/globalnetworksets/fence": json.dumps(fence)})

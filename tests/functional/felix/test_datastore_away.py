@@ -81,7 +81,7 @@ def test_each_bad_object_is_named_and_all_good_ones_work(world: World, family: i
         "globalnetworkpolicies/default.bytes": "\u0000\ufffd\u001b[31m",
         "globalnetworkpolicies/default.bad-rule": json.dumps({"spec": bad_rule}),
         "globalnetworkpolicies/default.bad-net": json.dumps({"spec": bad_net}),
-        "globalnetworkpolicies/default.bad-selector": json.dumps({"spec": {"selector": "app ==", "types": ["Ingress"]}}),
+        "globalnetworkpolicies/default.bad-selector": json.dumps({"spec": {"selector": "app =="}}),
         "globalnetworkpolicies/default.spec-is-text": json.dumps({"spec": "everything"}),
         "globalnetworkpolicies/default.deep": '{"spec":' + "[" * 5000 + "]" * 5000 + "}",
         "networkpolicies/default/default.not-json": "nonsense",

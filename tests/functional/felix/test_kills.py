@@ -93,7 +93,7 @@ def test_a_felix_killed_at_any_moment_lets_nothing_forbidden_pass_and_drops_noth
     world.expect(4, "a>b udp:7001:7000", "b>a udp:7000:7001", "a>b udp:8000", "!a>b udp:9999")
     stream = Stream(world, 4)
     stream.start()
-    version = 0
+    version, before = 0, world.log().count("ruleset applied")
     try:
         for kill in range(KILLS):
             until = time.monotonic() + (0.1 if kill % 4 == 0 else random_moment.uniform(0.6, 2.2))
@@ -111,6 +111,7 @@ def test_a_felix_killed_at_any_moment_lets_nothing_forbidden_pass_and_drops_noth
     lost = {kind: len(stream.sent[kind].keys() - stream.seen) for kind in (_ESTABLISHED, _REPLIES, _ALLOWED)}
     first, *_, last = stream.sent[_FORBIDDEN].values()
     print(f"{sent} packets in {last - first:.1f} s, {KILLS} kills, {version} versions of the policy; lost: {lost}")
+    assert world.log().count("ruleset applied") - before > KILLS, "hardly any change was programmed between the kills"
     assert not passed
     assert lost == {_ESTABLISHED: 0, _REPLIES: 0, _ALLOWED: 0}
     assert sent / (last - first) >= 500, "the machine was too slow for the measurement"

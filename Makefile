@@ -41,7 +41,7 @@ bench: deps ## Measurements as ratios against a peer; results in bench/results
 	@for bench in bench/[a-z]*.py; do echo "== $$bench"; $(BIN)/python $$bench $(BENCH_ARGS) || exit 1; done
 
 docs: deps ## Build the documentation site
-	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --frozen --quiet --group docs
+	UV_SYSTEM_CERTS=true UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --frozen --quiet --group docs
 	$(BIN)/mkdocs build --strict --quiet
 	@echo "the site is in site/"
 

@@ -126,6 +126,11 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         return self.state == "Established"
 
     @property
+    def cannot_listen(self) -> bool:
+        """BIRD gave the session up because the port is taken."""
+        return "No listening socket" in self.info
+
+    @property
     def worth_sparing(self) -> bool:
         """A reset would cost something: it runs, or its routes are kept while the neighbour restarts."""
         return self.established or self.imported > 0

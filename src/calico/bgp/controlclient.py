@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -65,6 +66,10 @@ class ControlClient:
         """Go back to the configuration before the last one."""
         (reply,) = await self.ask("configure undo", timeout_s=10.0)
         return reply
+
+    async def enable(self, names: Sequence[str]) -> None:
+        """Try sessions again that BIRD has disabled; one that is enabled already is left alone."""
+        await self.ask(*(f"enable {quoted(name)}" for name in names))
 
     async def graceful_restart(self) -> Reply:
         """End BIRD so that neighbours and kernel keep the routes until its successor has caught up."""

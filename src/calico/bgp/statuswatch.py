@@ -15,6 +15,8 @@ __all__ = ["StatusWatch"]
 _EVERY_S = 1.0
 _EVERY_SETTLED_S = 3.0
 _UNANSWERED_BEFORE_PROBLEM = 3
+_ENABLE_EVERY_S = 5.0
+_DROP_IS_NEWS_FOR_S = 60.0
 
 
 class StatusWatch:
@@ -25,6 +27,8 @@ class StatusWatch:
         self._state = state
         self._log = LogFollower(supervisor.files.log)
         self._unanswered = 0
+        self._enable_at = 0.0
+        self._dropped_until = 0.0
 
     async def run(self) -> None:
         """Watch for ever."""
@@ -41,16 +45,36 @@ class StatusWatch:
     async def look(self) -> None:
         """One round."""
         self._state.restarts = self._supervisor.restarts
-        for code in self._log.read():
-            self._supervisor.note(code, CATALOGUE[code].meaning)
+        now = asyncio.get_running_loop().time()
+        self._read_log(now)
         try:
             self._state.bird, self._state.sessions = await self._supervisor.control.overview()
+            await self._care_for_listening(now)
         except Transient as error:
             self._on_silence(str(error))
             return
         self._unanswered = 0
         self._state.bird_running = True
         self._supervisor.forget("bird-unresponsive")
+
+    def _read_log(self, now: float) -> None:
+        for code in self._log.read():
+            self._supervisor.note(code, CATALOGUE[code].meaning)
+            if code == "bird-netlink-dropped":
+                self._dropped_until = now + _DROP_IS_NEWS_FOR_S
+        if now > self._dropped_until:
+            self._supervisor.forget("bird-netlink-dropped")
+
+    async def _care_for_listening(self, now: float) -> None:
+        """BIRD disables sessions it cannot listen for, for good; they are enabled again now and then."""
+        deaf = sorted(name for name, session in self._state.sessions.items() if session.cannot_listen)
+        if not deaf:
+            self._supervisor.forget("bird-listen-failed")
+            return
+        self._supervisor.note("bird-listen-failed", CATALOGUE["bird-listen-failed"].meaning)
+        if now >= self._enable_at:
+            self._enable_at = now + _ENABLE_EVERY_S
+            await self._supervisor.control.enable(deaf)
 
     def _on_silence(self, why: str) -> None:
         self._unanswered += 1

@@ -196,7 +196,7 @@ def test_a_peering_that_cannot_be_honoured_is_stopped_and_named_and_blocks_nothi
     assert len(first.established) == 2
 
 
-def test_a_port_that_somebody_else_has_is_reported(fabric: Any) -> None:
+def test_a_port_that_somebody_else_has_is_reported_and_taken_as_soon_as_it_is_free(fabric: Any) -> None:
     _pools(fabric)
     holder = fabric.bare_host(1)
     squatter = ["nsenter", f"--net=/run/netns/{holder.netns}", "python3", "-c"]
@@ -212,3 +212,5 @@ def test_a_port_that_somebody_else_has_is_reported(fabric: Any) -> None:
     finally:
         process.kill()
         process.communicate()
+    fabric.until(lambda: holder.status["sessions"][0]["state"] == "Active", "the session is tried again")
+    fabric.until(lambda: not _condition(holder, "bird-listen-failed")(), "all is well once the port is free")

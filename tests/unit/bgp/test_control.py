@@ -91,6 +91,12 @@ def test_every_time_format_of_bird_is_understood(stamp: str) -> None:
     assert parse_sessions(_reply(line))["Mesh_1_2_3_4"].since == stamp
 
 
+def test_a_session_given_up_for_want_of_a_port_is_told_apart() -> None:
+    line = "1002-Mesh_1_2_3_4 BGP        ---        down   2026-11-23 10:11:04.304  Error: No listening socket\n0000 \n"
+    assert parse_sessions(_reply(line))["Mesh_1_2_3_4"].cannot_listen
+    assert not any(session.cannot_listen for session in parse_sessions(_reply(PROTOCOLS)).values())
+
+
 def test_routes_held_for_an_absent_neighbour_are_worth_sparing() -> None:
     text = PROTOCOLS.replace("Established", "Connect")
     sessions = parse_sessions(_reply(text))

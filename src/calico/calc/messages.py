@@ -1,7 +1,8 @@
 """What the calculation tells this host's dataplane: a minimal, ordered stream of values.
 
 Order within a flush: IP sets created and changed, policies, profiles, endpoints; then removals in the opposite
-order; then InSync (once). A thing is therefore never referred to before it exists nor removed while referred to.
+order; then problems, and InSync (once). A thing is therefore never referred to before it exists nor removed while
+referred to. An interface may pass from one endpoint to another within a flush: the update then comes before the remove.
 Networks, addresses and address-port members are packed (see ``calico.lib.packed``).
 """
 
@@ -63,7 +64,8 @@ class RuleSide(_Msg, frozen=True, kw_only=True):
     """Source or destination of an active rule; empty fields do not restrict.
 
     ``nets`` and ``ports`` entries are OR-ed; ``named_ports`` (ids of ports sets) are OR-ed with ``ports``;
-    every id in ``ip_sets`` must contain the address; none in the ``not_*`` fields may match.
+    every id in ``ip_sets`` must contain the address; none in the ``not_*`` fields may match. Where there are nets, all
+    are of the family in the rule's ``ip_version``. A set may hold members of both families.
     """
 
     nets: tuple[bytes, ...] = ()

@@ -44,7 +44,6 @@ POLICIES = [ResourceKey("NetworkPolicy", "ns", name) for name in ("a", "b", "c")
     ResourceKey("GlobalNetworkPolicy", "", "a")
 ]
 
-few = {"max_size": 2}
 port_ranges = st.lists(
     st.sampled_from([(80, 80), (22, 22), (53, 80), (80, 81), (0, 65535), (1, 2000), (4000, 9000)]), max_size=3
 ).map(tuple)
@@ -55,7 +54,7 @@ def tuples(values: list[Any], size: int = 2) -> st.SearchStrategy[tuple[Any, ...
 
 
 def mostly_empty(strategy: st.SearchStrategy[Any], empty: Any = ()) -> st.SearchStrategy[Any]:
-    return st.one_of(st.just(empty), st.just(empty), strategy)
+    return st.one_of(st.just(empty), st.just(empty), st.just(empty), strategy)
 
 
 sides = st.builds(
@@ -76,10 +75,10 @@ active_rules = st.builds(
     ip_version=st.sampled_from([None, None, None, 4, 6]),
     protocol=st.sampled_from([None, None, 6, 17, *PROTOCOLS]),
     not_protocol=st.sampled_from([None, None, None, *PROTOCOLS]),
-    icmp=st.one_of(st.none(), st.none(), st.none(), icmps),
-    not_icmp=st.one_of(st.none(), st.none(), st.none(), icmps),
-    src=mostly_empty(sides, RuleSide()),
-    dst=mostly_empty(sides, RuleSide()),
+    icmp=st.one_of(st.none(), st.none(), st.none(), st.none(), st.none(), icmps),
+    not_icmp=st.one_of(st.none(), st.none(), st.none(), st.none(), st.none(), icmps),
+    src=st.one_of(st.just(RuleSide()), sides),
+    dst=st.one_of(st.just(RuleSide()), sides),
 )
 rule_lists = st.lists(active_rules, max_size=3).map(tuple)
 net_members = st.frozensets(st.sampled_from(ALL_NETS), max_size=6)
@@ -96,24 +95,53 @@ tiers = st.lists(
     ),
     max_size=3,
 ).map(tuple)
-messages = st.one_of(
-    st.builds(IPSetUpdate, id=st.sampled_from(["n1", "n2"]), kind=st.just("nets"), members=net_members),
-    st.builds(IPSetUpdate, id=st.sampled_from(["p1", "p2"]), kind=st.just("ports"), members=port_members),
-    st.tuples(st.sampled_from(["n1", "n2"]), net_members),
-    st.tuples(st.sampled_from(["p1", "p2"]), port_members),
-    st.builds(PolicyUpdate, key=st.sampled_from(POLICIES), tier=st.just("t"), ingress=rule_lists, egress=rule_lists),
-    st.builds(ProfileUpdate, name=st.sampled_from(["x", "y"]), ingress=rule_lists, egress=rule_lists),
-    st.builds(
+
+
+def policy_updates(keys: list[ResourceKey]) -> st.SearchStrategy[PolicyUpdate]:
+    key = st.sampled_from(keys)
+    return st.builds(PolicyUpdate, key=key, tier=st.just("t"), ingress=rule_lists, egress=rule_lists)
+
+
+def profile_updates(names: list[str]) -> st.SearchStrategy[ProfileUpdate]:
+    rules = st.one_of(st.just((ActiveRule(action="allow"),)), rule_lists)
+    return st.builds(ProfileUpdate, name=st.sampled_from(names), ingress=rules, egress=rules)
+
+
+def endpoint_updates(number: int, interfaces: list[str]) -> st.SearchStrategy[EndpointUpdate]:
+    return st.builds(
         EndpointUpdate,
-        id=st.sampled_from([EndpointId("k8s", f"ns/w{i}", "eth0") for i in (1, 2, 3)]),
+        id=st.just(EndpointId("k8s", f"ns/w{number}", "eth0")),
         key=st.just(ResourceKey("WorkloadEndpoint", "ns", "w")),
-        interface=st.sampled_from(["cali1", "cali2"]),
+        interface=st.sampled_from(interfaces),
         nets=st.just(tuple(HOSTS)),
         tiers=tiers,
-        profiles=tuples(["x", "y", "missing"]),
-    ),
+        profiles=st.one_of(st.just(("x",)), tuples(["x", "y", "missing"])),
+    )
+
+
+def set_updates(name: str) -> st.SearchStrategy[IPSetUpdate]:
+    nets = name.startswith("n")
+    members = net_members if nets else port_members
+    return st.builds(IPSetUpdate, id=st.just(name), kind=st.just("nets" if nets else "ports"), members=members)
+
+
+snapshots = st.tuples(
+    *map(set_updates, ("n1", "n2", "p1", "p2")),
+    *(policy_updates([key]) for key in POLICIES),
+    *(profile_updates([name]) for name in ("x", "y")),
+    endpoint_updates(1, ["cali1"]),
+    endpoint_updates(2, ["cali2"]),
+).map(list)
+messages = st.one_of(
+    *map(set_updates, ("n1", "n2", "p1", "p2")),
+    st.tuples(st.sampled_from(["n1", "n2"]), net_members),
+    st.tuples(st.sampled_from(["p1", "p2"]), port_members),
+    policy_updates(POLICIES),
+    profile_updates(["x", "y"]),
+    st.integers(1, 3).flatmap(lambda number: endpoint_updates(number, ["cali1", "cali2"])),
     st.builds(EndpointRemove, id=st.just(EndpointId("k8s", "ns/w3", "eth0"))),
 )
+histories = st.builds(lambda snapshot, later: snapshot + later, snapshots, st.lists(messages, max_size=6))
 flow_fields = {
     "protocol": st.sampled_from([6, 6, 17, 17, *PROTOCOLS]),
     "sport": st.sampled_from(PORTS),
@@ -160,10 +188,10 @@ def resolved(draft: Any, sets: dict[str, frozenset[bytes]]) -> Message:
     return IPSetDelta(id=name, added=members - before, removed=before - members)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    st.lists(messages, min_size=6, max_size=16),
-    st.lists(flows, min_size=60, max_size=60),
+    histories,
+    st.lists(flows, min_size=80, max_size=80),
     st.sampled_from(["drop", "accept", "return"]),
     st.sampled_from(["drop", "reject"]),
 )

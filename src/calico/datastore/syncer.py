@@ -302,9 +302,12 @@ class Syncer:
         await self._sleep(delay)
 
     async def _pause(self) -> None:
-        """Wait before looking at a store again that was not to be followed; ``accept`` cuts it short."""
+        """Wait before looking at a store again that was not to be followed; ``accept`` cuts it short.
+
+        Who has nothing yet looks every second: the store may be initialised this moment, and the look costs two reads.
+        """
         before = self._accepted
-        for _ in range(_RECHECK_S):
+        for _ in range(1 if self._status is SyncStatus.WAITING else _RECHECK_S):
             if self._accepted and not before:
                 return
             await self._sleep(1.0)

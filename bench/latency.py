@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import bisect
 import json
 import platform
 import socket
@@ -20,6 +21,7 @@ import statistics
 import struct
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -27,15 +29,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT.parent / "tests" / "functional" / "felix"))
 
-from felix_world import RESOURCES, World, resource
+from felix_world import RESOURCES, World, resource  # noqa: E402
 
-from calico.dataplane.netns import create_netns, delete_netns, in_netns
-from calico.datastore.api import Op
-from calico.datastore.etcd import EtcdBackend
-from calico.netlink.nftables.codec import TableCodec, encode_batch, encode_rules
-from calico.netlink.nftables.expr import Cmp, Meta, Payload, Rule, Verdict
-from calico.netlink.nftables.objects import Hook, Table
-from calico.netlink.socket import NETLINK_NETFILTER, NetlinkSocket
+from calico.dataplane.netns import create_netns, delete_netns, in_netns  # noqa: E402
+from calico.datastore.api import Op  # noqa: E402
+from calico.datastore.etcd import EtcdBackend  # noqa: E402
+from calico.netlink.nftables.codec import TableCodec, encode_batch, encode_rules  # noqa: E402
+from calico.netlink.nftables.expr import Cmp, Meta, Payload, Rule, Verdict  # noqa: E402
+from calico.netlink.nftables.objects import Hook, Table  # noqa: E402
+from calico.netlink.socket import NETLINK_NETFILTER, NetlinkSocket  # noqa: E402
 
 RESULTS = ROOT / "results" / "latency.json"
 URL = "http://127.0.0.1:2379"
@@ -56,8 +58,6 @@ def policy(allow: bool) -> bytes:
 
 def send(target: str) -> None:
     """Packets with their sending time (monotonic ns) at an even pace, until standard input ends."""
-    import threading
-
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -184,8 +184,6 @@ def latencies(puts: list[int], arrived: list[int]) -> list[float]:
 
     Even flips deny: what follows the last packet that passed; odd flips allow: the first packet that passed.
     """
-    import bisect
-
     found = []
     ends = [*puts[1:], arrived[-1] if arrived else 0]
     for flip, (put, end) in enumerate(zip(puts, ends, strict=True)):

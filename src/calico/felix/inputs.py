@@ -25,6 +25,22 @@ __all__ = ["Inputs"]
 
 log = structlog.get_logger(__name__)
 
+_OF_OTHERS = frozenset(
+    (
+        "bgpfilters",
+        "blockaffinities",
+        "caliconodestatuses",
+        "ipamconfigurations",
+        "ipreservations",
+        "kubecontrollersconfigurations",
+        "livemigrations",
+        "stagedglobalnetworkpolicies",
+        "stagedkubernetesnetworkpolicies",
+        "stagednetworkpolicies",
+    )
+)
+"""Kinds of Calico's that decide nothing about this host's packets (data model §2.1, §15.1): nothing is wrong there."""
+
 _DATASTORE_CONDITIONS = {
     SyncStatus.WAITING: "datastore-not-ready",
     SyncStatus.HELD: "datastore-held",
@@ -93,7 +109,8 @@ class Inputs:
     def _on_update(self, update: Update) -> None:
         key = parse_key(update.key)
         if key is None:
-            if update.key.startswith(RESOURCE_PREFIX):
+            plural = update.key.removeprefix(RESOURCE_PREFIX).lstrip("/").partition("/")[0]
+            if update.key.startswith(RESOURCE_PREFIX) and plural not in _OF_OTHERS:
                 text = ("the key does not name a resource of a known kind",) if update.value is not None else ()
                 self._note(self._decode_problems, update.key, text)
             return

@@ -410,7 +410,7 @@ class World:
         return {c["object"]: c["message"] for c in self.status["conditions"] if c["code"] == code}
 
     def settle(self) -> None:
-        """Return when all that was written is in the kernel; the fence is a change also when what was written is none."""
+        """Return when all that was written is in the kernel; the fence is a change even when that was none."""
         fence = resource("GlobalNetworkSet", "fence", {"nets": []}, n=str(next(self._fences)))
         del fence["metadata"]["name"]
         revision = self.ask(do="raw", values={f"{RESOURCES}/globalnetworksets/fence": json.dumps(fence)})

@@ -140,3 +140,4 @@ def test_a_staged_policy_changes_nothing(world: World, family: int) -> None:
     staged = resource("StagedGlobalNetworkPolicy", "p", spec)
     world.put_raw({"stagedglobalnetworkpolicies/default.p": json.dumps(staged)})
     world.expect(family, "a>b tcp:80", "x>a icmp")
+    assert not world.conditions("resource-invalid")

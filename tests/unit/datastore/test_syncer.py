@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -241,6 +242,35 @@ async def test_a_store_that_is_not_initialised_is_waited_for_and_said_so() -> No
         put(backend, CLUSTER_INFO_KEY, info())
         await steps()
         assert (sink.last, len(sink.view)) == (IN_SYNC, 2)
+
+
+async def test_a_store_that_was_never_followed_is_looked_at_every_second_and_one_held_back_every_five() -> None:
+    slept: list[float] = []
+    looks: list[float] = []
+
+    class Watched(MemoryBackend):
+        async def revision(self) -> tuple[int, int]:
+            looks.append(sum(slept))
+            return await super().revision()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await asyncio.sleep(0)
+
+    backend = Watched()
+    syncer = Syncer(backend, PREFIXES, Replay(), require_ready=True, sleep=sleep, clock=lambda: 7.0)
+    task = asyncio.create_task(syncer.run())
+    await steps()
+    assert looks[:4] == [0.0, 1.0, 2.0, 3.0]
+    put(backend, CLUSTER_INFO_KEY, info())
+    await steps()
+    put(backend, CLUSTER_INFO_KEY, info(ready=False))
+    looks.clear()
+    await steps()
+    assert syncer.status is HELD
+    assert {later - earlier for earlier, later in pairwise(looks)} == {5.0}
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_an_unreachable_store_is_waited_for_with_its_reason() -> None:

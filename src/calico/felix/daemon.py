@@ -33,6 +33,7 @@ __all__ = ["FelixSettings", "run"]
 
 log = structlog.get_logger(__name__)
 
+_HANDED_OVER = "CALICO_SETTINGS_HANDED_OVER"
 _CONTACT_CHECK_S = 2.0
 _CONTACT_LOST_S = 5.0
 
@@ -57,7 +58,11 @@ class Configuration:
         self._inputs: Inputs | None = None
         self._programmed: FelixConfig | None = None
         self.listeners: list[Callable[[], None]] = []
-        self.current, _, _ = merge_config([("environment", self._environment)])
+        handed_over = os.environ.pop(_HANDED_OVER, "")
+        if handed_over:
+            self.current = msgspec.json.decode(handed_over, type=FelixConfig)
+        else:
+            self.current, _, _ = merge_config([("environment", self._environment)])
 
     def bind(self, inputs: Inputs) -> None:
         """Read the datastore's share from here."""
@@ -76,15 +81,17 @@ class Configuration:
             changed = needs_restart(self._programmed, new)
             if changed:
                 log.info("settings changed that need a new start", parameters=changed)
-                start_over()
+                start_over(new)
         if new != self.current:
             self.current = new
             for listener in self.listeners:
                 listener()
 
 
-def start_over() -> None:
-    """Replace this process by a new run of itself: same pid, same arguments."""
+def start_over(config: FelixConfig) -> None:
+    """Replace this process by a new run of itself: same pid, same arguments, and the settings to begin with (the
+    datastore's share is not known again before the host is made)."""
+    os.environ[_HANDED_OVER] = msgspec.json.encode(config).decode()
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

@@ -7,6 +7,7 @@ judged by ``calico.rules.evaluate``, must say the same for every packet; tests c
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from typing import Literal
 
 from calico.calc.messages import (
@@ -24,7 +25,7 @@ from calico.calc.messages import (
     ProfileUpdate,
     RuleSide,
 )
-from calico.lib.packed import addr_port, is_v6, net_str
+from calico.lib.packed import addr_port, is_v6
 from calico.model.keys import ResourceKey
 from calico.rules.config import RulesConfig
 from calico.rules.packets import ICMP, ICMPV6, SCTP, TCP, UDP, Flow
@@ -205,7 +206,7 @@ class Reference:
         )
 
     def _in_set(self, address: bytes, name: str) -> bool:
-        return _in_any(address, tuple(self._sets.get(name, ())))
+        return _in_any(address, self._sets.get(name, ()))
 
     def _ports_match(self, side: RuleSide, flow: Flow, address: bytes, port: int) -> bool:
         positive, negative = side.ports or side.named_ports, side.not_ports or side.not_named_ports
@@ -228,6 +229,10 @@ def _same_icmp(wanted: tuple[int, int | None], found: tuple[int, int]) -> bool:
     return wanted[0] == found[0] and wanted[1] in (None, found[1])
 
 
-def _in_any(address: bytes, nets: tuple[bytes, ...]) -> bool:
-    ours = [net for net in nets if len(net) == len(address) + 1]
-    return any(ipaddress.ip_address(address) in ipaddress.ip_network(net_str(net)) for net in ours)
+def _in_any(address: bytes, nets: Iterable[bytes]) -> bool:
+    """Whether one of the nets contains the address: the first bits, as many as the prefix is long, are equal."""
+    value, bits = int.from_bytes(address, "big"), len(address) * 8
+    return any(
+        len(net) == len(address) + 1 and value >> bits - net[-1] == int.from_bytes(net[:-1], "big") >> bits - net[-1]
+        for net in nets
+    )

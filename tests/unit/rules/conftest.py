@@ -1,0 +1,86 @@
+"""A host with a ruleset and short words for its workloads and packets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from calico.calc.messages import ActiveRule, EndpointId, EndpointUpdate, ProfileUpdate, TierPolicies
+from calico.lib.packed import addr_bytes, net
+from calico.model.keys import ResourceKey
+from calico.rules.config import RulesConfig
+from calico.rules.evaluate import Outcome, Packet, forward, from_host, to_host
+from calico.rules.packets import Flow
+from calico.rules.ruleset import Ruleset
+from calico.rules.table import TableState
+
+OPEN = ProfileUpdate(name="open", ingress=(ActiveRule(action="allow"),), egress=(ActiveRule(action="allow"),))
+
+
+class Host:
+    """Workloads 1 to 9 are ``cali<n>`` with 10.0.0.<n> and fd00::<n>."""
+
+    def __init__(self, **config: Any) -> None:
+        self.state = TableState()
+        self.ruleset = Ruleset(self.state, RulesConfig(**config))
+        self.say(OPEN)
+
+    def say(self, *messages: Any) -> None:
+        for message in messages:
+            self.ruleset.on_message(message)
+
+    def workload(
+        self,
+        number: int,
+        *tiers: TierPolicies,
+        profiles: tuple[str, ...] = ("open",),
+        interface: str = "",
+        nets: tuple[str, ...] = (),
+    ) -> EndpointId:
+        identity = EndpointId("k8s", f"ns/w{number}", "eth0")
+        self.say(
+            EndpointUpdate(
+                id=identity,
+                key=ResourceKey("WorkloadEndpoint", "ns", f"w{number}"),
+                interface=interface or f"cali{number}",
+                nets=tuple(map(net, nets or (f"10.0.0.{number}", f"fd00::{number}"))),
+                tiers=tiers,
+                profiles=profiles,
+            )
+        )
+        return identity
+
+    def packet(self, source: str, destination: str, flow: Flow, **more: Any) -> Packet:
+        return Packet(data=flow.data(), iifname=source, oifname=destination, **more)
+
+    def forward(self, source: str, destination: str, flow: Flow, **more: Any) -> Outcome:
+        return forward(self.state, self.packet(source, destination, flow, **more))
+
+    def forwards(self, source: str, destination: str, flow: Flow, **more: Any) -> bool:
+        return self.forward(source, destination, flow, **more).verdict == "accept"
+
+    def reached_from(self, source: str, flow: Flow, **more: Any) -> bool:
+        return to_host(self.state, self.packet(source, "", flow, **more)).verdict == "accept"
+
+    def sends_to(self, destination: str, flow: Flow) -> bool:
+        return from_host(self.state, self.packet("", destination, flow)).verdict == "accept"
+
+    @staticmethod
+    def flow(src: str, dst: str, **fields: Any) -> Flow:
+        return Flow(src=addr_bytes(src), dst=addr_bytes(dst), **fields)
+
+    @staticmethod
+    def between(source: int, destination: int, v6: bool = False, **fields: Any) -> Flow:
+        prefix = "fd00::" if v6 else "10.0.0."
+        return Host.flow(f"{prefix}{source}", f"{prefix}{destination}", **fields)
+
+
+@pytest.fixture
+def make_host() -> type[Host]:
+    return Host
+
+
+@pytest.fixture
+def host() -> Host:
+    return Host()

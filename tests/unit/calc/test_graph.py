@@ -221,11 +221,36 @@ CHANGES = st.one_of(
 HISTORIES = st.lists(st.one_of(CHANGES, CHANGES, CHANGES, st.just(FLUSH)), min_size=5, max_size=40)
 
 
+def _scene() -> list[Change]:
+    """A host where something is at work already, so that also short histories take something away."""
+    changes: list[Change] = []
+    for pod, address in (("p", "10.0.0.1/32"), ("q", "10.0.0.2/32")):
+        key = ResourceKey("WorkloadEndpoint", "red", f"here-k8s-{pod}-eth0")
+        spec = WorkloadEndpointSpec(
+            orchestrator="k8s",
+            node="here",
+            pod=pod,
+            endpoint="eth0",
+            ip_networks=(address,),
+            profiles=("kns.red",),
+            interface_name=f"cali{pod}red",
+        )
+        changes.append((key, WorkloadEndpoint(metadata=Metadata(labels={"a": "x"}), spec=spec)))
+    rule = Rule(action="Allow", source=EntityRule(selector="a == 'x'"))
+    for name, tier in (("p", "one"), ("r", "two")):
+        policy = GlobalNetworkPolicySpec(tier=tier, selector="has(a)", ingress=(rule,))
+        changes.append((ResourceKey("GlobalNetworkPolicy", "", name), GlobalNetworkPolicy(spec=policy)))
+        changes.append((ResourceKey("Tier", "", tier), Tier(spec=TierSpec(order=1.0))))
+    return changes
+
+
 @settings(max_examples=200, deadline=None)
-@given(before=HISTORIES, after=HISTORIES)
-def test_any_history_leaves_the_dataplane_at_the_recomputed_state(before: list[Any], after: list[Any]) -> None:
+@given(scene=st.booleans(), before=HISTORIES, after=HISTORIES)
+def test_any_history_leaves_the_dataplane_at_the_recomputed_state(
+    scene: bool, before: list[Any], after: list[Any]
+) -> None:
     graph, host, resources = Graph(HOST), DataplaneState(), {}
-    for change in before:
+    for change in [*before, *_scene()] if scene else before:
         if change is FLUSH:
             assert graph.flush() == []
             continue

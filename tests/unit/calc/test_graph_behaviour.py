@@ -125,6 +125,33 @@ def test_tiers_are_ordered_by_number_then_missing_order_then_missing_tier() -> N
     ]
 
 
+def test_tiers_that_appear_move_and_vanish_reorder_endpoints_at_once() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1")
+    host.policy("one.p", tier="one")
+    host.policy("two.p", tier="two")
+    host.flush()
+    host.tier("two", order=1.0, default_action="Pass")
+    host.flush()
+    assert [(name, end) for name, end, _ in host.tiers()] == [("two", "pass"), ("one", "deny")]
+    host.graph.on_resource(ResourceKey("Tier", "", "two"), None)
+    host.flush()
+    assert [(name, end) for name, end, _ in host.tiers()] == [("one", "deny"), ("two", "deny")]
+
+
+def test_a_policy_that_governs_again_after_governing_nothing_is_sent_again() -> None:
+    host = Host()
+    key = host.endpoint("p", "10.0.0.1", labels={"a": "x"})
+    policy = host.policy("p", selector="a == 'x'")
+    host.flush()
+    host.graph.on_resource(key, None)
+    host.flush()
+    assert host.state.policies == {}
+    host.endpoint("p", "10.0.0.1", labels={"a": "x"})
+    host.flush()
+    assert set(host.state.policies) == {policy}
+
+
 def test_a_policy_counts_in_the_directions_of_its_types_and_in_both_without_any() -> None:
     host = Host()
     host.endpoint("p", "10.0.0.1")

@@ -109,6 +109,21 @@ def test_a_selector_that_can_match_nothing_comes_and_goes_while_its_label_does()
     assert inheritance.join("item", pack_labels({"a": "x"}), (), ()).matches == ()
 
 
+def test_nothing_is_kept_of_what_is_gone() -> None:
+    index: SelectorIndex[str, str] = SelectorIndex(Recorder())
+    inheritance: LabelInheritance[str, str] = LabelInheritance(index)
+    for number, text in enumerate(SELECTORS):
+        index.on_selector(str(number), parse(text))
+    inheritance.on_parent("p", {"c": "z"})
+    group = inheritance.join("item", pack_labels({"a": "x", "b": "y"}), ("p",), ())
+    inheritance.leave("item", group)
+    inheritance.on_parent("p", None)
+    for number in range(len(SELECTORS)):
+        index.on_selector(str(number), None)
+    assert not any(vars(index)[name] for name in ("_drawers", "_selectors", "_groups", "_without_anchor"))
+    assert not any(vars(inheritance)[name] for name in ("_groups", "_parents", "_children"))
+
+
 def test_an_update_tries_only_selectors_that_require_one_of_its_labels() -> None:
     index: SelectorIndex[str, int] = SelectorIndex(Recorder())  # type: ignore[arg-type]
     tried: list[int] = []

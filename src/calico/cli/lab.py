@@ -12,6 +12,7 @@ import click
 __all__ = ["lab"]
 
 _LAB_OPTION = click.option("-l", "--lab", "lab_name", help="The lab; may be left out when there is only one.")
+_SECONDS = click.FloatRange(min=0, min_open=True)
 _OUTPUT = click.option("-o", "--output", type=click.Choice(["json"]), help="Print JSON instead of a table.")
 
 
@@ -24,15 +25,21 @@ def lab() -> None:
 @click.argument("topology", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--name", help="Name of the lab, instead of the file's.")
 @click.option("--wait/--no-wait", default=False, help="Return when every host is in sync and every route is there.")
-@click.option("--timeout", default=60.0, show_default=True, metavar="SECONDS", help="How long --wait waits.")
+@click.option(
+    "--timeout", default=60.0, type=_SECONDS, show_default=True, metavar="SECONDS", help="How long --wait waits."
+)
 def up(topology: Path, name: str | None, wait: bool, timeout: float) -> None:
     """Bring up the lab that TOPOLOGY (a YAML file) describes."""
+    from calico.errors import InvalidInput
     from calico.lab.progress import shown_progress
     from calico.lab.topology import parse_topology
     from calico.lab.up import bring_up
     from calico.lab.wait import wait_ready
 
-    wanted = parse_topology(topology.read_bytes(), name=name)
+    try:
+        wanted = parse_topology(topology.read_bytes(), name=name)
+    except InvalidInput as error:
+        raise InvalidInput(error.message, subject=str(topology), field=error.field) from error
     with shown_progress() as progress:
         state, made = bring_up(wanted, progress)
         if wait:
@@ -98,7 +105,9 @@ def exec(lab_name: str | None, name: str, command: tuple[str, ...]) -> None:  # 
 @click.option("--family", "families", multiple=True, type=click.Choice(["4", "6"]), help="Only this IP family.")
 @click.option("--from", "sources", multiple=True, metavar="NAME", help="Only from these machines.")
 @click.option("--to", "destinations", multiple=True, metavar="NAME", help="Only to these machines.")
-@click.option("--timeout", default=1.2, show_default=True, metavar="SECONDS", help="How long silence means no.")
+@click.option(
+    "--timeout", default=1.2, type=_SECONDS, show_default=True, metavar="SECONDS", help="How long silence means no."
+)
 def probe(
     lab_name: str | None,
     output: str | None,
@@ -184,7 +193,7 @@ The lab is still up. Try next:
 @click.option("--profile", "profiles", multiple=True, help="Profiles, in order; lab-open when left out.")
 @click.option("--port", "ports", multiple=True, metavar="NAME:PROTOCOL:PORT", help="A named port.")
 @click.option("--wait/--no-wait", default=False, help="Return when it is programmed and every route is there.")
-@click.option("--timeout", default=30.0, show_default=True, metavar="SECONDS")
+@click.option("--timeout", default=30.0, type=_SECONDS, show_default=True, metavar="SECONDS")
 def add_workload(lab_name: str | None, name: str, wait: bool, timeout: float, **fields: Any) -> None:
     """Add a workload to a running lab."""
     from calico.lab.change import add_workload as add

@@ -199,7 +199,9 @@ def _each(
     namespace: str,
     config: str | None,
 ) -> None:
-    """Do ``action`` with every resource of the files; all are read and checked before the first is written."""
+    """Do ``action`` with every resource of the files. When one cannot be decoded none is tried; what the store
+    validates is refused one by one, and the others are written.
+    """
     documents = list(read_documents(files, recursive=recursive))
     if not documents and not skip_empty:
         raise InvalidInput("no resource found", subject=", ".join(files))
@@ -210,7 +212,7 @@ def _each(
         except InvalidInput as error:
             errors.append(str(error))
     if errors:
-        _fail(errors, 0, len(documents), done)
+        _fail(errors, 0, len(documents), done, note="; the others were not tried")
     work: Work = [(f"{type(item).__name__} {item.metadata.name}", partial(_flipped, action, item)) for item in items]
     _run_all(done, work, config)
 
@@ -241,8 +243,8 @@ def _run_all(done: str, work: Work, config: str | None) -> None:
     click.echo(f"Successfully {done} {len(work)} resource{'' if len(work) == 1 else 's'}")
 
 
-def _fail(errors: list[str], good: int, total: int, done: str) -> None:
+def _fail(errors: list[str], good: int, total: int, done: str, note: str = "") -> None:
     for error in errors:
         click.echo(f"error: {error}", err=True)
-    click.echo(f"{good} of {total} resources {done}, {len(errors)} failed", err=True)
+    click.echo(f"{good} of {total} resources {done}, {len(errors)} failed{note}", err=True)
     raise click.exceptions.Exit(1)

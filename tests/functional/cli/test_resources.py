@@ -124,3 +124,10 @@ def test_a_datastore_that_does_not_answer_is_named() -> None:
     assert done.returncode == 1
     assert "127.0.0.1:1" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_when_one_document_cannot_be_decoded_none_is_tried_and_that_is_said(calico: Run) -> None:
+    good = "kind: Tier\napiVersion: projectcalico.org/v3\nmetadata: {name: untried}\nspec: {order: 5}\n"
+    done = calico("apply", "-f", "-", stdin=f"{good}---\nkind: Nonsense\nmetadata: {{name: x}}\n")
+    assert (done.returncode, "the others were not tried" in done.stderr) == (1, True)
+    assert "does not exist" in calico("get", "tier", "untried").stderr

@@ -99,13 +99,6 @@ class Links:
     def set_up(self, name: str, up: bool = True) -> None:
         self._do(rt_link.set_link(self._seq(), name, up=up), f"interface {name}")
 
-    def set_mtu(self, name: str, mtu: int) -> None:
-        self._do(rt_link.set_link(self._seq(), name, mtu=mtu), f"interface {name}")
-
-    def set_mac(self, name: str, mac: bytes) -> None:
-        """Change the MAC; the IPv6 link-local address of an interface that is up stays that of the old one."""
-        self._do(rt_link.set_link(self._seq(), name, mac=mac), f"interface {name}")
-
     def rename(self, name: str, new: str) -> None:
         self._do(rt_link.set_link(self._seq(), self.index(name), rename=new), f"interface {name}")
 

@@ -66,7 +66,6 @@ class Inputs:
 
     def on_status(self, status: SyncStatus, reason: str = "") -> None:
         """Note how far the view may be trusted; the first IN_SYNC opens the gate to the kernel."""
-        log.info("datastore status changed", status=status.value, reason=reason)
         self.status, self.reason = status, reason
         for kind, code in _DATASTORE_CONDITIONS.items():
             if kind is status:

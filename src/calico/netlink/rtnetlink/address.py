@@ -34,7 +34,6 @@ SCOPE_LINK: Final = 253
 SCOPE_HOST: Final = 254
 
 _IFA_F_NODAD: Final = 0x02
-_IFA_F_TENTATIVE: Final = 0x40
 _IFA_ADDRESS: Final = 1
 _IFA_LOCAL: Final = 2
 _IFA_FLAGS: Final = 8
@@ -52,11 +51,6 @@ class Address(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     scope: int = SCOPE_GLOBAL
     flags: int = 0
     protocol: int = 0
-
-    @property
-    def tentative(self) -> bool:
-        """Not usable yet: duplicate address detection runs (RFC 4862)."""
-        return bool(self.flags & _IFA_F_TENTATIVE)
 
 
 def decode_address(payload: bytes) -> Address:

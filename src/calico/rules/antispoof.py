@@ -2,7 +2,9 @@
 
 A packet is accepted only with a source that its interface owns; what has none yet or uses its link-local address
 (DHCP, duplicate address detection, neighbour and listener discovery) only in exactly that form. Source routing is
-refused, and so is speaking as a router: IPv6 router advertisements and ICMP redirects (requirements S6, S7).
+refused, and so is speaking as a router: IPv6 router advertisements and ICMP redirects (requirements S6, S7). So is
+an ICMP error about a packet that was not sent to the workload: connection tracking relates it to the connection that
+it quotes, whoever has that, and what is related meets no policy.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from calico.lib.packed import net
-from calico.netlink.nftables.expr import Cmp, Exthdr, Meta, Payload, Rule, Verdict
+from calico.netlink.nftables.expr import Cmp, Exthdr, Meta, Payload, Range, Rule, Verdict
 from calico.netlink.nftables.objects import Chain, Hook
 from calico.rules.config import RulesConfig
 from calico.rules.guards import dhcp
@@ -39,6 +41,9 @@ _UNSPECIFIED_TYPES = (131, 133, 135, 143)
 _ON_LINK_TYPES = (133, 135, 136)
 """ICMPv6 types that are only valid with hop limit 255, i.e. not forwarded (RFC 4861 section 7.1)."""
 _LISTENER_TYPES = (131, 132, 143)
+_ERRORS_V4 = ((3, 4), (11, 12))
+_ERRORS_V6 = ((0, 127),)
+"""Ranges of ICMP types that are errors: 8 bytes and then the packet that they are about."""
 
 
 def antispoof_chains(config: RulesConfig) -> list[Chain]:
@@ -49,7 +54,7 @@ def antispoof_chains(config: RulesConfig) -> list[Chain]:
     ]
     return [
         Chain("raw-prerouting", tuple(rules), Hook("prerouting", -300)),
-        Chain("antispoof", (*_as_a_router(), *_owned(), *_addressless(), *_link_local(), _rest())),
+        Chain("antispoof", (*_as_a_router(), *_others_errors(), *_owned(), *_addressless(), *_link_local(), _rest())),
     ]
 
 
@@ -57,6 +62,18 @@ def _as_a_router() -> Iterable[Rule]:
     yield Rule((*protocol(ICMP), *header(0, b"\x05"), DROP), "ICMP redirect")
     for kind, comment in ((134, "IPv6 router advertisement"), (137, "IPv6 redirect")):
         yield Rule((*protocol(ICMPV6), *header(0, bytes((kind,))), DROP), comment)
+
+
+def _others_errors() -> Iterable[Rule]:
+    """The destination of the quoted packet is as the workload got it, so it is one of the workload's own addresses."""
+    for version, number, name, errors, quoted in (
+        (4, ICMP, SOURCES_V4, _ERRORS_V4, Payload("transport", 8 + 16, 4, 4)),
+        (6, ICMPV6, SOURCES_V6, _ERRORS_V6, Payload("transport", 8 + 24, 16, 4)),
+    ):
+        for first, last in errors:
+            kind = (Payload("transport", 0, 1), Range("eq", bytes((first,)), bytes((last,))))
+            foreign = in_set(name, Meta("iifname"), quoted, inverted=True)
+            yield Rule((*protocol(number), *family(version), *kind, *foreign, DROP), "ICMP error about others")
 
 
 def _owned() -> Iterable[Rule]:

@@ -156,7 +156,8 @@ def test_a_listing_reads_like_rules_that_a_person_wrote(host: Any) -> None:
     ):
         assert line in listing, line
     assert "@nh" not in listing
-    assert "@th" not in listing
+    raw = [line for line in listing.splitlines() if "@th" in line]  # nft has no word for a quoted packet
+    assert all("ICMP error about others" in line for line in raw), raw
 
 
 def test_what_was_written_reads_back_as_what_was_wanted(host: Any) -> None:

@@ -132,6 +132,8 @@ def test_pass_in_a_profile_only_goes_on_with_the_next_profile(host: Any) -> None
     )
     host.workload(1, profiles=("x", "y"))
     assert open_ports(host, 1, 2) == {2}
+    host.workload(1, profiles=("x", "open"))
+    assert host.forward("eth0", "cali1", host.flow("9.9.9.9", "10.0.0.1", dport=1)).mark == 0
 
 
 @pytest.mark.parametrize("default", ["deny", "pass"])

@@ -227,3 +227,29 @@ def test_deny_is_final_even_if_a_later_rule_allows(deny: Any) -> None:
     outcome = forward(state, Packet(data=flow().data(), iifname="eth0", oifname="cali1"))
     assert outcome.verdict == "drop"
     assert outcome.trace[-1] == ("pi-np/ns/a", "NetworkPolicy ns/a ingress rule 0")
+
+
+def test_ports_of_a_protocol_without_ports_match_nothing_and_exclude_nothing() -> None:
+    ping, everything = flow(protocol=1), ((0, 65535),)
+    assert accepted(ActiveRule(action="allow", protocol=1, dst=RuleSide(ports=everything)), ping) == [False]
+    assert accepted(ActiveRule(action="allow", protocol=1, dst=RuleSide(not_ports=everything)), ping) == [True]
+
+
+def test_a_constant_set_is_shared_by_content_and_goes_with_the_last_chain_that_uses_it() -> None:
+    state = TableState()
+    ruleset = Ruleset(state, RulesConfig())
+    many = RuleSide(ports=((1, 1), (3, 3)))
+    keys = [KEY, ResourceKey("NetworkPolicy", "ns", "b")]
+    for key in keys:
+        rules = (ActiveRule(action="allow", protocol=6, dst=many),)
+        ruleset.on_message(PolicyUpdate(key=key, tier="t", ingress=rules, egress=()))
+
+    def constants() -> int:
+        return sum(name.startswith("cp-") for name in state.sets)
+
+    ruleset.on_message(endpoint(TierPolicies(name="t", default_action="deny", ingress=tuple(keys))))
+    assert constants() == 1
+    ruleset.on_message(PolicyUpdate(key=keys[0], tier="t", ingress=(), egress=()))
+    assert constants() == 1
+    ruleset.on_message(endpoint())
+    assert constants() == 0

@@ -7,6 +7,7 @@ than one address, so that in the common case one lookup decides. The two never h
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Literal
 
 from calico.calc.messages import IPSetDelta, IPSetUpdate
@@ -133,6 +134,7 @@ class IPSets:
         make_room(self._state, name)
 
 
+@lru_cache(maxsize=1 << 16)
 def _name(form: str, set_id: str, v6: bool) -> str:
     return object_name(f"{form}{6 if v6 else 4}", set_id)
 

@@ -1,7 +1,8 @@
 """The executable specification: what the calculation's messages mean for the first packet of a connection.
 
 Naive on purpose: it keeps the last message about each thing and reads them for every packet. The rendered ruleset,
-judged by ``calico.rules.evaluate``, must say the same for every packet; tests compare them.
+judged by ``calico.rules.evaluate``, must say the same for every packet; tests compare them. A ``Flow`` quotes no other
+packet, so what ICMP errors may quote is not said here.
 """
 
 from __future__ import annotations

@@ -66,9 +66,18 @@ class Host:
 
     def __init__(self, netns: str, workloads: tuple[Workload, Workload]) -> None:
         self.netns, self.workloads = netns, workloads
+        self.use(RulesConfig())
+
+    def use(self, config: RulesConfig) -> None:
+        """Begin anew with another configuration, before anything is applied."""
+        self.close()
         self.state = TableState()
-        self.ruleset = Ruleset(self.state, RulesConfig())
-        self.dataplane = in_netns(netns, lambda: NftDataplane(Table("calico"), self.state))
+        self.ruleset = Ruleset(self.state, config)
+        self.dataplane = in_netns(self.netns, lambda: NftDataplane(Table("calico"), self.state))
+
+    def close(self) -> None:
+        if hasattr(self, "dataplane"):
+            self.dataplane.close()
 
     def apply(self, *messages: Message) -> None:
         for message in messages:
@@ -136,10 +145,11 @@ def host() -> Iterator[Host]:
         with Links(netns) as links:
             links.set_up("lo")
             links.add_address("lo", "10.65.255.1/32")
+            links.add_address("lo", "fd00:65::ffff/128")
             for workload in workloads:
                 plug(links, workload)
         made = Host(netns, workloads)
-        stack.callback(made.dataplane.close)
+        stack.callback(made.close)
         yield made
 
 

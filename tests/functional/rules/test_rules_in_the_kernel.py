@@ -10,6 +10,7 @@ from calico.calc.messages import ActiveRule, IPSetUpdate, PolicyUpdate, ProfileU
 from calico.dataplane.links import Links
 from calico.lib.packed import addr_bytes, addr_port, net
 from calico.model.keys import ResourceKey
+from calico.rules.config import RulesConfig
 
 pytestmark = pytest.mark.root
 
@@ -172,3 +173,23 @@ def test_adding_an_endpoint_with_a_known_policy_list_only_adds_elements(host: An
     host.apply(OPEN, host.endpoint(one, profiles=("open",)))
     host.ruleset.on_message(host.endpoint(two, profiles=("open",), nets=(net(two.v4),)))
     assert host.dataplane.apply().messages == 4
+
+
+def test_rejected_traffic_is_answered_and_every_option_loads(host: Any) -> None:
+    one, two = host.workloads
+    host.use(
+        RulesConfig(
+            deny="reject",
+            openstack=True,
+            metadata_v4=addr_bytes("169.254.169.254"),
+            interface_prefixes=("tap", "cali"),
+            endpoint_to_host="accept",
+        )
+    )
+    host.apply(OPEN, host.endpoint(one), host.endpoint(two, profiles=("open",)))
+    for family in ("v4", "v6"):
+        with two.udp(getattr(two, family), 40000) as sender:
+            sender.connect((getattr(one, family), 53))
+            sender.send(b"anybody there?")
+            with pytest.raises(ConnectionRefusedError):
+                sender.recv(100)

@@ -29,7 +29,10 @@ def lab() -> None:
     "--timeout", default=60.0, type=_SECONDS, show_default=True, metavar="SECONDS", help="How long --wait waits."
 )
 def up(topology: Path, name: str | None, wait: bool, timeout: float) -> None:
-    """Bring up the lab that TOPOLOGY (a YAML file) describes."""
+    """Bring up the lab that TOPOLOGY (a YAML file) describes.
+
+    A lab of that name that is incomplete or has lost a process is made anew, without what was added to it since.
+    """
     from calico.errors import InvalidInput
     from calico.lab.progress import shown_progress
     from calico.lab.topology import parse_topology

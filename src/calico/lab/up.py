@@ -39,7 +39,8 @@ def bring_up(topology: Topology, progress: Progress) -> tuple[LabState, bool]:
         running = _running(topology)
         if running is not None:
             return running, False
-        clear_away(topology.name)
+        if clear_away(topology.name):
+            progress("clearing away what was left of this lab", 1, 1)
         return _build(topology, progress), True
 
 

@@ -54,8 +54,13 @@ def antispoof_chains(config: RulesConfig) -> list[Chain]:
     ]
     return [
         Chain("raw-prerouting", tuple(rules), Hook("prerouting", -300)),
-        Chain("antispoof", (*_as_a_router(), *_others_errors(), *_owned(), *_addressless(), *_link_local(), _rest())),
+        Chain("antispoof", (_loopback(), *_as_a_router(), *_others_errors(), *_owned(), *_addressless(), *_link_local(), _rest())),
     ]
+
+
+def _loopback() -> Rule:
+    """Interfaces of workloads route 127/8 (for what the host translates to it), so nothing else keeps it the host's."""
+    return Rule((*family(4), *net_is("dst", net("127.0.0.0/8")), DROP), "to the host's loopback")
 
 
 def _as_a_router() -> Iterable[Rule]:

@@ -111,6 +111,8 @@ class Reference:
         kind = flow.icmp[0] if not flow.fragment else None
         if (flow.protocol, kind) in ((ICMP, 5), (ICMPV6, 134), (ICMPV6, 137)):
             return False
+        if flow.version == 4 and destination.is_loopback:
+            return False
         owner = self._owner(interface)
         routed = flow.options or any(number == 43 for number, _ in flow.extensions)
         if owner and not routed and flow.src + bytes((len(flow.src) * 8,)) in owner.nets:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from calico.calc.messages import ActiveRule, ProfileUpdate
-from calico.dataplane.links import Links
 from calico.dataplane.netns import in_netns
 
 pytestmark = pytest.mark.root
@@ -73,9 +72,6 @@ def test_a_workload_ends_no_connection_of_others_by_an_icmp_error(host: Any, fam
     for workload in host.workloads:
         host.apply(OPEN, host.endpoint(workload, profiles=("open",)))
     receiver = other.udp(peer, 9)
-    if family == "v6":
-        with Links(host.netns) as links:
-            links.add_address("lo", f"{here}/128")
     with receiver, in_netns(host.netns, lambda: udp_of(here, peer)) as victim:
         assert receiver.recv(100) == b"probe!!!"
         forge(attacker, mine, here, peer, victim.getsockname()[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calico.lib.packed import net, net_str
@@ -21,6 +21,7 @@ def outermost_by_hand(members: set[bytes]) -> set[bytes]:
     return {m for m, p in parsed.items() if not any(p != o and p.subnet_of(o) for o in parsed.values())}  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(st.sets(nets), st.lists(st.tuples(st.booleans(), nets), max_size=30))
 def test_shown_are_the_outermost_members_after_each_change_and_the_changes_add_up(
     start: set[bytes], history: list[tuple[bool, bytes]]

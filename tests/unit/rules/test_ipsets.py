@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calico.calc.messages import ActiveRule, IPSetDelta, IPSetRemove, IPSetUpdate, PolicyUpdate, RuleSide, TierPolicies
@@ -150,6 +150,7 @@ small_nets = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), small_nets), max_size=40))
 def test_any_history_leaves_the_kernel_sets_that_the_members_alone_would_give(
     history: list[tuple[bool, bytes]],

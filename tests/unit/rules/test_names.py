@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calico.model.keys import ResourceKey
@@ -19,6 +19,7 @@ def test_plain_names_are_kept() -> None:
     assert policy_name("egress", ResourceKey("GlobalNetworkPolicy", "", "deny.all")) == "po-gnp/deny.all"
 
 
+@settings(deadline=None)
 @given(st.lists(hostile, min_size=1, max_size=3), st.lists(hostile, min_size=1, max_size=3))
 def test_two_things_never_have_one_name_and_every_name_is_an_identifier(one: list[str], two: list[str]) -> None:
     names = object_name("x", *one), object_name("x", *two)
@@ -33,6 +34,7 @@ def test_a_name_that_looks_like_a_hashed_one_is_hashed_itself() -> None:
     assert object_name("x", hashed.removeprefix("x-")) != hashed
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_comment_is_short_printable_and_cannot_end_its_quotes(text: str) -> None:
     comment = comment_text(text)

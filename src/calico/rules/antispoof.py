@@ -54,7 +54,10 @@ def antispoof_chains(config: RulesConfig) -> list[Chain]:
     ]
     return [
         Chain("raw-prerouting", tuple(rules), Hook("prerouting", -300)),
-        Chain("antispoof", (_loopback(), *_as_a_router(), *_others_errors(), *_owned(), *_addressless(), *_link_local(), _rest())),
+        Chain(
+            "antispoof",
+            (_loopback(), *_as_a_router(), *_others_errors(), *_owned(), *_addressless(), *_link_local(), _rest()),
+        ),
     ]
 
 

@@ -43,6 +43,17 @@ def test_other_interfaces_of_the_host_are_none_of_our_business(host: Any) -> Non
     assert host.reached_from("eth0", host.flow("9.9.9.9", "8.8.8.8"), ct_state="invalid")
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.255.255.254"])
+def test_the_hosts_loopback_is_out_of_reach_even_where_workloads_may_reach_their_host(
+    make_host: Any, address: str
+) -> None:
+    host = make_host(endpoint_to_host="accept")
+    host.workload(1)
+    assert host.reached_from("cali1", host.flow("10.0.0.1", "10.0.255.1"))
+    for state in ("new", "established"):
+        assert not host.reached_from("cali1", host.flow("10.0.0.1", address), ct_state=state)
+
+
 @pytest.mark.parametrize("options", [b"\x83\x04\x04\0", b"\x89\x04\x04\0", b"\x01\x83\x03\x04"])
 def test_ipv4_source_routes_are_refused(host: Any, options: bytes) -> None:
     host.workload(1)

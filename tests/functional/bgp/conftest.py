@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -37,6 +38,32 @@ def until(condition: Callable[[], Any], what: str) -> Any:
         if time.monotonic() > deadline:
             pytest.fail(f"it never happened that {what}")
         time.sleep(0.02)
+
+
+class Moment(str):
+    """A session's state and since when, as BIRD words it: the same moment may be a few milliseconds off when BIRD is
+    asked again, since it counts back from now."""
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Moment) or _CLOCK.sub("", self) != _CLOCK.sub("", other):
+            return False
+        mine, theirs = _CLOCK.findall(self), _CLOCK.findall(other)
+        return all(abs(_seconds(a) - _seconds(b)) < _JITTER_S for a, b in zip(mine, theirs, strict=True))
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+
+_CLOCK = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
+_JITTER_S = 0.1
+
+
+def _seconds(clock: tuple[str, str, str]) -> float:
+    hours, minutes, seconds = clock
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
 class Host:
@@ -104,10 +131,10 @@ class Host:
                 answer += sock.recv(65536)
         return answer.decode()
 
-    def since(self) -> dict[str, str]:
+    def since(self) -> dict[str, Moment]:
         """By session, its state with the moment it came about."""
         rows = [line.split() for line in self.ask_bird("show protocols").splitlines()]
-        return {row[0].removeprefix("1002-"): " ".join(row[3:7]) for row in rows if row[1:2] == ["BGP"]}
+        return {row[0].removeprefix("1002-"): Moment(" ".join(row[3:7])) for row in rows if row[1:2] == ["BGP"]}
 
     def is_settled(self, *, sessions: int) -> bool:
         """BIRD itself says that all its sessions are established and no graceful restart is under way."""

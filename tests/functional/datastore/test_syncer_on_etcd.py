@@ -69,7 +69,7 @@ async def syncing(server: EtcdProcess, sink: Replay) -> AsyncIterator[Syncer]:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - what is awaited happens in a foreign process
+        while not condition():
             await asyncio.sleep(0.02)
 
 

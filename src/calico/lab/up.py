@@ -63,14 +63,13 @@ def _running(topology: Topology) -> LabState | None:
         state = load_state(topology.name)
     except (NotFound, InvalidInput):
         return None
-    if state.phase != "up" or not all(alive(record) for record in state.processes.values()):
-        return None
-    if state.given != topology:
+    living = [alive(record) for record in state.processes.values()]
+    if state.given != topology and any(living):
         raise Conflict(
             f"lab {topology.name!r} is up from another topology; `calico lab down {topology.name}` ends it, "
             "or give this one another --name"
         )
-    return state
+    return state if state.phase == "up" and all(living) else None
 
 
 def _build(topology: Topology, progress: Progress) -> LabState:

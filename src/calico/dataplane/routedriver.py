@@ -38,10 +38,11 @@ class RouteDriver:
         self.deleted: set[RouteKey] = set()
         self._sock = sock
         self._foreign: dict[bytes, set[KernelRoute]] = {}
+        self._foreign_over: dict[int, set[bytes]] = {}
 
     async def read(self) -> Mapping[RouteKey, KernelRoute]:
         """Our routes. A second one of ours for a key (only ``append`` or a tos makes such) is removed at once."""
-        self.installed, self._foreign, extra = {}, {}, []
+        self.installed, self._foreign, self._foreign_over, extra = {}, {}, {}, []
         for route in self._dump():
             if not self._is_ours(route):
                 self.note_foreign(route, gone=False)
@@ -80,8 +81,18 @@ class RouteDriver:
             known.discard(canonical(route))
         else:
             known.add(canonical(route))
+            self._foreign_over.setdefault(route.oif, set()).add(route.dst)
         if not known:
             del self._foreign[route.dst]
+
+    def forget_flushed(self, oif: int) -> set[bytes]:
+        """The kernel dropped all routes over an interface, untold in IPv4; where those of others led."""
+        found = self._foreign_over.pop(oif, set())
+        for dst in found:
+            left = {route for route in self._foreign.pop(dst, ()) if route.oif != oif}
+            if left:
+                self._foreign[dst] = left
+        return found
 
     def shadow(self, route: KernelRoute) -> KernelRoute | None:
         """The foreign route that the kernel prefers to ``route`` and that leads elsewhere, if there is one."""

@@ -109,6 +109,9 @@ class RouteTable:
         if interface is not None:
             self._interfaces[name] = interface
         flushed = old is not None and (interface is None or not interface.up or interface.index != old.index)
+        cleared = self._driver.forget_flushed(old.index) if flushed and old is not None else set()
+        for dst in cleared & self._metrics.keys():
+            self._on_dirty(dst)
         for key in self._by_interface.get(name, ()):
             if flushed and old is not None and self._driver.forget(key, old.index):
                 self._kernel.touch(key)

@@ -99,6 +99,10 @@ def test_an_interface_that_appears_after_its_endpoint_is_connected(world: World,
         world.reopen("e")
         until(lambda: world.status["endpoints"]["default/h1-cni-e-eth0"] == "up", "the endpoint was up")
         world.expect(family, "a>e tcp:80", "e>a tcp:80")
+    except AssertionError as error:
+        error.add_note(f"endpoints {world.status['endpoints']}, conditions {world.status['conditions']}")
+        error.add_note(world.show("h", "link show calie"))
+        raise
     finally:
         world.remove_workload("e")
         world.delete("WorkloadEndpoint", "h1-cni-e-eth0", "default")

@@ -267,6 +267,27 @@ def test_a_foreign_route_to_the_same_address_over_another_device_is_named_and_le
     felix(scenario)
 
 
+@pytest.mark.parametrize("address", ["10.65.0.1", "fd00:65::1"])
+def test_a_foreign_route_that_went_with_its_interface_is_in_nobodys_way(host, felix, endpoint, address):
+    """The kernel does not tell of IPv4 routes that it drops with an interface."""
+    host.workload(1, **{"address6" if ":" in address else "address": address})
+    host.links.create_veth("cali9", "other9")
+    host.links.set_up("cali9")
+    host.links.set_up("other9")
+    length = 128 if ":" in address else 32
+    host.links.add_route(f"{address}/{length}", dev="cali9")
+
+    async def scenario(daemon):
+        daemon.manager.on_endpoint(endpoint("a", "cali1", address))
+        await daemon.settle()
+        assert "cali9" in daemon.reasons("a")
+        host.links.delete("cali9")
+        await daemon.until(lambda: daemon.state("a") == "up")
+        assert f"{address} dev cali1" in host.ip("-6" if ":" in address else "-4", "route")
+
+    felix(scenario)
+
+
 def test_a_plugins_route_for_the_same_interface_becomes_ours(host, felix, endpoint):
     host.workload(1, address="10.65.0.1")
     host.ip("route", "add", "10.65.0.1", "dev", "cali1", "scope", "link")

@@ -1,15 +1,15 @@
 """Sending the probes: one thread, one epoll loop, sockets in every namespace.
 
 A socket belongs to the namespace in which it was made, whoever uses it afterwards. So the thread visits each
-namespace, makes its sockets there, and then serves and asks for all machines at once. Source ports and echo
-identifiers are new in each run: an established connection would be let through whatever the policy says now.
+namespace, makes its sockets there, and then serves and asks for all machines at once. Every run has source ports and
+echo identifiers of its own (see ``sourceports``): an established connection would be let through whatever the policy
+says now.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import random
 import select
 import socket
 import struct
@@ -22,6 +22,7 @@ from contextlib import suppress
 from calico.dataplane.netns import enter_netns, open_netns
 from calico.errors import Transient
 from calico.lab.probe.matrix import Probe, Row, Target
+from calico.lab.probe.sourceports import fresh_ports
 from calico.lab.probe.wire import (
     INIT,
     INIT_ACK,
@@ -78,11 +79,11 @@ class _Run:
         self._answers: dict[Probe, bool] = {}
         self._foreign: set[tuple[str, str, int | None, int]] = set()
         self._raw: dict[tuple[str, int, int], socket.socket] = {}
-        self._waiting: dict[tuple[str, int, int, int], Probe] = {}
-        self._keys: dict[Probe, tuple[int, int]] = {}
+        self._waiting: dict[tuple[str, int, int, int, str], Probe] = {}
         self._own_ports: dict[tuple[str, int], set[int]] = {}
         self._clients: deque[tuple[float, int, _Client]] = deque()
-        self._random = random.SystemRandom()
+        self._ports = fresh_ports(_TRIES)
+        self._port = self._ports[0]
 
     def rows(self) -> list[Row]:
         """Serve, ask in waves, and close everything."""
@@ -154,7 +155,8 @@ class _Run:
 
     def _ask_all(self) -> None:
         """Ask what is unanswered, three times; what stays silent is not reachable."""
-        for _ in range(_TRIES):
+        for port in self._ports:
+            self._port = port
             by_source: dict[str, list[Probe]] = {}
             for probe in self._probes:
                 if probe not in self._answers:
@@ -196,9 +198,11 @@ class _Run:
         stream = probe.protocol == "TCP"
         client = socket.socket(_FAMILY[probe.family], socket.SOCK_STREAM if stream else socket.SOCK_DGRAM)
         client.setblocking(False)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one port for all destinations
         address = self._targets[probe.dst].address(probe.family)
         foreign = (probe.dst, probe.protocol, probe.port, probe.family) in self._foreign
         try:
+            client.bind((self._targets[probe.src].address(probe.family), self._port))
             if stream:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
                 failure = client.connect_ex((address, probe.port))
@@ -219,26 +223,14 @@ class _Run:
         address = self._targets[probe.dst].address(probe.family)
         protocol = _SCTP if probe.protocol == "SCTP" else _icmp(probe.family)
         sock = self._raw_socket(probe.src, protocol, probe.family)
-        key = self._keys.get(probe)
-        if key is None:
-            key = self._new_key(probe, protocol)
+        number = self._ports[0]
+        self._waiting[probe.src, protocol, number, probe.port or 1, address] = probe
         if protocol == _SCTP:
             assert probe.port is not None
-            packet = sctp_packet(key[0], probe.port, INIT, verification_tag=0, tag=key[0] + 1)
+            packet = sctp_packet(number, probe.port, INIT, verification_tag=0, tag=number + 1)
         else:
-            packet = echo_request(probe.family, *key)
+            packet = echo_request(probe.family, number, 1)
         sock.sendto(packet, (address, 0))
-
-    def _new_key(self, probe: Probe, protocol: int) -> tuple[int, int]:
-        """A pair that marks the answer: SCTP source port and destination port, or echo identifier and sequence."""
-        while True:
-            first = self._random.randrange(20000, 60000)
-            second = probe.port or 1
-            place = (probe.src, protocol, first, second)
-            if place not in self._waiting:
-                self._waiting[place] = probe
-                self._keys[probe] = (first, second)
-                return first, second
 
     # ---- raw sockets: one for each machine, protocol and family, for asking and for serving
 
@@ -264,13 +256,13 @@ class _Run:
         if protocol != _SCTP:
             key = echo_reply_key(payload, family)
             if key is not None:
-                self._answered((name, protocol, *key))
+                self._answered((name, protocol, *key, sender[0]))
             return
         packet = parse_sctp(payload)
         if packet is None:
             return
         if packet.chunk == INIT_ACK:
-            self._answered((name, protocol, packet.destination, packet.source))
+            self._answered((name, protocol, packet.destination, packet.source, sender[0]))
         elif packet.chunk == INIT and packet.destination in self._own_ports.get((name, family), ()):
             answer = sctp_packet(
                 packet.destination, packet.source, INIT_ACK, verification_tag=packet.tag, tag=packet.tag ^ 1 or 1
@@ -278,7 +270,7 @@ class _Run:
             with suppress(OSError):
                 self._sockets[fd].sendto(answer, (sender[0], 0))
 
-    def _answered(self, place: tuple[str, int, int, int]) -> None:
+    def _answered(self, place: tuple[str, int, int, int, str]) -> None:
         probe = self._waiting.get(place)
         if probe is not None:
             self._answers[probe] = True

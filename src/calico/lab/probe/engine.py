@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from calico.dataplane.netns import enter_netns, open_netns
-from calico.errors import Transient
+from calico.errors import InvalidInput, Transient
 from calico.lab.probe.matrix import Probe, Row, Target
 from calico.lab.probe.sourceports import fresh_ports
 from calico.lab.probe.wire import (
@@ -108,6 +108,12 @@ class _Run:
             wanted.setdefault(probe.dst, set()).add((probe.protocol, probe.port, probe.family))
         return wanted
 
+    def _address(self, name: str, family: int) -> str:
+        address = self._targets[name].address(family)
+        if address is None:
+            raise InvalidInput(f"{name} has no IPv{family} address")
+        return address
+
     def _enter(self, name: str) -> None:
         fd = open_netns(self._targets[name].netns)
         try:
@@ -118,7 +124,7 @@ class _Run:
     # ---- serving
 
     def _serve(self, name: str, protocol: str, port: int | None, family: int) -> None:
-        address = self._targets[name].address(family)
+        address = self._address(name, family)
         if protocol == "SCTP":
             self._own_ports.setdefault((name, family), set()).add(port or 0)
             self._raw_socket(name, _SCTP, family)
@@ -199,10 +205,10 @@ class _Run:
         client = socket.socket(_FAMILY[probe.family], socket.SOCK_STREAM if stream else socket.SOCK_DGRAM)
         client.setblocking(False)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one port for all destinations
-        address = self._targets[probe.dst].address(probe.family)
+        address = self._address(probe.dst, probe.family)
         foreign = (probe.dst, probe.protocol, probe.port, probe.family) in self._foreign
         try:
-            client.bind((self._targets[probe.src].address(probe.family), self._port))
+            client.bind((self._address(probe.src, probe.family), self._port))
             if stream:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
                 failure = client.connect_ex((address, probe.port))
@@ -220,7 +226,7 @@ class _Run:
         self._clients.append((time.monotonic(), client.fileno(), handler))
 
     def _send_raw(self, probe: Probe) -> None:
-        address = self._targets[probe.dst].address(probe.family)
+        address = self._address(probe.dst, probe.family)
         protocol = _SCTP if probe.protocol == "SCTP" else _icmp(probe.family)
         sock = self._raw_socket(probe.src, protocol, probe.family)
         number = self._ports[0]
@@ -241,7 +247,7 @@ class _Run:
             sock = socket.socket(_FAMILY[family], socket.SOCK_RAW, protocol)
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 21)
-            sock.bind((self._targets[name].address(family), 0))
+            sock.bind((self._address(name, family), 0))
             self._raw[name, protocol, family] = sock
             self._watch(sock, _RawHandler(self, name, protocol, family))
         return sock

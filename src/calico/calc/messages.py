@@ -1,9 +1,10 @@
 """What the calculation tells this host's dataplane: a minimal, ordered stream of values.
 
-Order within a flush: IP sets created and changed, policies, profiles, endpoints; then removals in the opposite
-order; then problems, and InSync (once). A thing is therefore never referred to before it exists nor removed while
-referred to. An interface may pass from one endpoint to another within a flush: the update then comes before the remove.
-Networks, addresses and address-port members are packed (see ``calico.lib.packed``).
+Order within a flush: IP sets created and changed, policies, profiles, endpoints, host endpoints; then removals in the
+opposite order; then problems, and InSync (once). A thing is therefore never referred to before it exists nor removed
+while referred to. An interface may pass from one endpoint to another within a flush: the update then comes before the
+remove. Networks, addresses and address-port members are packed (see ``calico.lib.packed``). Sets with the ids
+``IPAM_POOLS``, ``MASQ_POOLS`` and ``ALL_HOSTS`` are told like those of selectors.
 """
 
 from __future__ import annotations
@@ -15,10 +16,15 @@ import msgspec
 from calico.model.keys import ResourceKey
 
 __all__ = [
+    "ALL_HOSTS",
+    "IPAM_POOLS",
+    "MASQ_POOLS",
     "ActiveRule",
     "EndpointId",
     "EndpointRemove",
     "EndpointUpdate",
+    "HostEndpointRemove",
+    "HostEndpointUpdate",
     "IPSetDelta",
     "IPSetRemove",
     "IPSetUpdate",
@@ -29,9 +35,15 @@ __all__ = [
     "ProblemUpdate",
     "ProfileRemove",
     "ProfileUpdate",
+    "QoS",
     "RuleSide",
     "TierPolicies",
 ]
+
+
+IPAM_POOLS, MASQ_POOLS, ALL_HOSTS = "ipam-pools", "masq-pools", "all-hosts"
+"""Ids of sets that no rule of a policy refers to: the networks of all pools, of those with natOutgoing, and the
+addresses of all nodes."""
 
 
 class _Msg(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -96,10 +108,14 @@ class ActiveRule(_Msg, frozen=True, kw_only=True):
 
 
 class PolicyUpdate(_Msg, frozen=True, kw_only=True):
-    """A policy that at least one local endpoint uses. ``ingress``/``egress`` in evaluation order."""
+    """A policy that at least one local endpoint uses. ``ingress``/``egress`` in evaluation order.
+
+    ``kind``: untracked and pre-dnat policies decide in chains of their own; staged ones count and decide nothing.
+    """
 
     key: ResourceKey
     tier: str
+    kind: Literal["normal", "untracked", "pre-dnat", "staged"] = "normal"
     ingress: tuple[ActiveRule, ...]
     egress: tuple[ActiveRule, ...]
 
@@ -147,8 +163,35 @@ class EndpointId(msgspec.Struct, frozen=True, gc=False, order=True):
         return f"{self.orchestrator} {self.workload} {self.endpoint}"
 
 
+class QoS(_Msg, frozen=True, kw_only=True):
+    """Limits of an endpoint, 0 or None where there is none. *ingress* is towards the workload.
+
+    Bandwidth and peak rate are bit/s, burst and minburst bit (datamodel 16.2), packet rate packets/s with a burst in
+    packets, connections how many may be tracked at once; ``dscp`` (0-63) is set on packets that leave the pools.
+    """
+
+    ingress_bandwidth: int = 0
+    ingress_burst: int = 0
+    ingress_peakrate: int = 0
+    ingress_minburst: int = 0
+    egress_bandwidth: int = 0
+    egress_burst: int = 0
+    egress_peakrate: int = 0
+    egress_minburst: int = 0
+    ingress_packet_rate: int = 0
+    ingress_packet_burst: int = 0
+    egress_packet_rate: int = 0
+    egress_packet_burst: int = 0
+    ingress_max_connections: int = 0
+    egress_max_connections: int = 0
+    dscp: int | None = None
+
+
 class EndpointUpdate(_Msg, frozen=True, kw_only=True):
-    """A local workload endpoint with everything the host needs to program it. ``nets`` are /32 or /128."""
+    """A local workload endpoint with everything the host needs to program it. ``nets`` are /32 or /128.
+
+    ``nats`` are floating addresses as (own address, external address), packed without length and of one family.
+    """
 
     id: EndpointId
     key: ResourceKey
@@ -159,12 +202,39 @@ class EndpointUpdate(_Msg, frozen=True, kw_only=True):
     gateway_v6: bytes = b""
     tiers: tuple[TierPolicies, ...] = ()
     profiles: tuple[str, ...] = ()
+    nats: tuple[tuple[bytes, bytes], ...] = ()
+    qos: QoS | None = None
 
 
 class EndpointRemove(_Msg, frozen=True, kw_only=True):
     """The endpoint is gone from this host."""
 
     id: EndpointId
+
+
+class HostEndpointUpdate(_Msg, frozen=True, kw_only=True):
+    """A host endpoint of this host (datamodel 15.4). Which interface it is depends on the interfaces there are.
+
+    ``interface`` is a name, ``*`` for all that have no host endpoint of their own, or empty: the one that has one of
+    the ``expected_ips`` (packed addresses). ``tiers`` hold normal policies, the other three the policies of their
+    kind; ``pre_dnat_tiers`` have no egress.
+    """
+
+    name: str
+    key: ResourceKey
+    interface: str = ""
+    expected_ips: tuple[bytes, ...] = ()
+    tiers: tuple[TierPolicies, ...] = ()
+    forward_tiers: tuple[TierPolicies, ...] = ()
+    untracked_tiers: tuple[TierPolicies, ...] = ()
+    pre_dnat_tiers: tuple[TierPolicies, ...] = ()
+    profiles: tuple[str, ...] = ()
+
+
+class HostEndpointRemove(_Msg, frozen=True, kw_only=True):
+    """The host endpoint is gone."""
+
+    name: str
 
 
 class ProblemUpdate(_Msg, frozen=True, kw_only=True):
@@ -188,6 +258,8 @@ Message: TypeAlias = (
     | ProfileRemove
     | EndpointUpdate
     | EndpointRemove
+    | HostEndpointUpdate
+    | HostEndpointRemove
     | ProblemUpdate
     | InSync
 )

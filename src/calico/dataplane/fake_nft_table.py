@@ -14,6 +14,7 @@ from calico.netlink.nftables import uapi
 from calico.netlink.nftables.element_codec import KernelElement, decode_elements
 from calico.netlink.nftables.expr import Expr, Lookup, Verdict
 from calico.netlink.nftables.expr_codec import decode_exprs, encode_verdict
+from calico.netlink.nftables.objects import ElementValue
 from calico.netlink.wire import NLM_F_EXCL, WireError
 
 __all__ = ["FakeTable", "Refusal"]
@@ -48,7 +49,7 @@ class _Set(msgspec.Struct):
     payload: bytes
     flags: int
     size: int
-    elements: dict[_ElementKey, Verdict | None] = msgspec.field(default_factory=dict)
+    elements: dict[_ElementKey, ElementValue] = msgspec.field(default_factory=dict)
 
 
 class FakeTable:
@@ -178,7 +179,7 @@ class FakeTable:
                 continue
             if each.size and len(each.elements) >= each.size:
                 raise Refusal(errno.ENFILE)
-            if verdict is not None and verdict.chain:
+            if isinstance(verdict, Verdict) and verdict.chain:
                 self._check(("chain", verdict.chain))
                 self._used["chain", verdict.chain] += 1
             each.elements[key, is_end] = verdict
@@ -197,8 +198,8 @@ class FakeTable:
                 raise Refusal(errno.ENOENT)
             self._unuse(each.elements.pop((key, is_end)))
 
-    def _unuse(self, verdict: Verdict | None) -> None:
-        if verdict is not None and verdict.chain:
+    def _unuse(self, verdict: ElementValue) -> None:
+        if isinstance(verdict, Verdict) and verdict.chain:
             self._used["chain", verdict.chain] -= 1
 
     def _set(self, name: str) -> _Set:
@@ -230,7 +231,7 @@ class FakeTable:
                     targets.add(expr.chain)
                 elif isinstance(expr, Lookup) and expr.verdict:
                     values = self._sets[expr.set].elements.values()
-                    targets.update(verdict.chain for verdict in values if verdict is not None and verdict.chain)
+                    targets.update(v.chain for v in values if isinstance(v, Verdict) and v.chain)
         return targets
 
     # -- reading -----------------------------------------------------------------------------------------------------
@@ -274,7 +275,7 @@ def _reference(expr: Expr) -> _Reference | None:
     return None
 
 
-def _alternates(elements: Mapping[_ElementKey, Verdict | None]) -> bool:
+def _alternates(elements: Mapping[_ElementKey, ElementValue]) -> bool:
     """Whether starts and ends take turns, that is, no two intervals overlap."""
     is_open = False
     for _, is_end in sorted(elements, key=lambda element: (element[0], not element[1])):
@@ -284,9 +285,9 @@ def _alternates(elements: Mapping[_ElementKey, Verdict | None]) -> bool:
     return True
 
 
-def _element(key: bytes, verdict: Verdict | None, is_end: bool) -> bytes:
+def _element(key: bytes, verdict: ElementValue, is_end: bool) -> bytes:
     parts = [wire.nested(uapi.ELEM_KEY, wire.attr(uapi.DATA_VALUE, key))]
-    if verdict is not None:
+    if isinstance(verdict, Verdict):
         parts.append(wire.nested(uapi.ELEM_DATA, encode_verdict(verdict)))
     if is_end:
         parts.append(wire.attr_be32(uapi.ELEM_FLAGS, uapi.ELEM_F_INTERVAL_END))

@@ -7,8 +7,7 @@ from collections.abc import Container, Iterable, Mapping
 import msgspec
 
 from calico.netlink.nftables.codec import KernelRule
-from calico.netlink.nftables.expr import Verdict
-from calico.netlink.nftables.objects import Hook
+from calico.netlink.nftables.objects import ElementValue, Hook
 from calico.netlink.nftables.set_codec import KernelSet
 
 __all__ = ["KernelChain", "Mirror"]
@@ -37,7 +36,7 @@ class Mirror:
     def __init__(self) -> None:
         self.chains: dict[str, KernelChain] = {}
         self.sets: dict[str, KernelSet] = {}
-        self.elements: dict[str, dict[bytes, Verdict | None]] = {}
+        self.elements: dict[str, dict[bytes, ElementValue]] = {}
         self.renamed: dict[str, str] = {}
         self.kernel_names: set[str] = set()
         self._users: dict[str, set[str]] = {}
@@ -78,7 +77,7 @@ class Mirror:
             self.renamed.pop(name, None)
             del self.elements[name]
 
-    def change_elements(self, name: str, gone: Iterable[bytes], put: Mapping[bytes, Verdict | None]) -> None:
+    def change_elements(self, name: str, gone: Iterable[bytes], put: Mapping[bytes, ElementValue]) -> None:
         """Elements left and entered a set."""
         elements = self.elements[name]
         for key in gone:

@@ -14,7 +14,7 @@ from calico.dataplane.nft_refusal import Exclusions, Owner
 from calico.netlink.nftables.codec import Request, TableCodec, encode_rules, same_rules
 from calico.netlink.nftables.element_codec import element_chunks
 from calico.netlink.nftables.expr import Lookup, Rule, Verdict
-from calico.netlink.nftables.objects import Chain, SetDecl
+from calico.netlink.nftables.objects import Chain, ElementValue, SetDecl
 from calico.netlink.nftables.set_codec import KernelSet, encode_set
 from calico.netlink.wire import WireError
 from calico.rules.table import Changes, TableState
@@ -33,7 +33,7 @@ class Plan:
         self.owners: list[Owner] = []
         self.chains: dict[str, KernelChain | None] = {}
         self.sets: dict[str, KernelSet | None] = {}
-        self.elements: list[tuple[str, Iterable[bytes], Mapping[bytes, Verdict | None]]] = []
+        self.elements: list[tuple[str, Iterable[bytes], Mapping[bytes, ElementValue]]] = []
 
     def add(self, owner: Owner, request: Request) -> None:
         self.owners.append(owner)
@@ -147,7 +147,7 @@ class _Planner:
             self._write_elements(target, want, gone, {key: desired[key] for key in put})
 
     def _write_elements(
-        self, target: KernelSet, decl: SetDecl, gone: Sequence[bytes], put: Mapping[bytes, Verdict | None]
+        self, target: KernelSet, decl: SetDecl, gone: Sequence[bytes], put: Mapping[bytes, ElementValue]
     ) -> None:
         name, kernel_name = target.name, target.kernel_name
         single = name in self._excluded.single
@@ -163,8 +163,8 @@ class _Planner:
             self._plan.add(("elements", name, keys), self._codec.add_elements(kernel_name, chunk))
         self._plan.elements.append((name, gone, put))
 
-    def _encodable(self, decl: SetDecl, put: Mapping[bytes, Verdict | None]) -> dict[bytes, Verdict | None]:
-        kept: dict[bytes, Verdict | None] = {}
+    def _encodable(self, decl: SetDecl, put: Mapping[bytes, ElementValue]) -> dict[bytes, ElementValue]:
+        kept: dict[bytes, ElementValue] = {}
         for key, verdict in put.items():
             try:
                 list(element_chunks(decl, [key], {key: verdict}))
@@ -269,7 +269,7 @@ def _same_shape(want: SetDecl, have: SetDecl | None) -> bool:
 
 
 def _all_differences(
-    want: Mapping[bytes, Verdict | None], have: Mapping[bytes, Verdict | None], *, ordinary: bool
+    want: Mapping[bytes, ElementValue], have: Mapping[bytes, ElementValue], *, ordinary: bool
 ) -> tuple[list[bytes], list[bytes]]:
     if not have:
         return [], list(want)
@@ -279,7 +279,7 @@ def _all_differences(
 
 
 def _differences(
-    want: Mapping[bytes, Verdict | None], have: Mapping[bytes, Verdict | None], keys: Iterable[bytes]
+    want: Mapping[bytes, ElementValue], have: Mapping[bytes, ElementValue], keys: Iterable[bytes]
 ) -> tuple[list[bytes], list[bytes]]:
     gone: list[bytes] = []
     put: list[bytes] = []

@@ -26,8 +26,7 @@ from calico.netlink.nftables.codec import (
     generation_request,
 )
 from calico.netlink.nftables.element_codec import KernelElement, decode_elements, elements_to_content
-from calico.netlink.nftables.expr import Verdict
-from calico.netlink.nftables.objects import Hook
+from calico.netlink.nftables.objects import ElementValue, Hook
 from calico.netlink.nftables.set_codec import KernelSet, decode_set
 from calico.netlink.socket import Failure, NetlinkError
 from calico.netlink.wire import Message, WireError
@@ -140,7 +139,7 @@ def _read_set(sock: NftSocket, codec: TableCodec, mirror: Mirror, found: KernelS
     mirror.change_elements(found.name, (), content)
 
 
-def _read_content(sock: NftSocket, codec: TableCodec, found: KernelSet) -> dict[bytes, Verdict | None] | None:
+def _read_content(sock: NftSocket, codec: TableCodec, found: KernelSet) -> dict[bytes, ElementValue] | None:
     """A hash without a size lists elements twice, and others not, until it has grown; then it is read again."""
     assert found.decl is not None
     growing = not found.decl.size and not found.decl.interval

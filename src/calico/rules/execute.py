@@ -143,7 +143,8 @@ class Machine:
         elements = self._state.elements(expr.set)
         key = self._read(expr.reg, sum(_FIELD_SIZE.get(field, 4) for field in decl.key))
         if expr.verdict:
-            return elements.get(key) or False
+            verdict = elements.get(key)
+            return verdict if isinstance(verdict, Verdict) else False
         found = any(net in elements for net in _nets_around(key)) if decl.interval else key in elements
         return found != expr.inverted
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from calico.netlink.nftables.expr import Verdict
-from calico.netlink.nftables.objects import Chain, SetDecl
+from calico.netlink.nftables.objects import Chain, ElementValue, SetDecl
 
 __all__ = ["Changes", "TableState"]
 
@@ -32,7 +31,7 @@ class TableState:
     def __init__(self) -> None:
         self._chains: dict[str, Chain] = {}
         self._sets: dict[str, SetDecl] = {}
-        self._elements: dict[str, dict[bytes, Verdict | None]] = {}
+        self._elements: dict[str, dict[bytes, ElementValue]] = {}
         self._changes = Changes()
         self._leaving: dict[str, set[bytes]] = {}
 
@@ -44,8 +43,8 @@ class TableState:
     def sets(self) -> Mapping[str, SetDecl]:
         return self._sets
 
-    def elements(self, set_name: str) -> Mapping[bytes, Verdict | None]:
-        """Elements of a set or verdict map: key bytes (packed net for interval sets) to verdict."""
+    def elements(self, set_name: str) -> Mapping[bytes, ElementValue]:
+        """Elements of a set or map: key bytes (packed net for interval sets) to value."""
         return self._elements[set_name]
 
     def room_needed(self, set_name: str) -> int:
@@ -78,7 +77,7 @@ class TableState:
             self._changes.elements.pop(name, None)
             self._leaving.pop(name, None)
 
-    def want_element(self, set_name: str, key: bytes, value: Verdict | None = None) -> None:
+    def want_element(self, set_name: str, key: bytes, value: ElementValue = None) -> None:
         elements = self._elements[set_name]
         if key not in elements or elements[key] != value:
             elements[key] = value

@@ -15,7 +15,7 @@ from calico.netlink import wire
 from calico.netlink.nftables import uapi
 from calico.netlink.nftables.expr import Verdict
 from calico.netlink.nftables.expr_codec import decode_verdict, encode_verdict
-from calico.netlink.nftables.objects import SetDecl
+from calico.netlink.nftables.objects import ElementValue, SetDecl
 from calico.netlink.nftables.set_codec import kernel_key_length, key_length
 from calico.netlink.wire import WireError, attr, attr_be32, nested
 
@@ -31,12 +31,12 @@ _IS_OPEN: Final = attr(
 _KEY_AT: Final = 12
 """Where the key starts in an encoded element: after the headers of the element, its key and the key's value."""
 
-KernelElement = tuple[bytes, Verdict | None, bool]
+KernelElement = tuple[bytes, ElementValue, bool]
 """A kernel element: its key, its verdict if any, whether it ends an interval."""
 
 
 def element_chunks(
-    decl: SetDecl, keys: Sequence[bytes], values: Mapping[bytes, Verdict | None] | None = None, *, single: bool = False
+    decl: SetDecl, keys: Sequence[bytes], values: Mapping[bytes, ElementValue] | None = None, *, single: bool = False
 ) -> Iterator[tuple[bytes, Sequence[bytes]]]:
     """NFTA_SET_ELEM_LIST_ELEMENTS attributes that fit a message, each with the keys that it holds.
 
@@ -64,7 +64,7 @@ def decode_elements(payload: bytes) -> list[KernelElement]:
     return [_decode_element(element) for _, element in wire.iter_attrs(payload)]
 
 
-def elements_to_content(decl: SetDecl, elements: Iterable[KernelElement]) -> dict[bytes, Verdict | None] | None:
+def elements_to_content(decl: SetDecl, elements: Iterable[KernelElement]) -> dict[bytes, ElementValue] | None:
     """What the kernel's elements mean in terms of ``TableState.elements``; None if they mean nothing there.
 
     That is so for an interval that is not a CIDR and for an element listed twice (the kernel does that while it
@@ -72,7 +72,7 @@ def elements_to_content(decl: SetDecl, elements: Iterable[KernelElement]) -> dic
     """
     if decl.interval:
         return _nets_of(list(elements))
-    content: dict[bytes, Verdict | None] = {}
+    content: dict[bytes, ElementValue] = {}
     count = 0
     padding = bytes(key_length(decl.key) - kernel_key_length(decl))
     for key, verdict, _ in elements:
@@ -110,7 +110,7 @@ def _element(key: bytes, *more: bytes) -> bytes:
     return nested(uapi.LIST_ELEM, nested(uapi.ELEM_KEY, attr(uapi.DATA_VALUE, key)), *more)
 
 
-def _mapping(key: bytes, verdict: Verdict | None) -> bytes:
+def _mapping(key: bytes, verdict: ElementValue) -> bytes:
     if verdict is None:
         raise WireError(f"map element {key.hex()} has no verdict")
     before, after = _mapping_frame(len(key), verdict)
@@ -159,9 +159,9 @@ def _decode_element(element: bytes) -> KernelElement:
     return key, None if data is None else decode_verdict(data), is_end
 
 
-def _nets_of(elements: list[KernelElement]) -> dict[bytes, Verdict | None] | None:
+def _nets_of(elements: list[KernelElement]) -> dict[bytes, ElementValue] | None:
     elements.sort(key=lambda element: (element[0], not element[2]))
-    nets: dict[bytes, Verdict | None] = {}
+    nets: dict[bytes, ElementValue] = {}
     start: bytes | None = None
     for key, _, is_end in elements:
         if not is_end:

@@ -15,17 +15,23 @@ __all__ = [
     "Bitwise",
     "Byteorder",
     "Cmp",
+    "ConnLimit",
     "Counter",
     "Ct",
     "Expr",
     "Exthdr",
     "Fib",
+    "Immediate",
     "Limit",
     "Log",
     "Lookup",
+    "Masquerade",
     "Meta",
     "MetaSet",
+    "Nat",
+    "Notrack",
     "Payload",
+    "PayloadSet",
     "Range",
     "Reject",
     "Rule",
@@ -75,8 +81,19 @@ class Exthdr(_Expr, frozen=True):
     reg: int = 0
 
 
+class PayloadSet(_Expr, frozen=True):
+    """Store ``length`` bytes from ``reg`` at ``offset`` of the network header; ``checksum`` is the offset of the
+    header's checksum to update, or None (IPv6)."""
+
+    offset: int
+    length: int
+    checksum: int | None = None
+    reg: int = 0
+
+
 class Ct(_Expr, frozen=True):
-    """Load conntrack data: ``state`` is a host-order bit mask (invalid 1, established 2, related 4, new 8)."""
+    """Load conntrack data: ``state`` is a host-order bit mask (invalid 1, established 2, related 4, new 8, untracked
+    64); so is ``status`` (expected 1, seen-reply 2, assured 4, confirmed 8, snat 16, dnat 32)."""
 
     key: Literal["state", "status", "mark", "direction"]
     reg: int = 0
@@ -87,6 +104,13 @@ class Fib(_Expr, frozen=True):
 
     result: Literal["oif", "type"]
     flags: tuple[Literal["saddr", "daddr", "mark", "iif", "oif"], ...]
+    reg: int = 0
+
+
+class Immediate(_Expr, frozen=True):
+    """Load constant data into ``reg``."""
+
+    data: bytes
     reg: int = 0
 
 
@@ -128,12 +152,14 @@ class Byteorder(_Expr, frozen=True):
 
 class Lookup(_Expr, frozen=True):
     """Look the key that starts at ``reg`` up in a set (``inverted``: must not be there) or, with ``verdict``, in a
-    verdict map whose verdict is then taken; a miss ends the rule."""
+    verdict map whose verdict is then taken, or, with ``dst``, in a map whose value is loaded into that register; a
+    miss ends the rule."""
 
     set: str
     reg: int = 0
     inverted: bool = False
     verdict: bool = False
+    dst: int | None = None
 
 
 class Log(_Expr, frozen=True):
@@ -145,11 +171,44 @@ class Log(_Expr, frozen=True):
 
 
 class Limit(_Expr, frozen=True):
-    """Match at most ``rate`` packets per ``unit_s`` seconds, with bursts."""
+    """Match at most ``rate`` packets (or bytes) per ``unit_s`` seconds, with bursts; ``over``: match the rest."""
 
     rate: int
     unit_s: int
     burst: int = 5
+    unit: Literal["packets", "bytes"] = "packets"
+    over: bool = False
+
+
+class ConnLimit(_Expr, frozen=True):
+    """Match while at most ``count`` connections that came to this rule are tracked; ``over``: when there are more."""
+
+    count: int
+    over: bool = False
+
+
+class Notrack(_Expr, frozen=True):
+    """Leave the packet out of connection tracking; only before it, at raw priority."""
+
+
+class Nat(_Expr, frozen=True):
+    """Translate the destination (``dnat``) or source (``snat``) of the connection: to the address in ``address`` (a
+    register) and the ports from the registers ``port_min`` to ``port_max`` (network order), where given."""
+
+    kind: Literal["dnat", "snat"]
+    version: Literal[4, 6]
+    address: int | None = None
+    port_min: int | None = None
+    port_max: int | None = None
+    random_fully: bool = False
+
+
+class Masquerade(_Expr, frozen=True):
+    """Translate the source to the address of the interface it leaves by; ports as in ``Nat``."""
+
+    port_min: int | None = None
+    port_max: int | None = None
+    random_fully: bool = False
 
 
 class Counter(_Expr, frozen=True):
@@ -167,6 +226,7 @@ Expr: TypeAlias = (
     | Meta
     | MetaSet
     | Payload
+    | PayloadSet
     | Exthdr
     | Ct
     | Fib
@@ -177,8 +237,13 @@ Expr: TypeAlias = (
     | Lookup
     | Log
     | Limit
+    | ConnLimit
+    | Notrack
+    | Nat
+    | Masquerade
     | Counter
     | Reject
+    | Immediate
 )
 
 

@@ -14,7 +14,9 @@ KeyField = Literal[
     "ifname", "ipv4_addr", "ipv6_addr", "inet_proto", "inet_service", "icmp_type", "icmpv6_type", "mark", "ether_addr"
 ]
 
-ElementValue = Verdict | None
+ElementValue = Verdict | bytes | None
+"""What an element of a map holds: a verdict, or the bytes of the declared field (padded to a multiple of 4)."""
+
 VERDICT_VALUE: Literal["verdict"] = "verdict"
 
 
@@ -44,7 +46,7 @@ class Chain(msgspec.Struct, frozen=True, gc=False):
 
 
 class SetDecl(msgspec.Struct, frozen=True, gc=False):
-    """A set, or (``value`` verdict) a verdict map.
+    """A set, or a map: ``value`` verdict (a verdict map), or the field that its elements hold.
 
     ``key`` are its concatenated fields; each field of an element key is padded to a multiple of 4 bytes.
     ``interval``: elements are CIDRs, given as packed nets (``calico.lib.packed``) that never overlap; otherwise
@@ -53,6 +55,6 @@ class SetDecl(msgspec.Struct, frozen=True, gc=False):
 
     name: str
     key: tuple[KeyField, ...]
-    value: Literal["verdict"] | None = None
+    value: Literal["verdict"] | KeyField | None = None
     interval: bool = False
     size: int = 0

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "lab": ("calico.cli.lab", "lab", "Run many hosts in network namespaces on this machine."),
     "node": ("calico.cli.node", "node", "Look at this host: Felix, BIRD, sessions, endpoints."),
     "replace": ("calico.cli.resources", "replace", "Replace existing resources from files."),
+    "trial": ("calico.cli.trial", "trial", "Confirm or undo what was written with --confirm-within."),
     "version": ("calico.cli.version", "version", "Show the versions of client and cluster."),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
@@ -12,21 +12,28 @@ import msgspec
 
 from calico.cli.columns import columns_of
 from calico.cli.connection import DEFAULT_CONFIG, load_connection, open_store
-from calico.cli.documents import read_documents, resource_to_data, to_resource
+from calico.cli.documents import resource_to_data
 from calico.cli.printing import print_data, print_table
+from calico.cli.writing import Work, flipped, read_resources, write_all, write_each
 from calico.datastore.store import Store
-from calico.errors import CalicoError, InvalidInput, NotFound
+from calico.datastore.trial import DELETED
+from calico.errors import NotFound
+from calico.model.keys import ResourceKey
 from calico.model.kinds import KindInfo, find_kind
 from calico.model.meta import API_VERSION, Resource
 
 __all__ = ["apply", "create", "delete", "get", "replace"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-Work = list[tuple[str, Callable[[Store], Coroutine[Any, Any, object]]]]
-Action = Callable[[Store, Resource], Coroutine[Any, Any, object]]
+_WITH_CASCADES = frozenset(("IPPool", "Node", "Tier"))
 
 _config = click.option(
     "-c", "--config", help=f"CalicoAPIConfig file; default {DEFAULT_CONFIG}. ETCD_... in the environment wins."
+)
+_confirm_within = click.option(
+    "--confirm-within",
+    metavar="DURATION",
+    help="Undo everything after this time (60s, 5m) unless `calico trial confirm` is given before.",
 )
 _namespace = click.option("-n", "--namespace", default="default", show_default=True, help="Namespace of the resource.")
 
@@ -36,6 +43,7 @@ def _file_options(function: _F) -> _F:
         click.option("-f", "--filename", "files", multiple=True, required=True, help="File, directory or - (stdin)."),
         click.option("-R", "--recursive", is_flag=True, help="Read directories with all below them."),
         click.option("--skip-empty", is_flag=True, help="Succeed when the files hold no resource."),
+        _confirm_within,
         _namespace,
         _config,
     ):
@@ -45,16 +53,30 @@ def _file_options(function: _F) -> _F:
 
 @click.command()
 @_file_options
-def apply(files: tuple[str, ...], recursive: bool, skip_empty: bool, namespace: str, config: str | None) -> None:
+def apply(
+    files: tuple[str, ...],
+    recursive: bool,
+    skip_empty: bool,
+    confirm_within: str | None,
+    namespace: str,
+    config: str | None,
+) -> None:
     """Create the resources of files, or replace those that exist."""
-    _each("applied", lambda store, item: store.apply(item), files, recursive, skip_empty, namespace, config)
+    items = read_resources(files, recursive, skip_empty, namespace, "applied")
+    write_each("applied", lambda store, item: store.apply(item), items, config, confirm_within)
 
 
 @click.command()
 @_file_options
 @click.option("--skip-exists", is_flag=True, help="Leave existing resources as they are.")
 def create(
-    files: tuple[str, ...], recursive: bool, skip_empty: bool, namespace: str, config: str | None, skip_exists: bool
+    files: tuple[str, ...],
+    recursive: bool,
+    skip_empty: bool,
+    confirm_within: str | None,
+    namespace: str,
+    config: str | None,
+    skip_exists: bool,
 ) -> None:
     """Create the resources of files; those that exist are errors."""
     from calico.errors import AlreadyExists
@@ -67,14 +89,24 @@ def create(
                 return None
             raise
 
-    _each("created", action, files, recursive, skip_empty, namespace, config)
+    write_each(
+        "created", action, read_resources(files, recursive, skip_empty, namespace, "created"), config, confirm_within
+    )
 
 
 @click.command()
 @_file_options
-def replace(files: tuple[str, ...], recursive: bool, skip_empty: bool, namespace: str, config: str | None) -> None:
+def replace(
+    files: tuple[str, ...],
+    recursive: bool,
+    skip_empty: bool,
+    confirm_within: str | None,
+    namespace: str,
+    config: str | None,
+) -> None:
     """Replace existing resources by those of files; absent ones are errors."""
-    _each("replaced", lambda store, item: store.replace(item), files, recursive, skip_empty, namespace, config)
+    items = read_resources(files, recursive, skip_empty, namespace, "replaced")
+    write_each("replaced", lambda store, item: store.replace(item), items, config, confirm_within)
 
 
 @click.command()
@@ -83,6 +115,7 @@ def replace(files: tuple[str, ...], recursive: bool, skip_empty: bool, namespace
 @click.option("-f", "--filename", "files", multiple=True, help="File, directory or - (stdin).")
 @click.option("-R", "--recursive", is_flag=True, help="Read directories with all below them.")
 @click.option("-s", "--skip-not-exists", is_flag=True, help="Absent resources are no errors.")
+@_confirm_within
 @_namespace
 @_config
 def delete(
@@ -91,6 +124,7 @@ def delete(
     files: tuple[str, ...],
     recursive: bool,
     skip_not_exists: bool,
+    confirm_within: str | None,
     namespace: str,
     config: str | None,
 ) -> None:
@@ -102,7 +136,7 @@ def delete(
         except NotFound:
             if not skip_not_exists:
                 raise
-        return None
+        return DELETED
 
     if files:
         if kind:
@@ -112,15 +146,18 @@ def delete(
             meta = item.metadata
             return remove(store, type(item).__name__, meta.name, meta.namespace, meta.resource_version)
 
-        _each("deleted", action, files, recursive, False, namespace, config)
+        items = read_resources(files, recursive, False, namespace, "deleted")
+        _refuse_cascades((type(item).__name__ for item in items), confirm_within)
+        write_each("deleted", action, items, config, confirm_within)
         return
     wanted = [name for argument in names for name in argument.split(",") if name]
     if not kind or not wanted:
         raise click.UsageError("give -f FILE, or KIND and at least one NAME")
     info = find_kind(kind)
     ns = namespace if info.namespaced else ""
-    work: Work = [(f"{info.kind} {name}", partial(_flipped, remove, info.kind, name, ns)) for name in wanted]
-    _run_all("deleted", work, config)
+    _refuse_cascades((info.kind,), confirm_within)
+    work: Work = [(ResourceKey(info.kind, ns, name), partial(flipped, remove, info.kind, name, ns)) for name in wanted]
+    write_all("deleted", work, config, confirm_within)
 
 
 @click.command()
@@ -190,61 +227,7 @@ def _exported(item: Resource) -> Resource:
     return msgspec.structs.replace(item, metadata=metadata)
 
 
-def _each(
-    done: str,
-    action: Action,
-    files: tuple[str, ...],
-    recursive: bool,
-    skip_empty: bool,
-    namespace: str,
-    config: str | None,
-) -> None:
-    """Do ``action`` with every resource of the files. When one cannot be decoded none is tried; what the store
-    validates is refused one by one, and the others are written.
-    """
-    documents = list(read_documents(files, recursive=recursive))
-    if not documents and not skip_empty:
-        raise InvalidInput("no resource found", subject=", ".join(files))
-    items, errors = [], []
-    for where, raw in documents:
-        try:
-            items.append(to_resource(where, raw, namespace))
-        except InvalidInput as error:
-            errors.append(str(error))
-    if errors:
-        _fail(errors, 0, len(documents), done, note="; the others were not tried")
-    work: Work = [(f"{type(item).__name__} {item.metadata.name}", partial(_flipped, action, item)) for item in items]
-    _run_all(done, work, config)
-
-
-async def _flipped(action: Callable[..., Coroutine[Any, Any, object]], *arguments: object) -> object:
-    """Call ``action`` with the store, given last, first."""
-    *rest, store = arguments
-    return await action(store, *rest)
-
-
-def _run_all(done: str, work: Work, config: str | None) -> None:
-    """Run every piece of work, going on after errors; a summary, and exit code 1 when any failed."""
-
-    async def run() -> list[str]:
-        errors = []
-        async with open_store(load_connection(config)) as store:
-            for subject, action in work:
-                try:
-                    await action(store)
-                except CalicoError as error:
-                    text = str(error)
-                    errors.append(text if subject in text else f"{subject}: {text}")
-        return errors
-
-    errors = asyncio.run(run())
-    if errors:
-        _fail(errors, len(work) - len(errors), len(work), done)
-    click.echo(f"Successfully {done} {len(work)} resource{'' if len(work) == 1 else 's'}")
-
-
-def _fail(errors: list[str], good: int, total: int, done: str, note: str = "") -> None:
-    for error in errors:
-        click.echo(f"error: {error}", err=True)
-    click.echo(f"{good} of {total} resources {done}, {len(errors)} failed{note}", err=True)
-    raise click.exceptions.Exit(1)
+def _refuse_cascades(kinds: Iterable[str], confirm_within: str | None) -> None:
+    for kind in kinds:
+        if confirm_within and kind in _WITH_CASCADES:
+            raise click.UsageError(f"deleting a {kind} deletes more than itself, so it cannot be undone")

@@ -16,6 +16,7 @@ from calico.rules.loads import (
     HOST_SERVICE_TYPES,
     ICMPV6,
     IPIP,
+    RETURN,
     TCP,
     UDP,
     Exprs,
@@ -38,23 +39,28 @@ def guard_chains(config: RulesConfig) -> list[Chain]:
     ]
 
 
-def dhcp(version: int, *, from_server: bool = False) -> Exprs:
-    """DHCP messages of clients (or servers) by their ports; DHCPv6 for IP version 6."""
-    client, server = (68, 67) if version == 4 else (546, 547)
-    ports = (server, client) if from_server else (client, server)
-    source, destination = (number.to_bytes(2, "big") for number in ports)
-    return (*protocol(UDP), *header(0, source), *header(2, destination))
+def dhcp(version: int) -> Exprs:
+    """DHCP messages of clients by their ports; DHCPv6 for IP version 6."""
+    ports, _ = dhcp_ports(version)
+    return (*protocol(UDP), *header(0, ports))
+
+
+def dhcp_ports(version: int) -> tuple[bytes, bytes]:
+    """Source and destination port, as they stand in the packet, of what clients and of what servers send."""
+    client, server = (number.to_bytes(2, "big") for number in ((68, 67) if version == 4 else (546, 547)))
+    return client + server, server + client
 
 
 def _never(config: RulesConfig) -> Iterable[Rule]:
     if not config.allow_ipip:
         yield Rule((*protocol(IPIP), DROP), "IP in IP from a workload")
+    yield Rule((*protocol(UDP, "neq"), RETURN), "no UDP")
     if not config.allow_vxlan:
         port = config.vxlan_port.to_bytes(2, "big")
-        yield Rule((*protocol(UDP), *header(2, port), DROP), "VXLAN from a workload")
+        yield Rule((*header(2, port), DROP), "VXLAN from a workload")
     for version in (4, 6):
-        matches = (*family(version), *dhcp(version, from_server=True))
-        yield Rule((*matches, DROP), "DHCP server in a workload")
+        _, ports = dhcp_ports(version)
+        yield Rule((*header(0, ports), *family(version), DROP), "DHCP server in a workload")
 
 
 def _always(config: RulesConfig) -> Iterable[Rule]:

@@ -75,14 +75,14 @@ def antispoof_chains(config: RulesConfig) -> list[Chain]:
 def _ordinary() -> Iterable[Rule]:
     """Nearly every packet, by one rule of cheap comparisons: what all the rules below would accept.
 
-    IPv4 without options (0x45 also says that it is IPv4), neither ICMP nor to 127/8; IPv6 whose first next header is
+    IPv4 without options, neither ICMP nor to 127/8; IPv6 whose first next header is
     from TCP (6) to UDP (17): no ICMP, no extension header. And the source is the workload's own.
     """
     without_options = (Payload("network", 0, 1), Cmp("eq", b"\x45"))
-    no_loopback = (Payload("network", 16, 1), Cmp("neq", b"\x7f"))
+    no_loopback = net_is("dst", net("127.0.0.0/8"), "neq")
     no_icmp = (Payload("network", 9, 1), Cmp("neq", bytes((ICMP,))), Cmp("neq", bytes((ICMPV6,))))
     source = in_set(SOURCES_V4, Meta("iifname"), address("src", False, 4))
-    yield Rule((*without_options, *no_loopback, *no_icmp, *source, ACCEPT), "ordinary IPv4, own address")
+    yield Rule((*family(4), *without_options, *no_loopback, *no_icmp, *source, ACCEPT), "ordinary IPv4, own address")
     plain = (Payload("network", 6, 1), Range("eq", bytes((TCP,)), bytes((UDP,))))
     source = in_set(SOURCES_V6, Meta("iifname"), address("src", True, 4))
     yield Rule((*family(6), *plain, *source, ACCEPT), "ordinary IPv6, own address")

@@ -29,6 +29,8 @@ from calico.rules.loads import (
 __all__ = ["HOST_SERVICES", "WORKLOAD_GUARD", "dhcp", "guard_chains"]
 
 WORKLOAD_GUARD, HOST_SERVICES = "workload-guard", "host-services"
+_DHCP_PORTS = {4: (b"\0\x44", b"\0\x43"), 6: (b"\x02\x22", b"\x02\x23")}
+"""By IP version: the port of clients (68, 546) and of servers (67, 547)."""
 
 
 def guard_chains(config: RulesConfig) -> list[Chain]:
@@ -41,14 +43,8 @@ def guard_chains(config: RulesConfig) -> list[Chain]:
 
 def dhcp(version: int) -> Exprs:
     """DHCP messages of clients by their ports; DHCPv6 for IP version 6."""
-    ports, _ = dhcp_ports(version)
-    return (*protocol(UDP), *header(0, ports))
-
-
-def dhcp_ports(version: int) -> tuple[bytes, bytes]:
-    """Source and destination port, as they stand in the packet, of what clients and of what servers send."""
-    client, server = (number.to_bytes(2, "big") for number in ((68, 67) if version == 4 else (546, 547)))
-    return client + server, server + client
+    client, server = _DHCP_PORTS[version]
+    return (*protocol(UDP), *header(0, client), *header(2, server))
 
 
 def _never(config: RulesConfig) -> Iterable[Rule]:
@@ -58,9 +54,8 @@ def _never(config: RulesConfig) -> Iterable[Rule]:
     if not config.allow_vxlan:
         port = config.vxlan_port.to_bytes(2, "big")
         yield Rule((*header(2, port), DROP), "VXLAN from a workload")
-    for version in (4, 6):
-        _, ports = dhcp_ports(version)
-        yield Rule((*header(0, ports), *family(version), DROP), "DHCP server in a workload")
+    for version, (client, server) in _DHCP_PORTS.items():
+        yield Rule((*header(0, server), *header(2, client), *family(version), DROP), "DHCP server in a workload")
 
 
 def _always(config: RulesConfig) -> Iterable[Rule]:

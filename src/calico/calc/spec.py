@@ -17,15 +17,15 @@ from calico.calc.labels import Labels, NamedPort, unpack_labels
 from calico.calc.messages import EndpointUpdate, TierPolicies
 from calico.calc.net_cover import masked
 from calico.calc.netsets import decode_netset
-from calico.calc.policies import DEFAULT_ALLOW, compile_policy, compile_profile, governed, place_of
+from calico.calc.policies import DEFAULT_ALLOW, compile_policy, compile_profile, governed, is_preloaded, place_of
+from calico.calc.services import ServiceEndpoints, ServiceName, service_members
+from calico.calc.staged import AnyPolicy, form_of
 from calico.errors import InvalidInput
 from calico.lib import packed
 from calico.model.keys import ResourceKey
 from calico.model.meta import Resource
 from calico.model.policy import (
-    GlobalNetworkPolicy,
     GlobalNetworkSet,
-    NetworkPolicy,
     NetworkSet,
     Profile,
     Tier,
@@ -38,7 +38,8 @@ __all__ = ["DataplaneState", "recompute"]
 
 Resources = Mapping[ResourceKey, Resource]
 Problems = dict[ResourceKey, tuple[str, ...]]
-Policies = dict[ResourceKey, tuple[NetworkPolicy | GlobalNetworkPolicy, Selector]]
+Policies = dict[ResourceKey, tuple[AnyPolicy, Selector]]
+Services = Mapping[ServiceName, ServiceEndpoints]
 
 
 class _Item(msgspec.Struct):
@@ -49,8 +50,11 @@ class _Item(msgspec.Struct):
     ports: tuple[NamedPort, ...]
 
 
-def recompute(hostname: str, resources: Resources) -> DataplaneState:
-    """What ``hostname`` must have programmed when these are all the resources there are."""
+def recompute(hostname: str, resources: Resources, services: Services | None = None) -> DataplaneState:
+    """What ``hostname`` must have programmed when these are all the resources there are.
+
+    ``services`` is None while nobody tells them.
+    """
     problems: Problems = {}
     profiles = {key.name: value for key, value in resources.items() if isinstance(value, Profile)}
     profiles.pop(DEFAULT_ALLOW, None)  # virtual: what is stored under its name is not looked at
@@ -67,6 +71,7 @@ def recompute(hostname: str, resources: Resources) -> DataplaneState:
 
     state = DataplaneState(problems=problems, in_sync=True)
     needed: list[SetSpec] = []
+    used = {key: policy for key, (policy, _) in policies.items() if is_preloaded(policy)}
     for key, endpoint in local.items():
         labels = _labels(endpoint.labels, endpoint.profiles, profiles)
         applied = {name: policy for name, (policy, selector) in policies.items() if selector.matches(labels)}
@@ -81,19 +86,20 @@ def recompute(hostname: str, resources: Resources) -> DataplaneState:
             tiers=tuple(_tiers(applied, tiers)),
             profiles=endpoint.profiles,
         )
-        for policy_key, policy in applied.items():
-            compiled = compile_policy(policy_key, policy)
-            state.policies[policy_key] = compiled.update
-            needed += compiled.sets
-            if compiled.problems:
-                problems[policy_key] = compiled.problems
+        used |= applied
         for name in endpoint.profiles:
-            compiled_profile = compile_profile(name, profiles.get(name))
+            compiled_profile = compile_profile(name, profiles.get(name), services_known=services is not None)
             state.profiles[name] = compiled_profile.update
             needed += compiled_profile.sets
             if compiled_profile.problems:
                 problems[ResourceKey("Profile", "", name)] = compiled_profile.problems
-    state.ip_sets = {spec.id: IPSet(spec.kind, _members(spec, items)) for spec in needed}
+    for key, policy in used.items():
+        compiled = compile_policy(key, policy, services_known=services is not None)
+        state.policies[key] = compiled.update
+        needed += compiled.sets
+        if compiled.problems:
+            problems[key] = problems.get(key, ()) + compiled.problems
+    state.ip_sets = {spec.id: IPSet(spec.kind, _members(spec, items, services or {})) for spec in needed}
     return state
 
 
@@ -133,17 +139,21 @@ def _network_sets(resources: Resources, profiles: Mapping[str, Profile], problem
 
 
 def _policies(resources: Resources, problems: Problems) -> Policies:
-    """Policies that can govern a workload endpoint, with what they select."""
+    """Policies, staged ones as what they would be, that can govern a workload endpoint, with what they select."""
     policies: Policies = {}
     for key, value in resources.items():
-        if isinstance(value, NetworkPolicy | GlobalNetworkPolicy):
-            try:
-                selector = governed(key, value)
-            except InvalidInput as error:
-                problems[key] = (f"{error.field}: {error.message}",)
-                continue
-            if selector is not None:
-                policies[key] = (value, selector)
+        form = form_of(value)
+        if form.problems:
+            problems[key] = form.problems
+        if form.policy is None:
+            continue
+        try:
+            selector = governed(key, form.policy)
+        except InvalidInput as error:
+            problems[key] = (f"{error.field}: {error.message}",)
+            continue
+        if selector is not None:
+            policies[key] = (form.policy, selector)
     return policies
 
 
@@ -157,9 +167,7 @@ def _labels(own: Labels, parents: Iterable[str], profiles: Mapping[str, Profile]
     return labels
 
 
-def _tiers(
-    applied: Mapping[ResourceKey, NetworkPolicy | GlobalNetworkPolicy], tiers: Mapping[str, TierSpec]
-) -> Iterator[TierPolicies]:
+def _tiers(applied: Mapping[ResourceKey, AnyPolicy], tiers: Mapping[str, TierSpec]) -> Iterator[TierPolicies]:
     """Tiers that have a policy here, by order: numbers, none, tiers that do not exist; ties by name."""
 
     def tier_place(name: str) -> tuple[int, float, str]:
@@ -185,7 +193,9 @@ def _tiers(
         )
 
 
-def _members(spec: SetSpec, items: Iterable[_Item]) -> frozenset[bytes]:
+def _members(spec: SetSpec, items: Iterable[_Item], services: Services) -> frozenset[bytes]:
+    if spec.service is not None:
+        return service_members(spec.kind, services.get(spec.service))
     if spec.selector is None:
         return frozenset()
     selected = [item for item in items if spec.selector.matches(item.labels)]

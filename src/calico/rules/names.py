@@ -18,7 +18,13 @@ _OTHER = re.compile(r"[^A-Za-z0-9.-]+")
 _PLAIN_MAX = 100
 _HASHED_MAX = 60
 _COMMENT_MAX = 127
-_SHORT_KINDS = {"NetworkPolicy": "np", "GlobalNetworkPolicy": "gnp"}
+_SHORT_KINDS = {
+    "NetworkPolicy": "np",
+    "GlobalNetworkPolicy": "gnp",
+    "StagedNetworkPolicy": "snp",
+    "StagedGlobalNetworkPolicy": "sgnp",
+    "StagedKubernetesNetworkPolicy": "sknp",
+}
 
 
 def object_name(prefix: str, *parts: str) -> str:

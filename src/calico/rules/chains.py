@@ -13,6 +13,7 @@ from calico.netlink.nftables.objects import Chain
 from calico.rules.config import RulesConfig
 from calico.rules.constants import ConstantSets
 from calico.rules.ipsets import IPSets
+from calico.rules.names import Style, styled
 from calico.rules.policy import missing_rules, render_rules, sets_of
 from calico.rules.table import TableState
 
@@ -31,7 +32,10 @@ class _Definition(msgspec.Struct, frozen=True):
 
 
 class PolicyChains:
-    """Always true: a chain is in the table iff a policy list uses it; one used but not defined denies."""
+    """Always true: a chain is in the table iff a policy list uses it; one used but not defined denies.
+
+    What is defined once is there as one chain for each style that lists use it in.
+    """
 
     def __init__(self, state: TableState, config: RulesConfig, sets: IPSets) -> None:
         self._state = state
@@ -39,7 +43,7 @@ class PolicyChains:
         self._sets = sets
         self._constants = ConstantSets(state)
         self._defined: dict[str, _Definition] = {}
-        self._users: Counter[str] = Counter()
+        self._users: dict[str, Counter[Style]] = {}
         self._by_set: dict[str, set[str]] = {}
 
     def define(self, name: str, kind: Literal["policy", "profile"], label: str, rules: Iterable[ActiveRule]) -> bool:
@@ -62,19 +66,24 @@ class PolicyChains:
         """Whether the chain may mark a packet to be passed to the next tier."""
         return name in self._defined and self._defined[name].passes
 
-    def acquire(self, name: str) -> None:
-        """One more policy list jumps to the chain."""
-        self._users[name] += 1
-        if self._users[name] == 1:
-            self._render(name)
+    def acquire(self, name: str, style: Style = "plain") -> None:
+        """One more policy list jumps to the chain in that style."""
+        users = self._users.setdefault(name, Counter())
+        users[style] += 1
+        if users[style] == 1:
+            self._render_style(name, style)
 
-    def release(self, name: str) -> None:
-        """One policy list less jumps to the chain."""
-        self._users[name] -= 1
-        if not self._users[name]:
+    def release(self, name: str, style: Style = "plain") -> None:
+        """One policy list less jumps to the chain in that style."""
+        users = self._users[name]
+        users[style] -= 1
+        if not users[style]:
+            del users[style]
+            chain = styled(name, style)
+            self._state.unwant_chain(chain)
+            self._constants.use(chain, ())
+        if not users:
             del self._users[name]
-            self._state.unwant_chain(name)
-            self._constants.use(name, ())
 
     def refresh(self, set_id: str) -> None:
         """A set is made of other kernel sets than before: render what refers to it."""
@@ -82,15 +91,18 @@ class PolicyChains:
             self._render(name)
 
     def _render(self, name: str) -> None:
-        if not self._users[name]:
-            return
-        definition = self._defined.get(name)
-        if definition is None:
-            rendered = missing_rules(name, self._config)
+        for style in self._users.get(name, ()):
+            self._render_style(name, style)
+
+    def _render_style(self, name: str, style: Style) -> None:
+        found = self._defined.get(name)
+        if found is None:
+            rendered = missing_rules(name, self._config, style)
         else:
-            rendered = render_rules(definition.label, definition.kind, definition.rules, self._sets, self._config)
-        self._constants.use(name, rendered.constants)
-        self._state.want_chain(Chain(name, rendered.rules))
+            rendered = render_rules(found.label, found.kind, found.rules, self._sets, self._config, style)
+        chain = styled(name, style)
+        self._constants.use(chain, rendered.constants)
+        self._state.want_chain(Chain(chain, rendered.rules))
 
     def _index(self, name: str, before: _Definition | None, after: _Definition | None) -> None:
         old = sets_of(before.rules) if before else frozenset()

@@ -21,15 +21,21 @@ __all__ = ["Outcome", "Packet", "evaluate", "forward", "from_host", "to_host"]
 
 HookName: TypeAlias = Literal["prerouting", "input", "forward", "output", "postrouting"]
 CtState: TypeAlias = Literal["new", "established", "related", "invalid", "untracked"]
+_DNAT_PRIORITY = -100
+_DNAT = 32
+"""The bit of a connection's status that says that its destination was translated."""
 
 
 class Packet(msgspec.Struct, frozen=True, kw_only=True):
-    """A packet on its way: ``data`` from the network header on, the mark it arrives with (host order)."""
+    """A packet on its way: ``data`` from the network header on, the mark it arrives with (host order), the status of
+    its connection (bits as in ``expr.Ct``), whether its source is an address of this host."""
 
     data: bytes
     iifname: str = ""
     oifname: str = ""
     ct_state: CtState = "new"
+    ct_status: int = 0
+    from_here: bool = False
     mark: int = 0
 
 
@@ -40,51 +46,74 @@ class Outcome(msgspec.Struct, frozen=True):
     trace: tuple[tuple[str, str], ...] = ()
     logs: tuple[str, ...] = ()
     mark: int = 0
+    untracked: bool = False
 
 
-def forward(state: TableState, packet: Packet) -> Outcome:
-    """The fate of a packet that this host forwards from ``iifname`` to ``oifname``."""
-    return _way(state, packet, ("prerouting", "forward", "postrouting"))
+def forward(state: TableState, packet: Packet, translated: Packet | None = None) -> Outcome:
+    """The fate of a packet that this host forwards from ``iifname`` to ``oifname``.
+
+    ``translated``: what others' DNAT makes of it, unless the packet is not tracked.
+    """
+    return _way(state, packet, ("prerouting", "forward", "postrouting"), translated)
 
 
-def to_host(state: TableState, packet: Packet) -> Outcome:
+def to_host(state: TableState, packet: Packet, translated: Packet | None = None) -> Outcome:
     """The fate of a packet from ``iifname`` to this host itself."""
-    return _way(state, packet, ("prerouting", "input"))
+    return _way(state, packet, ("prerouting", "input"), translated)
 
 
-def from_host(state: TableState, packet: Packet) -> Outcome:
-    """The fate of a packet that this host itself sends to ``oifname``."""
-    return _way(state, packet, ("output", "postrouting"))
+def from_host(state: TableState, packet: Packet, translated: Packet | None = None) -> Outcome:
+    """The fate of a packet that this host itself sends to ``oifname``; ``translated`` may have another one."""
+    return _way(state, _of_this_host(packet), ("output", "postrouting"), translated and _of_this_host(translated))
 
 
-def evaluate(state: TableState, packet: Packet, hook: HookName) -> Outcome:
-    """Run the base chains of one hook in the order of their priorities."""
+def evaluate(state: TableState, packet: Packet, hook: HookName, translated: Packet | None = None) -> Outcome:
+    """Run the base chains of one hook in the order of their priorities; ``translated`` is met after DNAT."""
     bases = [chain for chain in state.chains.values() if chain.hook is not None and chain.hook.hook == hook]
-    outcome = Outcome("accept", mark=packet.mark)
+    outcome = Outcome("accept", mark=packet.mark, untracked=packet.ct_state == "untracked")
     for base in sorted(bases, key=lambda chain: (chain.hook.priority if chain.hook else 0, chain.name)):
-        run = _Run(state, msgspec.structs.replace(packet, mark=outcome.mark))
-        verdict = run.base(base)
-        outcome = Outcome(verdict, outcome.trace + tuple(run.trace), outcome.logs + tuple(run.logs), run.machine.mark)
-        if verdict == "drop":
-            break
-    return outcome
-
-
-def _way(state: TableState, packet: Packet, hooks: tuple[HookName, ...]) -> Outcome:
-    """Every hook that the packet meets; it only knows the interfaces that are decided there."""
-    outcome = Outcome("accept", mark=packet.mark)
-    for hook in hooks:
-        seen = msgspec.structs.replace(
-            packet,
-            mark=outcome.mark,
-            iifname="" if hook in ("output", "postrouting") else packet.iifname,
-            oifname="" if hook in ("prerouting", "input") else packet.oifname,
-        )
-        here = evaluate(state, seen, hook)
-        outcome = Outcome(here.verdict, outcome.trace + here.trace, outcome.logs + here.logs, here.mark)
+        is_late = translated is not None and base.hook is not None and base.hook.priority > _DNAT_PRIORITY
+        seen = translated if is_late and translated and not outcome.untracked else packet
+        ct_state = "untracked" if outcome.untracked else seen.ct_state
+        run = _Run(state, msgspec.structs.replace(seen, mark=outcome.mark, ct_state=ct_state))
+        outcome = _then(outcome, run.outcome(base))
         if outcome.verdict == "drop":
             break
     return outcome
+
+
+def _way(state: TableState, packet: Packet, hooks: tuple[HookName, ...], translated: Packet | None) -> Outcome:
+    """Every hook that the packet meets; it only knows the interfaces that are decided there."""
+    outcome = Outcome("accept", mark=packet.mark, untracked=packet.ct_state == "untracked")
+    for hook in hooks:
+        now, later = packet, translated if not outcome.untracked else None
+        if later is not None:
+            later = msgspec.structs.replace(later, ct_status=later.ct_status | _DNAT)
+            if hook == "output":  # the hook is still told where the packet would have gone
+                later = msgspec.structs.replace(later, oifname=packet.oifname)
+            elif hook != "prerouting":
+                now, later = later, None
+        ct_state: CtState = "untracked" if outcome.untracked else now.ct_state
+        seen = msgspec.structs.replace(_at(now, hook), mark=outcome.mark, ct_state=ct_state)
+        outcome = _then(outcome, evaluate(state, seen, hook, later and _at(later, hook)))
+        if outcome.verdict == "drop":
+            break
+    return outcome
+
+
+def _at(packet: Packet, hook: HookName) -> Packet:
+    """The packet with the interfaces that a hook knows."""
+    return msgspec.structs.replace(packet, oifname="") if hook in ("prerouting", "input") else packet
+
+
+def _of_this_host(packet: Packet) -> Packet:
+    return msgspec.structs.replace(packet, iifname="", from_here=True)
+
+
+def _then(before: Outcome, after: Outcome) -> Outcome:
+    """What happened first and what happened then."""
+    untracked = before.untracked or after.untracked
+    return Outcome(after.verdict, before.trace + after.trace, before.logs + after.logs, after.mark, untracked)
 
 
 class _Run:
@@ -96,7 +125,12 @@ class _Run:
         self.trace: list[tuple[str, str]] = []
         self.logs: list[str] = []
 
-    def base(self, chain: Chain) -> Literal["accept", "drop"]:
+    def outcome(self, chain: Chain) -> Outcome:
+        """What a base chain makes of the packet."""
+        verdict = self._base(chain)
+        return Outcome(verdict, tuple(self.trace), tuple(self.logs), self.machine.mark, self.machine.untracked)
+
+    def _base(self, chain: Chain) -> Literal["accept", "drop"]:
         """The base chain's verdict; its policy when no rule decides."""
         verdict = self._chain(chain.name, 0)
         if verdict is not None:

@@ -14,10 +14,12 @@ from calico.netlink.nftables.expr import (
     Ct,
     Expr,
     Exthdr,
+    Fib,
     Limit,
     Lookup,
     Meta,
     MetaSet,
+    Notrack,
     Payload,
     Range,
     Verdict,
@@ -31,6 +33,8 @@ __all__ = ["Machine", "Metadata"]
 
 Result: TypeAlias = bool | Verdict
 _CT_STATES = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
+_UNICAST, _LOCAL = 1, 2
+"""Types of addresses (linux/rtnetlink.h)."""
 _NFPROTO = {4: 2, 6: 10}
 _ETHERTYPE = {4: 0x0800, 6: 0x86DD}
 _FIELD_SIZE: dict[KeyField, int] = {"ifname": 16, "ipv6_addr": 16, "ether_addr": 8}
@@ -46,11 +50,15 @@ class Metadata(Protocol):
     @property
     def ct_state(self) -> str: ...
     @property
+    def ct_status(self) -> int: ...
+    @property
+    def from_here(self) -> bool: ...
+    @property
     def mark(self) -> int: ...
 
 
 class Machine:
-    """Registers, mark and packet. ``step`` executes one expression and says whether the rule goes on."""
+    """Registers, mark and packet; ``untracked`` when a rule took it out of connection tracking. ``step`` executes one expression and says whether the rule goes on."""
 
     def __init__(self, state: TableState, data: bytes, headers: Headers, meta: Metadata) -> None:
         self._state = state
@@ -59,6 +67,7 @@ class Machine:
         self._meta = meta
         self._registers = bytearray(64)
         self.mark = meta.mark
+        self.untracked = False
 
     def step(self, expr: Expr) -> Result:
         """False when the rule does not match, a verdict when a verdict map has one, else True.
@@ -75,6 +84,13 @@ class Machine:
                 return self._load(expr.reg, bytes((expr.type in self._headers.extensions,)))
             case Ct(key="state"):
                 return self._load(expr.reg, _host(_CT_STATES[self._meta.ct_state]))
+            case Ct(key="status"):  # an untracked packet has no connection and therefore no status
+                return self._meta.ct_state != "untracked" and self._load(expr.reg, _host(self._meta.ct_status))
+            case Fib(result="type", flags=("saddr",)):
+                return self._load(expr.reg, _host(_LOCAL if self._meta.from_here else _UNICAST))
+            case Notrack():
+                self.untracked = True
+                return True
             case Cmp():
                 return _compare(expr.op, self._read(expr.reg, len(expr.data)), expr.data)
             case Range():

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import Literal, TypeAlias
 
 from calico.model.keys import ResourceKey
 
-__all__ = ["comment_text", "ifname_key", "list_name", "object_name", "policy_name", "profile_name"]
+__all__ = ["Style", "comment_text", "ifname_key", "list_name", "object_name", "policy_name", "profile_name", "styled"]
 
 _PLAIN = re.compile(r"[A-Za-z0-9.-]+\Z")
 _OTHER = re.compile(r"[^A-Za-z0-9.-]+")
 _PLAIN_MAX = 100
 _HASHED_MAX = 60
 _COMMENT_MAX = 127
+
+Style: TypeAlias = Literal["plain", "untracked", "pre-dnat", "translated"]
+"""What the rules of a policy do in the chain they are rendered for (see ``calico.rules.policy``)."""
+
 _SHORT_KINDS = {
     "NetworkPolicy": "np",
     "GlobalNetworkPolicy": "gnp",
@@ -46,6 +51,11 @@ def policy_name(direction: str, key: ResourceKey) -> str:
 def profile_name(direction: str, name: str) -> str:
     """The chain of one profile in one direction."""
     return object_name("fi" if direction == "ingress" else "fo", name)
+
+
+def styled(name: str, style: Style) -> str:
+    """The chain of a policy or profile (by the name of its plain one) in a style."""
+    return name if style == "plain" else f"{style[0]}{name}"
 
 
 def list_name(direction: str, content: bytes) -> str:

@@ -11,6 +11,8 @@ from typing import Literal
 from calico.calc.messages import (
     EndpointRemove,
     EndpointUpdate,
+    HostEndpointRemove,
+    HostEndpointUpdate,
     IPSetDelta,
     IPSetRemove,
     IPSetUpdate,
@@ -23,6 +25,7 @@ from calico.calc.messages import (
 from calico.rules.chains import PolicyChains
 from calico.rules.config import RulesConfig
 from calico.rules.dispatch import Dispatch
+from calico.rules.host_dispatch import HostDispatch
 from calico.rules.ipsets import IPSets
 from calico.rules.lists import Direction, ListChains
 from calico.rules.names import policy_name, profile_name
@@ -43,6 +46,16 @@ class Ruleset:
         self._policies = PolicyChains(state, config, self._sets)
         self._lists = ListChains(state, config, self._policies)
         self._dispatch = Dispatch(state, config, self._lists)
+        self._hosts = HostDispatch(state, config, self._lists)
+
+    def on_host_interface(self, name: str, addresses: frozenset[bytes] | None) -> None:
+        """An interface is there with these (packed) addresses, or (None) gone. Host endpoints may be the host's own
+        interfaces only, whatever is told here."""
+        self._hosts.on_interface(name, addresses)
+
+    def host_endpoint_interfaces(self) -> dict[str, tuple[str, ...]]:
+        """By host endpoint, the present interfaces that it is."""
+        return self._hosts.interfaces()
 
     def on_message(self, message: Message) -> None:
         """Take one message of the calculation into account; those that rules do not depend on are ignored."""
@@ -51,6 +64,10 @@ class Ruleset:
                 self._dispatch.put(message)
             case EndpointRemove():
                 self._dispatch.remove(message.id)
+            case HostEndpointUpdate():
+                self._hosts.put(message)
+            case HostEndpointRemove():
+                self._hosts.remove(message.name)
             case IPSetUpdate():
                 self._refresh(message.id, self._sets.replace(message))
             case IPSetDelta():

@@ -70,6 +70,17 @@ def _show_felix(felix: dict[str, Any]) -> None:
     if endpoints:
         click.echo()
         print_table(["ENDPOINT", "STATUS"], sorted(endpoints.items()))
+    _show_staged(felix.get("staged_policies", []))
+
+
+def _show_staged(counted: list[dict[str, Any]]) -> None:
+    """What staged policies would have done with packets of new connections."""
+    if counted:
+        names = ("policy", "direction", "allow", "deny", "pass", "undecided")
+        click.echo()
+        print_table(
+            ["STAGED POLICY", *(name.upper() for name in names[1:])], [[c[name] for name in names] for c in counted]
+        )
 
 
 def _show_bgp(bgp: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ Pure. Sources, later wins: built-in default, FelixConfiguration ``default``, tho
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -25,6 +25,8 @@ class FelixConfig(msgspec.Struct, frozen=True, kw_only=True):
     endpoint_to_host: Literal["drop", "accept", "return"] = "drop"
     deny_action: Literal["drop", "reject"] = "drop"
     log_prefix: str = "calico-packet"
+    log_rate_limit: str = ""
+    log_rate_limit_burst: int = 5
     allow_vxlan_from_workloads: bool = False
     allow_ipip_from_workloads: bool = False
     vxlan_port: int = 4789
@@ -42,7 +44,10 @@ class FelixConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 class Parameter(msgspec.Struct, frozen=True):
     """One parameter: its name in Calico (``key``; environment FELIX_<KEY>; camel case in the object), the attribute
-    of ``FelixConfig`` it sets, how its value is read, and whether a change needs Felix to start over."""
+    of ``FelixConfig`` it sets, how its value is read, and whether a change needs Felix to start over.
+
+    ``alias``: a parameter of Calico that says the same for another dataplane; it counts where no source gives this one.
+    """
 
     key: str
     attribute: str
@@ -50,6 +55,7 @@ class Parameter(msgspec.Struct, frozen=True):
     effect: Literal["live", "restart"]
     doc: str
     object_field: str = ""
+    alias: str = ""
 
     @property
     def json_name(self) -> str:
@@ -105,8 +111,14 @@ def _prefixes(value: Any) -> tuple[str, ...]:
 
 
 def _log_prefix(value: Any) -> str:
-    if not re.fullmatch(r"[a-zA-Z0-9%: /_-]{0,100}", str(value)):
+    if not re.fullmatch(r"[a-zA-Z0-9%: /_-]*", str(value)):
         raise ValueError("may hold letters, digits, blanks and % : / _ - only")
+    return str(value)
+
+
+def _log_rate_limit(value: Any) -> str:
+    if not re.fullmatch(r"([1-9]\d{0,3}/(second|minute|hour|day))?", str(value), re.ASCII):
+        raise ValueError("must be 1 to 9999, /, and second, minute, hour or day")
     return str(value)
 
 
@@ -133,9 +145,34 @@ PARAMETERS: tuple[Parameter, ...] = (
         "Workload to its own host, after egress policy.",
     ),
     Parameter(
-        "NftablesFilterDenyAction", "deny_action", _choice("drop", "reject"), "restart", "How packets are denied."
+        "NftablesFilterDenyAction",
+        "deny_action",
+        _choice("drop", "reject"),
+        "restart",
+        "How packets are denied. Where it is not set, `IptablesFilterDenyAction` counts.",
+        alias="IptablesFilterDenyAction",
     ),
-    Parameter("LogPrefix", "log_prefix", _log_prefix, "restart", "Prefix of logged packets."),
+    Parameter(
+        "LogPrefix",
+        "log_prefix",
+        _log_prefix,
+        "restart",
+        "Prefix of logged packets; %t is the tier, %k the kind, %n the name, %p namespace and name of the policy.",
+    ),
+    Parameter(
+        "LogActionRateLimit",
+        "log_rate_limit",
+        _log_rate_limit,
+        "restart",
+        "How often each Log rule logs, such as 100/second (or minute, hour, day); empty is without limit.",
+    ),
+    Parameter(
+        "LogActionRateLimitBurst",
+        "log_rate_limit_burst",
+        _integer(0, 9999),
+        "restart",
+        "How many packets are logged at once before the limit holds; 0 counts as 1.",
+    ),
     Parameter(
         "AllowVXLANPacketsFromWorkloads",
         "allow_vxlan_from_workloads",
@@ -202,18 +239,25 @@ def merge_config(
     values: dict[str, object] = {}
     origin: dict[str, str] = {}
     problems: dict[str, str] = {}
-    for source, raw in sources:
-        lowered = {key.lower(): value for key, value in raw.items()}
-        for parameter in PARAMETERS:
-            for name in dict.fromkeys((parameter.key.lower(), parameter.json_name.lower())):
-                if name not in lowered or lowered[name] in (None, ""):
-                    continue
-                try:
-                    values[parameter.attribute] = parameter.parse(lowered[name])
-                    origin[parameter.attribute] = source
-                except (ValueError, InvalidInput) as error:
-                    problems[f"{source}: {parameter.key}"] = f"{lowered[name]!r} is refused: {error}"
+    lowered = [(source, {key.lower(): value for key, value in raw.items()}) for source, raw in sources]
+    for parameter in PARAMETERS:
+        for source, name, value in _given(parameter, lowered):
+            try:
+                values[parameter.attribute] = parameter.parse(value)
+                origin[parameter.attribute] = source
+            except (ValueError, InvalidInput) as error:
+                problems[f"{source}: {name}"] = f"{value!r} is refused: {error}"
     return FelixConfig(**values), origin, problems  # type: ignore[arg-type]
+
+
+def _given(parameter: Parameter, sources: list[tuple[str, dict[str, object]]]) -> Iterator[tuple[str, str, object]]:
+    """(source, name, raw value) of each value given, lowest first: under the alias, then under its own names."""
+    own = dict.fromkeys((parameter.key.lower(), parameter.json_name.lower()), parameter.key)
+    for names in ({parameter.alias.lower(): parameter.alias} if parameter.alias else {}, own):
+        for source, raw in sources:
+            for name, shown in names.items():
+                if raw.get(name) not in (None, ""):
+                    yield source, shown, raw[name]
 
 
 def needs_restart(old: FelixConfig, new: FelixConfig) -> list[str]:

@@ -20,6 +20,7 @@ from calico import __version__
 from calico.calc.graph import Graph
 from calico.datastore.etcd import EtcdBackend
 from calico.datastore.syncer import Syncer
+from calico.errors import CalicoError
 from calico.felix.apply_loop import ApplyLoop
 from calico.felix.config import FelixConfig, merge_config, needs_restart
 from calico.felix.host import Host
@@ -149,6 +150,15 @@ async def watch_contact(syncer: Syncer, conditions: Conditions) -> None:
         await asyncio.sleep(_CONTACT_CHECK_S)
 
 
+def staged_counts(host: Host) -> list[dict[str, Any]]:
+    """What staged policies counted; nothing when the kernel cannot tell now."""
+    try:
+        return host.staged_counts()
+    except CalicoError as error:
+        log.warning("counts of staged policies cannot be read", error=str(error))
+        return []
+
+
 def status_document(
     settings: FelixSettings, inputs: Inputs, syncer: Syncer, apply_loop: ApplyLoop, host: Host, conditions: Conditions
 ) -> Callable[[], dict[str, Any]]:
@@ -178,6 +188,7 @@ def status_document(
                 "last_took_ms": round(progress.last_took_ms, 3),
             },
             "endpoints": dict(sorted(host.endpoint_states.items())),
+            "staged_policies": staged_counts(host),
             "conditions": conditions.as_data(),
         }
 

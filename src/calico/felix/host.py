@@ -7,6 +7,7 @@ when its own policy is in the kernel.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import structlog
@@ -29,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 TABLE = Table("calico")
 
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
 OnEndpointStatus = Callable[[EndpointId, str | None], None]
 
 
@@ -39,12 +42,20 @@ def rules_config(config: FelixConfig) -> RulesConfig:
         endpoint_to_host=config.endpoint_to_host,
         deny=config.deny_action,
         log_prefix=config.log_prefix,
+        log_rate=_rate(config.log_rate_limit),
+        log_burst=config.log_rate_limit_burst,
         allow_vxlan=config.allow_vxlan_from_workloads,
         vxlan_port=config.vxlan_port,
         allow_ipip=config.allow_ipip_from_workloads,
         drop_invalid=not config.disable_conntrack_invalid_check,
         pass_mark=config.mark_mask & -config.mark_mask,
     )
+
+
+def _rate(limit: str) -> tuple[int, int] | None:
+    """Packets in so many seconds."""
+    number, _, unit = limit.partition("/")
+    return (int(number), _SECONDS[unit]) if number else None
 
 
 class Host:
@@ -98,6 +109,19 @@ class Host:
         self._note_failures()
         await self._endpoints.apply()
         return not self._nft.failed and not self._endpoints.pending
+
+    def staged_counts(self) -> list[dict[str, Any]]:
+        """By staged policy and direction, how many packets of new connections it would have allowed, denied or passed,
+        or not decided, since its chain was last written. Read from the kernel: O(size of the staged chains)."""
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        for staged in self._ruleset.staged_chains():
+            title = {"policy": str(staged.key), "direction": staged.direction}
+            counted = found.setdefault(
+                (title["policy"], title["direction"]), {**title, "allow": 0, "deny": 0, "pass": 0, "undecided": 0}
+            )
+            for outcome, packets in zip(staged.counts, self._nft.counts(staged.chain), strict=False):
+                counted[outcome] += packets
+        return list(found.values())
 
     def refresh_filters(self) -> bool:
         """Whether somebody else changed the ruleset since our last commit; it is then read back at the next apply."""

@@ -3,7 +3,7 @@ packet's way, as one chain.
 
 The chain is named by the list's content, so all endpoints with the same list share it. All tiers are in one chain,
 because the kernel limits the depth of jumps *and* gotos to 15. A tier of which a policy may pass guards what follows
-in the tier by the pass mark; other tiers need no mark.
+in the tier by the pass mark; other tiers need no mark. Staged policies are jumped to at their place and decide nothing.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class ListChains:
                 del self._by_part[name]
 
     def refresh(self, part: str) -> None:
-        """Whether that policy passes has changed: render the lists that jump to it."""
+        """Whether that policy passes or is staged has changed: render the lists that jump to it."""
         for found in self._by_part.get(part, ()):
             self._render(found)
 
@@ -156,13 +156,17 @@ class ListChains:
             rules.append(_jump(styled(name, wanted.style), f"tier {tier.name}: {key}", guard))
             if self._policies.passes(name):
                 guard = mark_unset(bit)
-        if tier.default_action == "deny":
+        if tier.default_action == "deny" and self._decides(wanted.direction, tier):
             action = denial(self._config, wanted.style)
             rules.append(Rule((*guard, action), comment_text(f"tier {tier.name}: default deny")))
         return [*rules, clear] if passes else rules
 
     def _passes(self, direction: Direction, tier: TierList) -> bool:
         return any(self._policies.passes(policy_name(direction, key)) for key in tier.policies)
+
+    def _decides(self, direction: Direction, tier: TierList) -> bool:
+        """Whether the tier has a policy that is not only staged."""
+        return not all(self._policies.is_staged(policy_name(direction, key)) for key in tier.policies)
 
 
 def _jump(chain: str, comment: str, guard: Exprs = ()) -> Rule:

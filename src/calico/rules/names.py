@@ -12,7 +12,17 @@ from typing import Literal, TypeAlias
 
 from calico.model.keys import ResourceKey
 
-__all__ = ["Style", "comment_text", "ifname_key", "list_name", "object_name", "policy_name", "profile_name", "styled"]
+__all__ = [
+    "Style",
+    "comment_text",
+    "ifname_key",
+    "list_name",
+    "object_name",
+    "policy_name",
+    "printable",
+    "profile_name",
+    "styled",
+]
 
 _PLAIN = re.compile(r"[A-Za-z0-9.-]+\Z")
 _OTHER = re.compile(r"[^A-Za-z0-9.-]+")
@@ -69,6 +79,10 @@ def ifname_key(interface: str) -> bytes:
 
 
 def comment_text(text: str) -> str:
-    """A rule comment for people: printable ASCII without quotes or backslashes, and not longer than the kernel's."""
-    safe = "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in text)
-    return safe[:_COMMENT_MAX]
+    """A rule comment for people: ``printable``, and not longer than the kernel's."""
+    return printable(text)[:_COMMENT_MAX]
+
+
+def printable(text: str) -> str:
+    """The text as printable ASCII without quotes or backslashes: safe on a terminal, and in what ``nft`` lists."""
+    return "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in text)

@@ -140,8 +140,9 @@ class Reference:
             return False
         for tier in endpoint.tiers:
             keys = tier.ingress if direction == "ingress" else tier.egress
-            decision = self._tier([self._policies.get(key) for key in keys], direction, flow)
-            if decision == "none" and keys:
+            enforced = [policy for policy in map(self._policies.get, keys) if not _is_staged(policy)]
+            decision = self._tier(enforced, direction, flow)
+            if decision == "none" and enforced:
                 decision = tier.default_action
             if decision in ("allow", "deny"):
                 return decision == "allow"
@@ -226,6 +227,11 @@ class Reference:
 
         wanted = not positive or listed(side.ports, side.named_ports)
         return wanted and not listed(side.not_ports, side.not_named_ports)
+
+
+def _is_staged(policy: PolicyUpdate | None) -> bool:
+    """Staged policies decide nothing; a tier that has no other is skipped (datamodel 15.1)."""
+    return policy is not None and policy.kind == "staged"
 
 
 def _same_icmp(wanted: tuple[int, int | None], found: tuple[int, int]) -> bool:

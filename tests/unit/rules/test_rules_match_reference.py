@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -44,6 +45,8 @@ INTERFACES = ["cali1", "cali2", "cali3", "eth0"]
 POLICIES = [ResourceKey("NetworkPolicy", "ns", name) for name in ("a", "b", "c")] + [
     ResourceKey("GlobalNetworkPolicy", "", "a")
 ]
+STAGED = [ResourceKey("StagedNetworkPolicy", "ns", "a"), ResourceKey("StagedGlobalNetworkPolicy", "", "a")]
+KEYS = POLICIES + STAGED
 
 port_ranges = st.lists(
     st.sampled_from([(80, 80), (22, 22), (53, 80), (80, 81), (0, 65535), (1, 2000), (4000, 9000)]), max_size=3
@@ -91,8 +94,8 @@ tiers = st.lists(
         TierPolicies,
         name=st.sampled_from(["t1", "t2"]),
         default_action=st.sampled_from(["deny", "pass"]),
-        ingress=tuples(POLICIES, 3),
-        egress=tuples(POLICIES, 3),
+        ingress=tuples(KEYS, 4),
+        egress=tuples(KEYS, 4),
     ),
     max_size=3,
 ).map(tuple)
@@ -100,7 +103,10 @@ tiers = st.lists(
 
 def policy_updates(keys: list[ResourceKey]) -> st.SearchStrategy[PolicyUpdate]:
     key = st.sampled_from(keys)
-    return st.builds(PolicyUpdate, key=key, tier=st.just("t"), ingress=rule_lists, egress=rule_lists)
+    update = st.builds(
+        PolicyUpdate, key=key, tier=st.just("t"), preload=st.booleans(), ingress=rule_lists, egress=rule_lists
+    )
+    return update.map(lambda policy: msgspec.structs.replace(policy, kind="staged") if policy.key in STAGED else policy)
 
 
 def profile_updates(names: list[str]) -> st.SearchStrategy[ProfileUpdate]:
@@ -128,7 +134,7 @@ def set_updates(name: str) -> st.SearchStrategy[IPSetUpdate]:
 
 snapshots = st.tuples(
     *map(set_updates, ("n1", "n2", "p1", "p2")),
-    *(policy_updates([key]) for key in POLICIES),
+    *(policy_updates([key]) for key in KEYS),
     *(profile_updates([name]) for name in ("x", "y")),
     endpoint_updates(1, ["cali1"]),
     endpoint_updates(2, ["cali2"]),
@@ -137,7 +143,7 @@ messages = st.one_of(
     *map(set_updates, ("n1", "n2", "p1", "p2")),
     st.tuples(st.sampled_from(["n1", "n2"]), net_members),
     st.tuples(st.sampled_from(["p1", "p2"]), port_members),
-    policy_updates(POLICIES),
+    policy_updates(KEYS),
     profile_updates(["x", "y"]),
     st.integers(1, 3).flatmap(lambda number: endpoint_updates(number, ["cali1", "cali2"])),
     st.builds(EndpointRemove, id=st.just(EndpointId("k8s", "ns/w3", "eth0"))),

@@ -37,8 +37,9 @@ class RulesConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     ``interface_prefixes`` tell workload interfaces from the host's own. ``pass_mark`` and ``accept_mark`` are bits of
     the packet mark that are ours: *pass* within one list chain, *accepted* from the chains before connection tracking
-    and DNAT to those of the filter. ``failsafe_in`` and ``failsafe_out`` are open on every host endpoint. With ``openstack`` workloads may reach the host's DHCP and DNS servers and, when ``metadata_v4``
-    (4 packed bytes) is given, its metadata service, whatever their policy says.
+    and DNAT to those of the filter. ``failsafe_in`` and ``failsafe_out`` are open on every host endpoint. With
+    ``openstack`` workloads may reach the host's DHCP and DNS servers and, when ``metadata_v4`` (4 packed bytes) is
+    given, its metadata service, whatever their policy says.
     Log rules write ``log_prefix`` (see ``calico.rules.logprefix``), each at most ``log_rate`` (packets, in so many
     seconds) times after the first ``log_burst`` packets.
     Raises InvalidInput for a prefix or mark that would make the ruleset match what it must not.

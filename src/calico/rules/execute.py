@@ -58,7 +58,8 @@ class Metadata(Protocol):
 
 
 class Machine:
-    """Registers, mark and packet; ``untracked`` when a rule took it out of connection tracking. ``step`` executes one expression and says whether the rule goes on."""
+    """Registers, mark and packet; ``untracked`` when a rule took it out of connection tracking. ``step`` executes one
+    expression and says whether the rule goes on."""
 
     def __init__(self, state: TableState, data: bytes, headers: Headers, meta: Metadata) -> None:
         self._state = state

@@ -28,7 +28,6 @@ from calico.rules.loads import (
 __all__ = [
     "FORWARD_FROM",
     "FORWARD_TO",
-    "HOST_TO_WORKLOAD",
     "IN",
     "NO_HOST_PARTS",
     "OUT",
@@ -44,7 +43,6 @@ __all__ = [
 RAW_IN, RAW_OUT, PRE_DNAT = "hep-raw-in", "hep-raw-out", "hep-pre-dnat"
 IN, OUT, TRANSLATED_OUT = "hep-in", "hep-out", "hep-translated"
 FORWARD_FROM, FORWARD_TO = "hep-fwd-from", "hep-fwd-to"
-HOST_TO_WORKLOAD = "host-to-workload"
 
 _JUDGE_TRANSLATED = "host-translated"
 _KNOWN = Rule((*ESTABLISHED_OR_RELATED, ACCEPT), "known connection")
@@ -142,7 +140,7 @@ class _Builder:
         if OUT not in self._places:
             return None
         place = TRANSLATED_OUT if TRANSLATED_OUT in self._places else OUT
-        workloads = self._workloads("oifname", Verdict("goto", HOST_TO_WORKLOAD))
+        workloads = self._workloads("oifname", ACCEPT) if self._places[place] else ()
         return Chain(_JUDGE_TRANSLATED, (*workloads, *self._dispatch(place, "oifname")))
 
     def _dispatch(self, place: str, key: Literal["iifname", "oifname"]) -> tuple[Rule, ...]:

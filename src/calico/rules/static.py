@@ -16,7 +16,7 @@ from calico.netlink.nftables.objects import Chain, Hook, KeyField, SetDecl
 from calico.rules.antispoof import SOURCES_V4, SOURCES_V6, antispoof_chains
 from calico.rules.config import RulesConfig
 from calico.rules.guards import HOST_SERVICES, WORKLOAD_GUARD, guard_chains
-from calico.rules.host_chains import HOST_TO_WORKLOAD, NO_HOST_PARTS, HostParts
+from calico.rules.host_chains import NO_HOST_PARTS, HostParts
 from calico.rules.loads import ACCEPT, DROP, ESTABLISHED_OR_RELATED, Exprs, in_set, interface
 from calico.rules.table import TableState
 
@@ -109,10 +109,10 @@ def _input(config: RulesConfig, host: HostParts) -> Iterable[Chain]:
 
 def _output(config: RulesConfig, host: HostParts) -> Iterable[Chain]:
     """The host reaches its own workloads whatever their policy (datamodel 15.5), but no unknown interface."""
-    workloads = _for_prefixes(config, "oifname", Verdict("goto", HOST_TO_WORKLOAD), "workload")
+    workloads = _for_prefixes(config, "oifname", Verdict("goto", "host-to-workload"), "workload")
     yield Chain("output", (*workloads, *host.output), Hook("output", 0))
     yield Chain(
-        HOST_TO_WORKLOAD,
+        "host-to-workload",
         (
             Rule((*in_set(INTERFACES, Meta("oifname")), ACCEPT), "from this host to its workload"),
             Rule((DROP,), "unknown workload interface"),

@@ -196,5 +196,40 @@ def test_a_policy_needed_on_every_node_is_in_the_kernel_before_an_endpoint_uses_
     world.expect(family, "a>b udp:80")
 
 
+def test_a_tier_that_does_not_exist_comes_last_and_denies_at_its_end(world: World, family: int, direction: str) -> None:
+    """As somebody may have stored it: the store itself would refuse a policy without its tier."""
+    spec = {"tier": "absent", "order": 0, "selector": "app in {'a', 'b'}", "types": [direction.title()]}
+    stored = resource("GlobalNetworkPolicy", "absent.p", {**spec, direction: [tcp(ALLOW)]})
+    world.put_raw({"globalnetworkpolicies/absent.p": json.dumps(stored)})
+    world.expect(family, "a>b tcp:80", "!a>b udp:80")
+    world.apply(policy("q", direction, {**DENY, "protocol": "TCP", "destination": {"ports": [80]}}, PASS))
+    world.expect(family, "!a>b tcp:80", "a>b tcp:81", "!a>b udp:80")
+
+
+def test_a_stored_policy_without_types_governs_both_directions(world: World, family: int) -> None:
+    """As OpenStack's security groups are stored; a policy written without types gets those of its rules."""
+    bare = {"selector": "app == 'b'", "ingress": [tcp(ALLOW)]}
+    world.put_raw({"networkpolicies/default/ossg.default.p": json.dumps(resource("NetworkPolicy", "p", bare))})
+    world.expect(family, "a>b tcp:80", "!a>b udp:80", "!b>a tcp:80", "a>c udp:80")
+    world.put_raw({"networkpolicies/default/ossg.default.p": None})
+    world.apply(resource("NetworkPolicy", "p", bare, "default"))
+    world.expect(family, "a>b tcp:80", "!a>b udp:80", "b>a tcp:80")
+
+
+def test_a_global_policy_governs_the_namespaces_and_accounts_that_it_selects(world: World, family: int) -> None:
+    world.apply(
+        resource("Profile", "kns.other", {"labelsToApply": {"pcns.team": "red"}}),
+        resource("Profile", "ksa.default.robot", {"labelsToApply": {"pcsa.role": "r"}}),
+        world.endpoint("c", profiles=["kns.other", "projectcalico-default-allow"]),
+        world.endpoint("b", profiles=["ksa.default.robot", "projectcalico-default-allow"]),
+        policy("n", "ingress", tcp(ALLOW), selector="all()", namespaceSelector="team == 'red'"),
+        policy("s", "ingress", {**ALLOW, "protocol": "UDP"}, selector="", serviceAccountSelector="role == 'r'"),
+    )
+    world.expect(family, "a>c tcp:80", "!a>c udp:80", "!a>b tcp:80", "a>b udp:80", "b>a tcp:80", "b>a udp:80")
+    spec = {"serviceAccountSelector": "role == 'r'", "types": ["Egress"], "egress": [tcp(ALLOW)]}
+    world.apply(resource("NetworkPolicy", "e", spec, "default"), resource("NetworkPolicy", "e", spec, "other"))
+    world.expect(family, "b>a tcp:80", "!b>a udp:80", "c>a udp:80", "a>d udp:80")
+
+
 def _other(direction: str) -> str:
     return "egress" if direction == "ingress" else "ingress"

@@ -70,6 +70,11 @@ def _show_felix(felix: dict[str, Any]) -> None:
     if endpoints:
         click.echo()
         print_table(["ENDPOINT", "STATUS"], sorted(endpoints.items()))
+    hosts = felix.get("host_endpoints", {})
+    if hosts:
+        click.echo()
+        rows = [[name, state["status"], ", ".join(state["interfaces"])] for name, state in sorted(hosts.items())]
+        print_table(["HOST ENDPOINT", "STATUS", "INTERFACES"], rows)
 
 
 def _show_bgp(bgp: dict[str, Any]) -> None:

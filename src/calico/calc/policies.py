@@ -10,6 +10,7 @@ from calico.calc.compile_entity import SetSpec
 from calico.calc.compile_rules import DENY_ALL, CompiledRules, compile_rules
 from calico.calc.messages import ActiveRule, PolicyUpdate, ProfileUpdate
 from calico.calc.policy_order import DEFAULT_TIER, PolicyPlace
+from calico.calc.stages import contradictions, kind_of, only_hosts, stages_of
 from calico.errors import InvalidInput
 from calico.model.effective import policy_selector
 from calico.model.keys import ResourceKey
@@ -34,16 +35,14 @@ class Compiled(msgspec.Struct, Generic[U], frozen=True):
     problems: tuple[str, ...] = ()
 
 
-def governed(key: ResourceKey, policy: NetworkPolicy | GlobalNetworkPolicy) -> Selector | None:
-    """The workload endpoints a policy applies to; None for policies of host endpoints only (§15.4).
+def governed(key: ResourceKey, policy: NetworkPolicy | GlobalNetworkPolicy) -> Selector:
+    """The endpoints a policy applies to; host endpoints only if it is untracked or pre-DNAT (§15.4).
 
     InvalidInput with the field when a selector does not parse.
     """
     spec = policy.spec
     fields = [("spec.selector", spec.selector), ("spec.serviceAccountSelector", spec.service_account_selector)]
     if isinstance(spec, GlobalNetworkPolicySpec):
-        if spec.do_not_track or spec.pre_dnat:
-            return None
         fields.append(("spec.namespaceSelector", spec.namespace_selector))
     # Each must parse alone, or "a) || (b" would escape from the parentheses it is combined with.
     for field, text in fields:
@@ -58,33 +57,40 @@ def governed(key: ResourceKey, policy: NetworkPolicy | GlobalNetworkPolicy) -> S
             policy, metadata=msgspec.structs.replace(policy.metadata, namespace=key.namespace)
         )
     try:
-        return policy_selector(policy)
+        selector = policy_selector(policy)
     except InvalidInput as error:
         raise InvalidInput(error.message, field="spec.selector") from None
+    return selector if "normal" in stages_of(policy) else only_hosts(selector)
 
 
 def place_of(policy: NetworkPolicy | GlobalNetworkPolicy) -> PolicyPlace:
-    """Tier, order and directions; types that are missing or unknown mean both directions."""
+    """Tier, order, directions and stages; types that are missing or unknown mean both directions.
+
+    A pre-DNAT policy is for ingress whatever its types say.
+    """
     spec = policy.spec
     both = not spec.types or bool(_unknown_types(policy))
+    stages = stages_of(policy)
     return PolicyPlace(
         tier=spec.tier or DEFAULT_TIER,
         order=spec.order,
-        ingress=both or "Ingress" in spec.types,
-        egress=both or "Egress" in spec.types,
+        ingress=both or "Ingress" in spec.types or "pre-dnat" in stages,
+        egress=(both or "Egress" in spec.types) and kind_of(policy) != "pre-dnat",
+        stages=stages,
     )
 
 
 def compile_policy(key: ResourceKey, policy: NetworkPolicy | GlobalNetworkPolicy) -> Compiled[PolicyUpdate]:
     """The active form of a policy. A direction that its types leave out has no rules."""
-    place = place_of(policy)
-    if unknown := _unknown_types(policy):
-        update = PolicyUpdate(key=key, tier=place.tier, ingress=DENY_ALL, egress=DENY_ALL)
-        return Compiled(update, problems=unknown)
+    place, kind = place_of(policy), kind_of(policy)
+    if problems := _unknown_types(policy) + contradictions(policy):
+        ingress_denied, egress_denied = DENY_ALL if place.ingress else (), DENY_ALL if place.egress else ()
+        update = PolicyUpdate(key=key, tier=place.tier, kind=kind, ingress=ingress_denied, egress=egress_denied)
+        return Compiled(update, problems=problems)
     spec = policy.spec
     ingress = compile_rules(spec.ingress, key.namespace, "ingress") if place.ingress else CompiledRules()
     egress = compile_rules(spec.egress, key.namespace, "egress") if place.egress else CompiledRules()
-    update = PolicyUpdate(key=key, tier=place.tier, ingress=ingress.rules, egress=egress.rules)
+    update = PolicyUpdate(key=key, tier=place.tier, kind=kind, ingress=ingress.rules, egress=egress.rules)
     return Compiled(update, _union(ingress, egress), ingress.problems + egress.problems)
 
 

@@ -6,24 +6,28 @@ graph only the decoding and compiling of single resources, which have no history
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
 from calico.calc.compile_entity import SetSpec
 from calico.calc.dataplane_state import DataplaneState, IPSet
 from calico.calc.endpoints import Endpoint, decode_endpoint, node_of
+from calico.calc.host_endpoints import HostEndpointFacts, decode_host_endpoint
 from calico.calc.labels import Labels, NamedPort, unpack_labels
-from calico.calc.messages import EndpointUpdate, TierPolicies
+from calico.calc.messages import EndpointUpdate, HostEndpointUpdate, TierPolicies
 from calico.calc.net_cover import masked
 from calico.calc.netsets import decode_netset
 from calico.calc.policies import DEFAULT_ALLOW, compile_policy, compile_profile, governed, place_of
 from calico.errors import InvalidInput
 from calico.lib import packed
+from calico.model.effective import NAMESPACE_LABEL
+from calico.model.hostendpoint import HostEndpoint
 from calico.model.keys import ResourceKey
 from calico.model.meta import Resource
 from calico.model.policy import (
     GlobalNetworkPolicy,
+    GlobalNetworkPolicySpec,
     GlobalNetworkSet,
     NetworkPolicy,
     NetworkSet,
@@ -38,7 +42,8 @@ __all__ = ["DataplaneState", "recompute"]
 
 Resources = Mapping[ResourceKey, Resource]
 Problems = dict[ResourceKey, tuple[str, ...]]
-Policies = dict[ResourceKey, tuple[NetworkPolicy | GlobalNetworkPolicy, Selector]]
+Policy = NetworkPolicy | GlobalNetworkPolicy
+Policies = dict[ResourceKey, tuple[Policy, Selector]]
 
 
 class _Item(msgspec.Struct):
@@ -58,18 +63,23 @@ def recompute(hostname: str, resources: Resources) -> DataplaneState:
     problems.update((_tier_key(name), said) for name, tier in tiers.items() if (said := _tier_problem(tier)))
 
     usable = dict(_usable_endpoints(hostname, resources, problems))
+    hosts = dict(_usable_host_endpoints(hostname, resources, problems))
     items = [
         *(_Item(_labels(e.labels, e.profiles, profiles), e.nets, e.ports) for e in usable.values()),
+        *(_Item(_labels(e.labels, e.profiles, profiles), e.nets, e.ports) for e in hosts.values()),
         *_network_sets(resources, profiles, problems),
     ]
     local = _without_conflicts({key: e for key, e in usable.items() if e.node == hostname}, problems)
     policies = _policies(resources, problems)
 
     state = DataplaneState(problems=problems, in_sync=True)
-    needed: list[SetSpec] = []
+    used_policies: dict[ResourceKey, Policy] = {}
+    used_profiles: set[str] = set()
     for key, endpoint in local.items():
         labels = _labels(endpoint.labels, endpoint.profiles, profiles)
-        applied = {name: policy for name, (policy, selector) in policies.items() if selector.matches(labels)}
+        governing = _governing(policies, labels, _is_normal)
+        used_policies |= governing
+        used_profiles |= set(endpoint.profiles)
         state.endpoints[endpoint.id] = EndpointUpdate(
             id=endpoint.id,
             key=key,
@@ -78,21 +88,29 @@ def recompute(hostname: str, resources: Resources) -> DataplaneState:
             nets=endpoint.nets,
             gateway_v4=endpoint.gateway_v4,
             gateway_v6=endpoint.gateway_v6,
-            tiers=tuple(_tiers(applied, tiers)),
+            tiers=tuple(_tiers(governing, tiers)),
             profiles=endpoint.profiles,
         )
-        for policy_key, policy in applied.items():
-            compiled = compile_policy(policy_key, policy)
-            state.policies[policy_key] = compiled.update
-            needed += compiled.sets
-            if compiled.problems:
-                problems[policy_key] = compiled.problems
-        for name in endpoint.profiles:
-            compiled_profile = compile_profile(name, profiles.get(name))
-            state.profiles[name] = compiled_profile.update
-            needed += compiled_profile.sets
-            if compiled_profile.problems:
-                problems[ResourceKey("Profile", "", name)] = compiled_profile.problems
+    for key, host in hosts.items():
+        if host.node == hostname:
+            labels = _labels(host.labels, host.profiles, profiles)
+            used_policies |= _governing(policies, labels, lambda _: True)
+            used_profiles |= set(host.profiles)
+            state.host_endpoints[key.name] = _host_endpoint(key, host, policies, labels, tiers)
+
+    needed: list[SetSpec] = []
+    for policy_key, policy in used_policies.items():
+        compiled = compile_policy(policy_key, policy)
+        state.policies[policy_key] = compiled.update
+        needed += compiled.sets
+        if compiled.problems:
+            problems[policy_key] = compiled.problems
+    for name in used_profiles:
+        compiled_profile = compile_profile(name, profiles.get(name))
+        state.profiles[name] = compiled_profile.update
+        needed += compiled_profile.sets
+        if compiled_profile.problems:
+            problems[ResourceKey("Profile", "", name)] = compiled_profile.problems
     state.ip_sets = {spec.id: IPSet(spec.kind, _members(spec, items)) for spec in needed}
     return state
 
@@ -108,6 +126,62 @@ def _usable_endpoints(
             except InvalidInput as error:
                 if hostname in (value.spec.node, node_of(key)):
                     problems[key] = (f"{error.field}: {error.message}",)
+
+
+def _usable_host_endpoints(
+    hostname: str, resources: Resources, problems: Problems
+) -> Iterator[tuple[ResourceKey, HostEndpointFacts]]:
+    """Host endpoints of all hosts that are well-formed. Every host names one that belongs to none."""
+    for key, value in resources.items():
+        if isinstance(value, HostEndpoint):
+            try:
+                yield key, decode_host_endpoint(value)
+            except InvalidInput as error:
+                if value.spec.node in ("", hostname):
+                    problems[key] = (f"{error.field}: {error.message}",)
+
+
+def _host_endpoint(
+    key: ResourceKey,
+    host: HostEndpointFacts,
+    policies: Policies,
+    labels: dict[str, str],
+    tiers: Mapping[str, TierSpec],
+) -> HostEndpointUpdate:
+    """A host endpoint of this host with the policies of each kind; before DNAT there is no egress."""
+
+    def lists(applies: Callable[[Policy], bool]) -> tuple[TierPolicies, ...]:
+        return tuple(_tiers(_governing(policies, labels, applies), tiers))
+
+    return HostEndpointUpdate(
+        name=key.name,
+        key=key,
+        interface=host.interface,
+        expected_ips=tuple(net[:-1] for net in host.nets),
+        tiers=lists(_is_normal),
+        forward_tiers=lists(lambda policy: _is_normal(policy) and _flags(policy).apply_on_forward),
+        untracked_tiers=lists(lambda policy: _flags(policy).do_not_track),
+        pre_dnat_tiers=tuple(
+            msgspec.structs.replace(tier, egress=()) for tier in lists(lambda policy: _flags(policy).pre_dnat)
+        ),
+        profiles=host.profiles,
+    )
+
+
+def _flags(policy: Policy) -> GlobalNetworkPolicySpec:
+    """The flags of a global policy; a namespaced one has none of them."""
+    return policy.spec if isinstance(policy, GlobalNetworkPolicy) else GlobalNetworkPolicySpec()
+
+
+def _is_normal(policy: Policy) -> bool:
+    return not (_flags(policy).do_not_track or _flags(policy).pre_dnat)
+
+
+def _governing(
+    policies: Policies, labels: dict[str, str], applies: Callable[[Policy], bool]
+) -> dict[ResourceKey, Policy]:
+    """The policies that select these labels, of those that ``applies`` admits."""
+    return {key: policy for key, (policy, selector) in policies.items() if applies(policy) and selector.matches(labels)}
 
 
 def _without_conflicts(local: dict[ResourceKey, Endpoint], problems: Problems) -> dict[ResourceKey, Endpoint]:
@@ -133,33 +207,29 @@ def _network_sets(resources: Resources, profiles: Mapping[str, Profile], problem
 
 
 def _policies(resources: Resources, problems: Problems) -> Policies:
-    """Policies that can govern a workload endpoint, with what they select."""
+    """Policies whose selectors parse, with what they select."""
     policies: Policies = {}
     for key, value in resources.items():
         if isinstance(value, NetworkPolicy | GlobalNetworkPolicy):
             try:
-                selector = governed(key, value)
+                policies[key] = (value, governed(key, value))
             except InvalidInput as error:
                 problems[key] = (f"{error.field}: {error.message}",)
-                continue
-            if selector is not None:
-                policies[key] = (value, selector)
     return policies
 
 
 def _labels(own: Labels, parents: Iterable[str], profiles: Mapping[str, Profile]) -> dict[str, str]:
-    """Own labels win, then the first profile that has the label."""
+    """Own labels win, then the first profile that has the label. Nobody inherits a namespace."""
     labels = unpack_labels(own)
     for parent in parents:
         profile = profiles.get(parent)
         for name, value in (profile.spec.labels_to_apply if profile else {}).items():
-            labels.setdefault(name, value)
+            if name != NAMESPACE_LABEL:
+                labels.setdefault(name, value)
     return labels
 
 
-def _tiers(
-    applied: Mapping[ResourceKey, NetworkPolicy | GlobalNetworkPolicy], tiers: Mapping[str, TierSpec]
-) -> Iterator[TierPolicies]:
+def _tiers(applied: Mapping[ResourceKey, Policy], tiers: Mapping[str, TierSpec]) -> Iterator[TierPolicies]:
     """Tiers that have a policy here, by order: numbers, none, tiers that do not exist; ties by name."""
 
     def tier_place(name: str) -> tuple[int, float, str]:

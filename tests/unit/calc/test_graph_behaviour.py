@@ -171,15 +171,6 @@ def test_policies_that_govern_no_local_endpoint_are_not_sent() -> None:
     assert host.flush() == []
 
 
-def test_policies_for_host_endpoints_only_do_not_govern_workloads() -> None:
-    host = Host()
-    host.endpoint("p", "10.0.0.1")
-    host.policy("p", do_not_track=True, apply_on_forward=True)
-    host.policy("q", pre_dnat=True, apply_on_forward=True)
-    host.flush()
-    assert host.state.policies == {}
-
-
 def test_a_missing_profile_has_no_rules_and_the_virtual_one_allows_both_ways() -> None:
     host = Host()
     host.endpoint("p", "10.0.0.1", profiles=("missing", "projectcalico-default-allow"))

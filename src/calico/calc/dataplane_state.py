@@ -12,6 +12,8 @@ from calico.calc.messages import (
     EndpointId,
     EndpointRemove,
     EndpointUpdate,
+    HostEndpointRemove,
+    HostEndpointUpdate,
     InSync,
     IPSetDelta,
     IPSetRemove,
@@ -22,6 +24,7 @@ from calico.calc.messages import (
     ProblemUpdate,
     ProfileRemove,
     ProfileUpdate,
+    TierPolicies,
 )
 from calico.model.keys import ResourceKey
 
@@ -42,6 +45,7 @@ class DataplaneState(msgspec.Struct, kw_only=True):
     policies: dict[ResourceKey, PolicyUpdate] = {}
     profiles: dict[str, ProfileUpdate] = {}
     endpoints: dict[EndpointId, EndpointUpdate] = {}
+    host_endpoints: dict[str, HostEndpointUpdate] = {}
     problems: dict[ResourceKey, tuple[str, ...]] = {}
     in_sync: bool = False
 
@@ -49,6 +53,11 @@ class DataplaneState(msgspec.Struct, kw_only=True):
         """Follow a flush; AssertionError at the first message that is redundant or out of order."""
         for message in messages:
             self._apply(message)
+        for endpoint in self.endpoints.values():
+            for key in _keys(endpoint.tiers):
+                assert self.policies[key].kind in ("normal", "staged"), f"{key} does not govern workloads"
+        for host_endpoint in self.host_endpoints.values():
+            self._check_kinds(host_endpoint)
 
     def _apply(self, message: Message) -> None:
         match message:
@@ -72,15 +81,20 @@ class DataplaneState(msgspec.Struct, kw_only=True):
                 assert self.profiles.get(name) != message, f"profile {name} is updated to what it is"
                 self.profiles[name] = message
             case ProfileRemove(name=name):
-                referred_to = {used for endpoint in self.endpoints.values() for used in endpoint.profiles}
-                assert name not in referred_to, f"profile {name} is removed while referred to"
+                assert name not in set(self._profiles_referred_to()), f"profile {name} is removed while referred to"
                 del self.profiles[name]
             case EndpointUpdate(id=endpoint_id):
-                self._check_endpoint(message)
+                self._check_lists(message.tiers, message.profiles)
                 assert self.endpoints.get(endpoint_id) != message, f"{endpoint_id} is updated to what it is"
                 self.endpoints[endpoint_id] = message
             case EndpointRemove(id=endpoint_id):
                 del self.endpoints[endpoint_id]
+            case HostEndpointUpdate(name=name):
+                self._check_lists(tuple(_all_tiers(message)), message.profiles)
+                assert self.host_endpoints.get(name) != message, f"host endpoint {name} is updated to what it is"
+                self.host_endpoints[name] = message
+            case HostEndpointRemove(name=name):
+                del self.host_endpoints[name]
             case ProblemUpdate(key=key, problems=problems):
                 assert self.problems.get(key, ()) != problems, f"problems of {key} are told again"
                 self.problems[key] = problems
@@ -101,12 +115,26 @@ class DataplaneState(msgspec.Struct, kw_only=True):
         for set_id in set_ids(rules):
             assert set_id in self.ip_sets, f"{set_id} is referred to before it exists"
 
-    def _check_endpoint(self, endpoint: EndpointUpdate) -> None:
-        for tier in endpoint.tiers:
-            for key in tier.ingress + tier.egress:
-                assert key in self.policies, f"{key} is referred to before it exists"
-        for name in endpoint.profiles:
+    def _check_lists(self, tiers: tuple[TierPolicies, ...], profiles: tuple[str, ...]) -> None:
+        for key in _keys(tiers):
+            assert key in self.policies, f"{key} is referred to before it exists"
+        for name in profiles:
             assert name in self.profiles, f"profile {name} is referred to before it exists"
+
+    def _check_kinds(self, endpoint: HostEndpointUpdate) -> None:
+        """Each list of a host endpoint holds policies of its kind, and staged ones; only one that contradicts itself is
+        in two."""
+        for key in _keys(endpoint.tiers):
+            assert self.policies[key].kind in ("normal", "staged"), f"{key} is in the wrong list"
+        assert set(_keys(endpoint.forward_tiers)) <= set(_keys(endpoint.tiers)), "forward policies are normal ones"
+        for key in _keys(endpoint.untracked_tiers):
+            assert self.policies[key].kind in ("untracked", "staged"), f"{key} is in the wrong list"
+        for key in _keys(endpoint.pre_dnat_tiers):
+            policy = self.policies[key]
+            denies = all(rule.action == "deny" for rule in policy.ingress)
+            is_both = policy.kind == "untracked" and denies
+            assert policy.kind in ("pre-dnat", "staged") or is_both, f"{key} is in the wrong list"
+        assert not any(tier.egress for tier in endpoint.pre_dnat_tiers), "there is no egress before DNAT"
 
     def _sets_referred_to(self) -> Iterator[str]:
         for policy in self.policies.values():
@@ -116,8 +144,24 @@ class DataplaneState(msgspec.Struct, kw_only=True):
 
     def _policies_referred_to(self) -> Iterator[ResourceKey]:
         for endpoint in self.endpoints.values():
-            for tier in endpoint.tiers:
-                yield from tier.ingress + tier.egress
+            yield from _keys(endpoint.tiers)
+        for host_endpoint in self.host_endpoints.values():
+            yield from _keys(_all_tiers(host_endpoint))
+
+    def _profiles_referred_to(self) -> Iterator[str]:
+        for endpoint in self.endpoints.values():
+            yield from endpoint.profiles
+        for host_endpoint in self.host_endpoints.values():
+            yield from host_endpoint.profiles
+
+
+def _all_tiers(endpoint: HostEndpointUpdate) -> Iterator[TierPolicies]:
+    yield from endpoint.tiers + endpoint.forward_tiers + endpoint.untracked_tiers + endpoint.pre_dnat_tiers
+
+
+def _keys(tiers: Iterable[TierPolicies]) -> Iterator[ResourceKey]:
+    for tier in tiers:
+        yield from tier.ingress + tier.egress
 
 
 def set_ids(rules: Iterable[ActiveRule]) -> Iterator[str]:

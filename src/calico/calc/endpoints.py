@@ -16,12 +16,13 @@ from calico.calc.messages import EndpointId
 from calico.errors import InvalidInput
 from calico.lib import packed
 from calico.model.effective import NAMESPACE_LABEL, SERVICE_ACCOUNT_LABEL
+from calico.model.hostendpoint import HostEndpointPort
 from calico.model.keys import ResourceKey
 from calico.model.names import WorkloadEndpointIdentifiers, parse_workload_endpoint_name
 from calico.model.numorstring import protocol_number, supports_ports
 from calico.model.workload import EndpointPort, WorkloadEndpoint
 
-__all__ = ["Endpoint", "decode_endpoint", "node_of", "own_labels"]
+__all__ = ["Endpoint", "decode_endpoint", "is_interface", "named_ports", "node_of", "own_labels"]
 
 INHERITED_ONLY = ("pcns.", "pcsa.")
 _INTERFACE = re.compile(r"[a-zA-Z0-9_.-]{1,15}")
@@ -57,7 +58,7 @@ def decode_endpoint(key: ResourceKey, resource: WorkloadEndpoint) -> Endpoint:
     names = _names(key, spec.node)
     if spec.allow_spoofed_source_prefixes:
         raise InvalidInput("source spoofing is not enabled on hosts", field="spec.allowSpoofedSourcePrefixes")
-    if not _INTERFACE.fullmatch(spec.interface_name) or spec.interface_name in (".", ".."):
+    if not is_interface(spec.interface_name):
         raise InvalidInput(f"{spec.interface_name!r} is no name of an interface", field="spec.interfaceName")
     return Endpoint(
         id=EndpointId(
@@ -73,8 +74,13 @@ def decode_endpoint(key: ResourceKey, resource: WorkloadEndpoint) -> Endpoint:
         gateway_v6=_gateway(spec.ipv6_gateway, 16, "spec.ipv6Gateway"),
         labels=_labels(key, resource),
         profiles=tuple(dict.fromkeys(spec.profiles)),
-        ports=_named_ports(spec.ports),
+        ports=named_ports(spec.ports),
     )
+
+
+def is_interface(name: str) -> bool:
+    """Whether the kernel may have an interface of this name."""
+    return bool(_INTERFACE.fullmatch(name)) and name not in (".", "..")
 
 
 def own_labels(labels: dict[str, str]) -> dict[str, str]:
@@ -142,13 +148,18 @@ def _gateway(text: str, size: int, field: str) -> bytes:
     return address
 
 
-def _named_ports(ports: Iterable[EndpointPort]) -> tuple[NamedPort, ...]:
+def named_ports(ports: Iterable[EndpointPort | HostEndpointPort]) -> tuple[NamedPort, ...]:
+    """The ports that have a name; InvalidInput with the field of one that is malformed."""
     found: set[NamedPort] = set()
     for position, port in enumerate(ports):
         field = f"spec.ports[{position}]"
         if not port.name:
             continue
-        if not supports_ports(port.protocol):
+        try:
+            fine = supports_ports(port.protocol)
+        except InvalidInput:
+            fine = False
+        if not fine:
             raise InvalidInput(f"{port.protocol!r} is not TCP, UDP or SCTP", field=f"{field}.protocol")
         if not 1 <= port.port <= 65535:
             raise InvalidInput(f"{port.port} is not within 1-65535", field=f"{field}.port")

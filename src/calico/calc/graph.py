@@ -4,6 +4,7 @@
 
     Profile ──────────┬─► MemberIndex (labels, selectors, IP sets of all hosts) ──────────┐
     network sets ─────┤                                                                   ├─► Sequencer ─► messages
+    HostEndpoint ─────┤                                                                   │
     WorkloadEndpoint ─┴─► InterfaceClaims ─► PolicyIndex (local endpoints only) ─► rules ─┘
     Tier, policies ───────────────────────────┘
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 from typing import Final
 
 from calico.calc.endpoints import Endpoint, decode_endpoint, node_of
+from calico.calc.host_endpoints import HostEndpointFacts, decode_host_endpoint, host_endpoint_update
 from calico.calc.interface_claims import InterfaceClaims
 from calico.calc.members import Contribution, MemberIndex
 from calico.calc.messages import EndpointUpdate, InSync, Message, TierPolicies
@@ -28,6 +30,7 @@ from calico.calc.services import ServiceEndpoints
 from calico.calc.staged import POLICY_KINDS, AnyPolicy, form_of
 from calico.errors import InvalidInput
 from calico.lib.ref_counts import RefCounts
+from calico.model.hostendpoint import HostEndpoint
 from calico.model.keys import ResourceKey
 from calico.model.meta import Resource
 from calico.model.policy import GlobalNetworkSet, NetworkSet, Profile, Tier
@@ -65,7 +68,7 @@ class Graph:
         self._policies = PolicyIndex()
         self._claims = InterfaceClaims()
         self._sequencer = Sequencer(self._members)
-        self._endpoints: dict[ResourceKey, Endpoint] = {}  # local and usable
+        self._endpoints: dict[ResourceKey, Endpoint | HostEndpointFacts] = {}  # local and usable
         self._compiled: dict[ResourceKey, AnyPolicy] = {}  # as last sent to the sequencer
         self._profiles: dict[str, Profile] = {}
         self._profiles_used: RefCounts[str] = RefCounts()
@@ -79,6 +82,8 @@ class Graph:
         match key.kind:
             case "WorkloadEndpoint":
                 self._on_endpoint(key, value if isinstance(value, WorkloadEndpoint) else None)
+            case "HostEndpoint":
+                self._on_host_endpoint(key, value if isinstance(value, HostEndpoint) else None)
             case kind if kind in POLICY_KINDS:
                 self._policies.on_policy(key, form_of(value))
             case "NetworkSet" | "GlobalNetworkSet":
@@ -140,7 +145,21 @@ class Graph:
             if claimant != key or conflicts:
                 self._sequencer.on_problems(claimant, conflicts)
 
-    def _on_usable(self, key: ResourceKey, endpoint: Endpoint | None) -> None:
+    def _on_host_endpoint(self, key: ResourceKey, value: HostEndpoint | None) -> None:
+        facts: HostEndpointFacts | None = None
+        problems: tuple[str, ...] = ()
+        if value is not None:
+            try:
+                facts = decode_host_endpoint(value)
+            except InvalidInput as error:
+                if value.spec.node in ("", self._hostname):
+                    problems = (f"{error.field}: {error.message}",)
+        contribution = Contribution(facts.labels, facts.profiles, facts.nets, facts.ports) if facts else None
+        self._members.on_contribution(key, contribution)
+        self._on_usable(key, facts if facts is not None and facts.node == self._hostname else None)
+        self._sequencer.on_problems(key, problems)
+
+    def _on_usable(self, key: ResourceKey, endpoint: Endpoint | HostEndpointFacts | None) -> None:
         old = self._endpoints.pop(key, None)
         if endpoint is not None:
             self._endpoints[key] = endpoint
@@ -203,6 +222,13 @@ class Graph:
     def _refresh_endpoints(self) -> None:
         changed, self._policies.changed_endpoints = self._policies.changed_endpoints, set()
         for key in changed:
-            endpoint = self._endpoints.get(key)
-            update = endpoint_update(key, endpoint, self._policies.tiers_of(key)) if endpoint else None
-            self._sequencer.on_endpoint(key, update)
+            match self._endpoints.get(key):
+                case Endpoint() as endpoint:
+                    self._sequencer.on_endpoint(key, endpoint_update(key, endpoint, self._policies.tiers_of(key)))
+                case HostEndpointFacts() as facts:
+                    tiers = self._policies.host_tiers_of(key)
+                    self._sequencer.on_host_endpoint(key.name, host_endpoint_update(key, facts, tiers))
+                case None if key.kind == "HostEndpoint":
+                    self._sequencer.on_host_endpoint(key.name, None)
+                case None:
+                    self._sequencer.on_endpoint(key, None)

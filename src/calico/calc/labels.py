@@ -1,7 +1,8 @@
 """Label inheritance: the labels an endpoint or network set really has, computed once for all that are alike.
 
 Items with the same own labels, parents and named ports form one *group*. A group's effective labels are its own, then
-those of its parents (profiles) in order: own labels win, then the first parent that has the label (datamodel §14).
+those of its parents (profiles) in order: own labels win, then the first parent that has the label (datamodel §14). The
+label that says which namespace something is in is never inherited: nobody gets into a namespace by naming a profile.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from sys import intern
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from calico.lib.small_set import SmallSet, with_item, without_item
+from calico.model.effective import NAMESPACE_LABEL
 
 __all__ = ["GroupSink", "LabelGroup", "LabelInheritance", "Labels", "NamedPort", "pack_labels", "unpack_labels"]
 
@@ -98,10 +100,11 @@ class LabelInheritance(Generic[K, S]):
 
     def on_parent(self, name: str, labels: Mapping[str, str] | None) -> None:
         """The labels that children of ``name`` inherit; None: it does not exist, so they inherit nothing."""
-        if (labels or {}) == self._parents.get(name, {}):
+        lent = {intern(label): intern(value) for label, value in (labels or {}).items() if label != NAMESPACE_LABEL}
+        if lent == self._parents.get(name, {}):
             return
-        if labels:
-            self._parents[name] = {intern(label): intern(value) for label, value in labels.items()}
+        if lent:
+            self._parents[name] = lent
         else:
             del self._parents[name]
         for group in tuple(self._children.get(name, ())):

@@ -219,7 +219,8 @@ class HostEndpointUpdate(_Msg, frozen=True, kw_only=True):
 
     ``interface`` is a name, ``*`` for all that have no host endpoint of their own, or empty: the one that has one of
     the ``expected_ips`` (packed addresses). ``tiers`` hold normal policies, the other three the policies of their
-    kind; ``pre_dnat_tiers`` have no egress.
+    kind; ``pre_dnat_tiers`` have no egress. A policy that contradicts itself by being both untracked and pre-DNAT is
+    told as untracked, is in both lists, and only denies.
     """
 
     name: str

@@ -11,6 +11,7 @@ from calico.calc.compile_rules import DENY_ALL, CompiledRules, compile_rules
 from calico.calc.messages import ActiveRule, PolicyUpdate, ProfileUpdate
 from calico.calc.policy_order import DEFAULT_TIER, PolicyPlace
 from calico.calc.staged import AnyPolicy
+from calico.calc.stages import contradictions, kind_of, only_hosts, stages_of
 from calico.errors import InvalidInput
 from calico.model.effective import policy_selector
 from calico.model.keys import ResourceKey
@@ -36,16 +37,14 @@ class Compiled(msgspec.Struct, Generic[U], frozen=True):
     problems: tuple[str, ...] = ()
 
 
-def governed(key: ResourceKey, policy: AnyPolicy) -> Selector | None:
-    """The workload endpoints a policy applies to; None for policies of host endpoints only (§15.4).
+def governed(key: ResourceKey, policy: AnyPolicy) -> Selector:
+    """The endpoints a policy applies to; host endpoints only if it is untracked or pre-DNAT (§15.4).
 
     InvalidInput with the field when a selector does not parse.
     """
     spec = policy.spec
     fields = [("spec.selector", spec.selector), ("spec.serviceAccountSelector", spec.service_account_selector)]
     if isinstance(spec, GlobalNetworkPolicySpec):
-        if spec.do_not_track or spec.pre_dnat:
-            return None
         fields.append(("spec.namespaceSelector", spec.namespace_selector))
     # Each must parse alone, or "a) || (b" would escape from the parentheses it is combined with.
     for field, text in fields:
@@ -60,20 +59,26 @@ def governed(key: ResourceKey, policy: AnyPolicy) -> Selector | None:
             policy, metadata=msgspec.structs.replace(policy.metadata, namespace=key.namespace)
         )
     try:
-        return policy_selector(policy)
+        selector = policy_selector(policy)
     except InvalidInput as error:
         raise InvalidInput(error.message, field="spec.selector") from None
+    return selector if "normal" in stages_of(policy) else only_hosts(selector)
 
 
 def place_of(policy: AnyPolicy) -> PolicyPlace:
-    """Tier, order and directions; types that are missing or unknown mean both directions."""
+    """Tier, order, directions and stages; types that are missing or unknown mean both directions.
+
+    A pre-DNAT policy is for ingress whatever its types say.
+    """
     spec = policy.spec
     both = not spec.types or bool(_unknown_types(policy))
+    stages = stages_of(policy)
     return PolicyPlace(
         tier=spec.tier or DEFAULT_TIER,
         order=spec.order,
-        ingress=both or "Ingress" in spec.types,
-        egress=both or "Egress" in spec.types,
+        ingress=both or "Ingress" in spec.types or "pre-dnat" in stages,
+        egress=(both or "Egress" in spec.types) and kind_of(policy) != "pre-dnat",
+        stages=stages,
     )
 
 
@@ -86,19 +91,20 @@ def compile_policy(key: ResourceKey, policy: AnyPolicy, *, services_known: bool 
     """The active form of a policy. A direction that its types leave out has no rules."""
     place = place_of(policy)
     spec = policy.spec
-    problems: tuple[str, ...] = _unknown_types(policy)
-    if problems:
-        ingress = egress = CompiledRules(DENY_ALL)
-    else:
-        ingress = egress = CompiledRules()
-        if place.ingress:
+    problems = _unknown_types(policy) + contradictions(policy)
+    ingress = egress = CompiledRules()
+    if place.ingress:
+        ingress = CompiledRules(DENY_ALL)
+        if not problems:
             ingress = compile_rules(spec.ingress, key.namespace, "ingress", services_known=services_known)
-        if place.egress:
+    if place.egress:
+        egress = CompiledRules(DENY_ALL)
+        if not problems:
             egress = compile_rules(spec.egress, key.namespace, "egress", services_known=services_known)
     update = PolicyUpdate(
         key=key,
         tier=place.tier,
-        kind="staged" if key.kind in STAGED_KINDS else "normal",
+        kind="staged" if key.kind in STAGED_KINDS else kind_of(policy),
         preload=is_preloaded(policy),
         ingress=ingress.rules,
         egress=egress.rules,

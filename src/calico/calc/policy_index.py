@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from calico.calc.endpoints import Endpoint
+from calico.calc.host_endpoints import HostEndpointFacts, HostTiers
 from calico.calc.labels import LabelGroup, LabelInheritance
 from calico.calc.messages import TierPolicies
 from calico.calc.policies import governed, is_preloaded, place_of
-from calico.calc.policy_order import PolicyPlace, order_policies
+from calico.calc.policy_order import PolicyPlace, order_policies, without_egress
 from calico.calc.selector_index import SelectorIndex
 from calico.calc.staged import AnyPolicy, Form
+from calico.calc.stages import Stage
 from calico.errors import InvalidInput
 from calico.model.keys import ResourceKey
 from calico.model.policy import TierSpec
@@ -47,9 +49,9 @@ class PolicyIndex:
                 selector = governed(key, policy)
             except InvalidInput as error:
                 self._problems[key] = (f"{error.field}: {error.message}",)
-        if policy is not None and selector is not None:
-            self._policies[key] = policy
-            self._places[key] = place_of(policy)
+            else:
+                self._policies[key] = policy
+                self._places[key] = place_of(policy)
         self._selectors.on_selector(key, selector)
 
     def on_tier(self, name: str, tier: TierSpec | None) -> None:
@@ -66,8 +68,8 @@ class PolicyIndex:
         """The labels a profile lends to endpoints."""
         self._labels.on_parent(name, labels)
 
-    def on_endpoint(self, key: ResourceKey, endpoint: Endpoint | None) -> None:
-        """A local endpoint is new or changed; None: absent."""
+    def on_endpoint(self, key: ResourceKey, endpoint: Endpoint | HostEndpointFacts | None) -> None:
+        """A local workload or host endpoint is new or changed; None: absent."""
         self.changed_endpoints.add(key)
         old = self._groups.pop(key, None)
         if endpoint is not None:
@@ -91,9 +93,21 @@ class PolicyIndex:
         return self._problems.get(key, ())
 
     def tiers_of(self, key: ResourceKey) -> tuple[TierPolicies, ...]:
-        """The ordered tiers and policies of a local endpoint."""
-        group = self._groups[key]
-        return order_policies(((policy, self._places[policy]) for policy in group.matches), self._tiers)
+        """The ordered tiers and policies of a local workload endpoint."""
+        return self._tiers_at("normal", key)
+
+    def host_tiers_of(self, key: ResourceKey) -> HostTiers:
+        """The ordered tiers and policies of a local host endpoint."""
+        return HostTiers(
+            normal=self._tiers_at("normal", key),
+            forward=self._tiers_at("forward", key),
+            untracked=self._tiers_at("untracked", key),
+            pre_dnat=without_egress(self._tiers_at("pre-dnat", key)),
+        )
+
+    def _tiers_at(self, stage: Stage, key: ResourceKey) -> tuple[TierPolicies, ...]:
+        places = ((policy, self._places[policy]) for policy in self._groups[key].matches)
+        return order_policies(((policy, place) for policy, place in places if stage in place.stages), self._tiers)
 
     def _touch(self, groups: Iterable[LabelGroup[ResourceKey, ResourceKey]]) -> None:
         for group in groups:

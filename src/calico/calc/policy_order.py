@@ -6,23 +6,35 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from calico.calc.messages import TierPolicies
+from calico.calc.stages import NORMAL, Stage
 from calico.model.keys import ResourceKey
 from calico.model.policy import TierSpec
 
-__all__ = ["DEFAULT_TIER", "PolicyPlace", "order_policies", "policy_rank", "tier_action", "tier_problems", "tier_rank"]
+__all__ = [
+    "DEFAULT_TIER",
+    "PolicyPlace",
+    "order_policies",
+    "policy_rank",
+    "tier_action",
+    "tier_problems",
+    "tier_rank",
+    "without_egress",
+]
 
 DEFAULT_TIER = "default"
 
 
 class PolicyPlace(msgspec.Struct, frozen=True):
-    """Where a policy stands and in which directions it counts."""
+    """Where a policy stands, in which directions it counts, and at which stages of a packet's way."""
 
     tier: str
     order: float | None
     ingress: bool
     egress: bool
+    stages: frozenset[Stage] = NORMAL
 
 
 def policy_rank(key: ResourceKey, order: float | None) -> tuple[bool, float, str]:
@@ -58,6 +70,11 @@ def order_policies(
         )
         for name in sorted(by_tier, key=lambda name: tier_rank(name, tiers.get(name)))
     )
+
+
+def without_egress(tiers: tuple[TierPolicies, ...]) -> tuple[TierPolicies, ...]:
+    """The tiers as they count where there is no egress."""
+    return tuple(replace(tier, egress=()) for tier in tiers)
 
 
 def tier_problems(tier: TierSpec | None) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ from calico.calc.messages import (
     EndpointId,
     EndpointRemove,
     EndpointUpdate,
+    HostEndpointRemove,
+    HostEndpointUpdate,
     IPSetDelta,
     IPSetRemove,
     IPSetUpdate,
@@ -40,6 +42,7 @@ class Sequencer:
         self._policies: Latest[ResourceKey, PolicyUpdate] = Latest()
         self._profiles: Latest[str, ProfileUpdate] = Latest()
         self._endpoints: Latest[EndpointId, EndpointUpdate] = Latest()
+        self._host_endpoints: Latest[str, HostEndpointUpdate] = Latest()
         self._ids: dict[ResourceKey, EndpointId] = {}
         self._problems: Latest[ResourceKey, tuple[str, ...]] = Latest()
 
@@ -61,6 +64,10 @@ class Sequencer:
         elif key in self._ids:
             self._endpoints.put(self._ids.pop(key), None)
 
+    def on_host_endpoint(self, name: str, endpoint: HostEndpointUpdate | None) -> None:
+        """A local host endpoint as it should be programmed; None: absent."""
+        self._host_endpoints.put(name, endpoint)
+
     def on_problems(self, key: ResourceKey, problems: tuple[str, ...]) -> None:
         """All that is wrong with a resource now."""
         self._problems.put(key, problems or None)
@@ -80,9 +87,12 @@ class Sequencer:
         policies, gone_policies = self._policies.take()
         profiles, gone_profiles = self._profiles.take()
         endpoints, gone_endpoints = self._endpoints.take()
+        host_endpoints, gone_host_endpoints = self._host_endpoints.take()
         yield from (policies[key] for key in sorted(policies))
         yield from (profiles[name] for name in sorted(profiles))
         yield from (endpoints[endpoint_id] for endpoint_id in sorted(endpoints))
+        yield from (host_endpoints[name] for name in sorted(host_endpoints))
+        yield from (HostEndpointRemove(name=name) for name in sorted(gone_host_endpoints))
         yield from (EndpointRemove(id=endpoint_id) for endpoint_id in sorted(gone_endpoints))
         yield from (ProfileRemove(name=name) for name in sorted(gone_profiles))
         yield from (PolicyRemove(key=key) for key in sorted(gone_policies))

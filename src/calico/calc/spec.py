@@ -6,15 +6,16 @@ graph only the decoding and compiling of single resources, which have no history
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
 from calico.calc.compile_entity import SetSpec
 from calico.calc.dataplane_state import DataplaneState, IPSet
 from calico.calc.endpoints import Endpoint, decode_endpoint, node_of
+from calico.calc.host_endpoints import HostEndpointFacts, decode_host_endpoint
 from calico.calc.labels import Labels, NamedPort, unpack_labels
-from calico.calc.messages import EndpointUpdate, TierPolicies
+from calico.calc.messages import EndpointUpdate, HostEndpointUpdate, TierPolicies
 from calico.calc.net_cover import masked
 from calico.calc.netsets import decode_netset
 from calico.calc.policies import DEFAULT_ALLOW, compile_policy, compile_profile, governed, is_preloaded, place_of
@@ -22,9 +23,13 @@ from calico.calc.services import ServiceEndpoints, ServiceName, service_members
 from calico.calc.staged import AnyPolicy, form_of
 from calico.errors import InvalidInput
 from calico.lib import packed
+from calico.model.effective import NAMESPACE_LABEL
+from calico.model.hostendpoint import HostEndpoint
 from calico.model.keys import ResourceKey
 from calico.model.meta import Resource
 from calico.model.policy import (
+    GlobalNetworkPolicy,
+    GlobalNetworkPolicySpec,
     GlobalNetworkSet,
     NetworkSet,
     Profile,
@@ -62,19 +67,23 @@ def recompute(hostname: str, resources: Resources, services: Services | None = N
     problems.update((_tier_key(name), said) for name, tier in tiers.items() if (said := _tier_problem(tier)))
 
     usable = dict(_usable_endpoints(hostname, resources, problems))
+    hosts = dict(_usable_host_endpoints(hostname, resources, problems))
     items = [
         *(_Item(_labels(e.labels, e.profiles, profiles), e.nets, e.ports) for e in usable.values()),
+        *(_Item(_labels(e.labels, e.profiles, profiles), e.nets, e.ports) for e in hosts.values()),
         *_network_sets(resources, profiles, problems),
     ]
     local = _without_conflicts({key: e for key, e in usable.items() if e.node == hostname}, problems)
     policies = _policies(resources, problems)
 
     state = DataplaneState(problems=problems, in_sync=True)
-    needed: list[SetSpec] = []
-    used = {key: policy for key, (policy, _) in policies.items() if is_preloaded(policy)}
+    used_policies = {key: policy for key, (policy, _) in policies.items() if is_preloaded(policy)}
+    used_profiles: set[str] = set()
     for key, endpoint in local.items():
         labels = _labels(endpoint.labels, endpoint.profiles, profiles)
-        applied = {name: policy for name, (policy, selector) in policies.items() if selector.matches(labels)}
+        governing = _governing(policies, labels, _is_normal)
+        used_policies |= governing
+        used_profiles |= set(endpoint.profiles)
         state.endpoints[endpoint.id] = EndpointUpdate(
             id=endpoint.id,
             key=key,
@@ -83,22 +92,29 @@ def recompute(hostname: str, resources: Resources, services: Services | None = N
             nets=endpoint.nets,
             gateway_v4=endpoint.gateway_v4,
             gateway_v6=endpoint.gateway_v6,
-            tiers=tuple(_tiers(applied, tiers)),
+            tiers=tuple(_tiers(governing, tiers)),
             profiles=endpoint.profiles,
         )
-        used |= applied
-        for name in endpoint.profiles:
-            compiled_profile = compile_profile(name, profiles.get(name), services_known=services is not None)
-            state.profiles[name] = compiled_profile.update
-            needed += compiled_profile.sets
-            if compiled_profile.problems:
-                problems[ResourceKey("Profile", "", name)] = compiled_profile.problems
-    for key, policy in used.items():
-        compiled = compile_policy(key, policy, services_known=services is not None)
-        state.policies[key] = compiled.update
+    for key, host in hosts.items():
+        if host.node == hostname:
+            labels = _labels(host.labels, host.profiles, profiles)
+            used_policies |= _governing(policies, labels, lambda _: True)
+            used_profiles |= set(host.profiles)
+            state.host_endpoints[key.name] = _host_endpoint(key, host, policies, labels, tiers)
+
+    needed: list[SetSpec] = []
+    for policy_key, policy in used_policies.items():
+        compiled = compile_policy(policy_key, policy, services_known=services is not None)
+        state.policies[policy_key] = compiled.update
         needed += compiled.sets
         if compiled.problems:
-            problems[key] = problems.get(key, ()) + compiled.problems
+            problems[policy_key] = problems.get(policy_key, ()) + compiled.problems
+    for name in used_profiles:
+        compiled_profile = compile_profile(name, profiles.get(name), services_known=services is not None)
+        state.profiles[name] = compiled_profile.update
+        needed += compiled_profile.sets
+        if compiled_profile.problems:
+            problems[ResourceKey("Profile", "", name)] = compiled_profile.problems
     state.ip_sets = {spec.id: IPSet(spec.kind, _members(spec, items, services or {})) for spec in needed}
     return state
 
@@ -114,6 +130,62 @@ def _usable_endpoints(
             except InvalidInput as error:
                 if hostname in (value.spec.node, node_of(key)):
                     problems[key] = (f"{error.field}: {error.message}",)
+
+
+def _usable_host_endpoints(
+    hostname: str, resources: Resources, problems: Problems
+) -> Iterator[tuple[ResourceKey, HostEndpointFacts]]:
+    """Host endpoints of all hosts that are well-formed. Every host names one that belongs to none."""
+    for key, value in resources.items():
+        if isinstance(value, HostEndpoint):
+            try:
+                yield key, decode_host_endpoint(value)
+            except InvalidInput as error:
+                if value.spec.node in ("", hostname):
+                    problems[key] = (f"{error.field}: {error.message}",)
+
+
+def _host_endpoint(
+    key: ResourceKey,
+    host: HostEndpointFacts,
+    policies: Policies,
+    labels: dict[str, str],
+    tiers: Mapping[str, TierSpec],
+) -> HostEndpointUpdate:
+    """A host endpoint of this host with the policies of each kind; before DNAT there is no egress."""
+
+    def lists(applies: Callable[[AnyPolicy], bool]) -> tuple[TierPolicies, ...]:
+        return tuple(_tiers(_governing(policies, labels, applies), tiers))
+
+    return HostEndpointUpdate(
+        name=key.name,
+        key=key,
+        interface=host.interface,
+        expected_ips=tuple(net[:-1] for net in host.nets),
+        tiers=lists(_is_normal),
+        forward_tiers=lists(lambda policy: _is_normal(policy) and _flags(policy).apply_on_forward),
+        untracked_tiers=lists(lambda policy: _flags(policy).do_not_track),
+        pre_dnat_tiers=tuple(
+            msgspec.structs.replace(tier, egress=()) for tier in lists(lambda policy: _flags(policy).pre_dnat)
+        ),
+        profiles=host.profiles,
+    )
+
+
+def _flags(policy: AnyPolicy) -> GlobalNetworkPolicySpec:
+    """The flags of a global policy; a namespaced one has none of them."""
+    return policy.spec if isinstance(policy, GlobalNetworkPolicy) else GlobalNetworkPolicySpec()
+
+
+def _is_normal(policy: AnyPolicy) -> bool:
+    return not (_flags(policy).do_not_track or _flags(policy).pre_dnat)
+
+
+def _governing(
+    policies: Policies, labels: dict[str, str], applies: Callable[[AnyPolicy], bool]
+) -> dict[ResourceKey, AnyPolicy]:
+    """The policies that select these labels, of those that ``applies`` admits."""
+    return {key: policy for key, (policy, selector) in policies.items() if applies(policy) and selector.matches(labels)}
 
 
 def _without_conflicts(local: dict[ResourceKey, Endpoint], problems: Problems) -> dict[ResourceKey, Endpoint]:
@@ -139,31 +211,28 @@ def _network_sets(resources: Resources, profiles: Mapping[str, Profile], problem
 
 
 def _policies(resources: Resources, problems: Problems) -> Policies:
-    """Policies, staged ones as what they would be, that can govern a workload endpoint, with what they select."""
+    """Policies whose selectors parse, staged ones as what they would be, with what they select."""
     policies: Policies = {}
     for key, value in resources.items():
         form = form_of(value)
         if form.problems:
             problems[key] = form.problems
-        if form.policy is None:
-            continue
-        try:
-            selector = governed(key, form.policy)
-        except InvalidInput as error:
-            problems[key] = (f"{error.field}: {error.message}",)
-            continue
-        if selector is not None:
-            policies[key] = (form.policy, selector)
+        if form.policy is not None:
+            try:
+                policies[key] = (form.policy, governed(key, form.policy))
+            except InvalidInput as error:
+                problems[key] = (f"{error.field}: {error.message}",)
     return policies
 
 
 def _labels(own: Labels, parents: Iterable[str], profiles: Mapping[str, Profile]) -> dict[str, str]:
-    """Own labels win, then the first profile that has the label."""
+    """Own labels win, then the first profile that has the label. Nobody inherits a namespace."""
     labels = unpack_labels(own)
     for parent in parents:
         profile = profiles.get(parent)
         for name, value in (profile.spec.labels_to_apply if profile else {}).items():
-            labels.setdefault(name, value)
+            if name != NAMESPACE_LABEL:
+                labels.setdefault(name, value)
     return labels
 
 

@@ -47,6 +47,7 @@ _DEFAULT: dict[str, Columns] = {
         ("DATASTOREREADY", lambda r: r.spec.datastore_ready),
     ),
     "GlobalNetworkPolicy": (*_NAME, *_TIER),
+    "HostEndpoint": (*_NAME, ("NODE", lambda r: r.spec.node)),
     "IPPool": (*_NAME, ("CIDR", lambda r: r.spec.cidr), ("SELECTOR", lambda r: r.spec.node_selector)),
     "NetworkPolicy": (*_NAME, *_TIER),
     "StagedGlobalNetworkPolicy": (*_NAME, *_TIER),
@@ -62,6 +63,13 @@ _DEFAULT: dict[str, Columns] = {
 _WIDE: dict[str, Columns] = {
     "GlobalNetworkPolicy": (*_NAME, *_TIER, *_POLICY_WIDE),
     "GlobalNetworkSet": (*_NAME, *_NETS),
+    "HostEndpoint": (
+        *_NAME,
+        ("NODE", lambda r: r.spec.node),
+        ("INTERFACE", lambda r: r.spec.interface_name),
+        ("IPS", lambda r: _joined(r.spec.expected_ips)),
+        ("PROFILES", lambda r: _joined(r.spec.profiles)),
+    ),
     "IPPool": (
         *_NAME,
         ("CIDR", lambda r: r.spec.cidr),

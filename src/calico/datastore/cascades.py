@@ -15,7 +15,6 @@ from calico.errors import Conflict, InvalidInput, NotFound
 from calico.model.defaults import PREDEFINED_TIERS
 from calico.model.ippool import IPPool
 from calico.model.keys import RESOURCE_PREFIX, ResourceKey
-from calico.model.kinds import BY_KIND
 
 if TYPE_CHECKING:
     from calico.datastore.store import Store
@@ -71,8 +70,7 @@ def _tier_in(value: bytes) -> str:
 
 
 async def _delete_what_the_node_owns(store: Store, node: ResourceKey) -> None:
-    owned = [kind for kind in _OWNED_BY_NODE if kind in BY_KIND]
-    for kind in owned:
+    for kind in _OWNED_BY_NODE:
         for resource in await store.list(kind):
             if getattr(getattr(resource, "spec", None), "node", "") == node.name:
                 await _delete_if_there(store, kind, resource.metadata.name, resource.metadata.namespace)

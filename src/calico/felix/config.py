@@ -13,7 +13,9 @@ from typing import Any, Literal
 import msgspec
 
 from calico.errors import InvalidInput
+from calico.felix.failsafe import failsafe_ports
 from calico.model.numorstring import parse_duration
+from calico.rules.config import FAILSAFE_IN, FAILSAFE_OUT, FailsafePort
 
 __all__ = ["PARAMETERS", "FelixConfig", "Parameter", "merge_config"]
 
@@ -32,6 +34,8 @@ class FelixConfig(msgspec.Struct, frozen=True, kw_only=True):
     vxlan_port: int = 4789
     disable_conntrack_invalid_check: bool = False
     mark_mask: int = 0xFFFF0000
+    failsafe_in: tuple[FailsafePort, ...] = FAILSAFE_IN
+    failsafe_out: tuple[FailsafePort, ...] = FAILSAFE_OUT
     device_route_protocol: int = 80
     reporting_interval_s: float = 30.0
     reporting_ttl_s: float = 90.0
@@ -192,6 +196,20 @@ PARAMETERS: tuple[Parameter, ...] = (
         "Do not drop packets that conntrack calls invalid.",
     ),
     Parameter("NftablesMarkMask", "mark_mask", _mark_mask, "restart", "Bits of the packet mark that Felix may use."),
+    Parameter(
+        "FailsafeInboundHostPorts",
+        "failsafe_in",
+        failsafe_ports,
+        "restart",
+        "Ports of host endpoints that no policy closes: protocol:port or protocol:CIDR:port, none for no port.",
+    ),
+    Parameter(
+        "FailsafeOutboundHostPorts",
+        "failsafe_out",
+        failsafe_ports,
+        "restart",
+        "The same for what the host sends, by the port that it is sent to.",
+    ),
     Parameter(
         "DeviceRouteProtocol",
         "device_route_protocol",

@@ -114,7 +114,13 @@ async def run(settings: FelixSettings) -> None:
     configuration.bind(inputs)
     syncer = Syncer(backend, (RESOURCE_PREFIX,), inputs, require_ready=True)
     endpoint_reporter = EndpointStatusReporter(backend, settings.node, config)
-    host = Host(configuration.current, conditions, wake.set, endpoint_reporter.on_status)
+    host = Host(
+        configuration.current,
+        conditions,
+        wake.set,
+        endpoint_reporter.on_status,
+        endpoint_reporter.on_host_endpoint_status,
+    )
     configuration.programmed()
     apply_loop = ApplyLoop(graph, inputs, host, conditions, config, configuration.refresh, wake)
     host_reporter = HostStatusReporter(backend, settings.node, config, lambda: apply_loop.progress.applied_revision)
@@ -188,6 +194,7 @@ def status_document(
                 "last_took_ms": round(progress.last_took_ms, 3),
             },
             "endpoints": dict(sorted(host.endpoint_states.items())),
+            "host_endpoints": host.host_endpoints.as_data(),
             "staged_policies": staged_counts(host),
             "conditions": conditions.as_data(),
         }

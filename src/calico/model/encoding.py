@@ -10,6 +10,7 @@ from calico.errors import InvalidInput
 from calico.model.bgp import BGPConfiguration, BGPPeer
 from calico.model.decoding import POLICY_NAME_ANNOTATION, TIER_LABEL
 from calico.model.felixconfig import FelixConfiguration
+from calico.model.hostendpoint import HostEndpoint
 from calico.model.ippool import IPPool
 from calico.model.kinds import BY_KIND
 from calico.model.meta import API_VERSION, Resource
@@ -102,6 +103,8 @@ def _complete_spec(resource: Resource, spec: Tree) -> None:
             _plain_order(spec)
         case WorkloadEndpoint():
             _complete_endpoint(spec)
+        case HostEndpoint():
+            _complete_ports(spec, {"name": "", "protocol": "", "port": 0})
         case IPPool():
             spec.setdefault("cidr", "")
         case Node():
@@ -137,13 +140,17 @@ def _complete_rule(rule: Tree) -> None:
 
 
 def _complete_endpoint(spec: Tree) -> None:
-    for port in spec.get("ports", ()):
-        for name, value in (("name", ""), ("protocol", "TCP"), ("port", 0), ("hostPort", 0), ("hostIP", "")):
-            port.setdefault(name, value)
-        _respell(port, "protocol", parse_protocol)
+    _complete_ports(spec, {"name": "", "protocol": "TCP", "port": 0, "hostPort": 0, "hostIP": ""})
     for nat in spec.get("ipNATs", ()):
         nat.setdefault("internalIP", "")
         nat.setdefault("externalIP", "")
+
+
+def _complete_ports(spec: Tree, never_omitted: Tree) -> None:
+    for port in spec.get("ports", ()):
+        for name, value in never_omitted.items():
+            port.setdefault(name, value)
+        _respell(port, "protocol", parse_protocol)
 
 
 def _complete_node(spec: Tree) -> None:

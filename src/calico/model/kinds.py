@@ -7,6 +7,7 @@ import msgspec
 from calico.errors import InvalidInput
 from calico.model.bgp import BGPConfiguration, BGPPeer
 from calico.model.felixconfig import FelixConfiguration
+from calico.model.hostendpoint import HostEndpoint
 from calico.model.ippool import IPPool
 from calico.model.meta import Resource
 from calico.model.node import ClusterInformation, Node
@@ -38,6 +39,7 @@ KINDS: tuple[KindInfo, ...] = (
     _info(FelixConfiguration, "felixconfigurations", "felixconfig", "felixconfigs"),
     _info(GlobalNetworkPolicy, "globalnetworkpolicies", "gnp", "gnps"),
     _info(GlobalNetworkSet, "globalnetworksets", "gnetsets"),
+    _info(HostEndpoint, "hostendpoints", "hep", "heps"),
     _info(IPPool, "ippools", "ipp", "ipps", "pool", "pools"),
     _info(NetworkPolicy, "networkpolicies", "policy", "np", "policies", "pol", "pols", namespaced=True),
     _info(NetworkSet, "networksets", "netsets", namespaced=True),

@@ -22,14 +22,14 @@ __all__ = ["Definition", "PolicyChains"]
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
     """One direction of a policy or profile. ``label`` names it in comments, ``log_prefix`` in the log.
 
-    ``preload``: its chain is in the table even while no policy list uses it.
+    ``ready``: the style in which its chain is in the table even while no policy list uses it.
     """
 
     kind: Literal["policy", "staged", "profile"]
     label: str
     rules: tuple[ActiveRule, ...]
     log_prefix: str = ""
-    preload: bool = False
+    ready: Style | None = None
 
     @property
     def passes(self) -> bool:
@@ -38,7 +38,7 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PolicyChains:
-    """Always true: a chain is in the table iff a policy list uses it or it is preloaded; one used but not defined
+    """Always true: a chain is in the table iff a policy list uses it or it is kept ready; one used but not defined
     denies.
 
     What is defined once is there as one chain for each style that lists use it in.
@@ -135,11 +135,13 @@ class PolicyChains:
         return render_rules(found.label, found.kind, found.rules, self._sets, self._config, style, found.log_prefix)
 
     def _keep_ready(self, name: str, before: Definition | None, after: Definition | None) -> None:
-        was, is_now = before is not None and before.preload, after is not None and after.preload
-        if is_now and not was:
-            self.acquire(name)
-        elif was and not is_now:
-            self.release(name)
+        was, is_now = before.ready if before else None, after.ready if after else None
+        if was == is_now:
+            return
+        if is_now is not None:
+            self.acquire(name, is_now)
+        if was is not None:
+            self.release(name, was)
 
     def _index(self, name: str, before: Definition | None, after: Definition | None) -> None:
         old = sets_of(before.rules) if before else frozenset()

@@ -32,13 +32,14 @@ from calico.rules.host_dispatch import HostDispatch
 from calico.rules.ipsets import IPSets
 from calico.rules.lists import Direction, ListChains
 from calico.rules.logprefix import log_prefix
-from calico.rules.names import policy_name, profile_name
+from calico.rules.names import Style, policy_name, profile_name
 from calico.rules.policy import Outcome
 from calico.rules.static import write_static
 from calico.rules.table import TableState
 
 __all__ = ["Ruleset", "StagedChain"]
 
+_STYLES: dict[str, Style] = {"untracked": "untracked", "pre-dnat": "pre-dnat"}
 _DIRECTIONS: tuple[Direction, Direction] = ("ingress", "egress")
 
 
@@ -125,7 +126,7 @@ class Ruleset:
                 label=f"{policy.key} {direction}",
                 rules=policy.ingress if direction == "ingress" else policy.egress,
                 log_prefix=log_prefix(self._config.log_prefix, policy.key, policy.tier),
-                preload=policy.preload,
+                ready=_STYLES.get(policy.kind, "plain") if policy.preload else None,
             )
             self._define(policy_name(direction, policy.key), found)
 

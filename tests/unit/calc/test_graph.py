@@ -12,6 +12,7 @@ from calico.calc.messages import InSync
 from calico.calc.services import ServiceEndpoints, ServiceName
 from calico.calc.spec import DataplaneState, recompute
 from calico.lib import packed
+from calico.model.hostendpoint import HostEndpoint, HostEndpointPort, HostEndpointSpec
 from calico.model.keys import ResourceKey
 from calico.model.kubernetes.types import (
     LabelSelector,
@@ -58,8 +59,8 @@ SOURCE = "from now on somebody tells services"
 
 HOST = "here"
 NAMESPACES = ("red", "blue")
-LABEL_NAMES = ("a", "b", "pcns.a", "pcsa.a")
-VALUES = ("x", "y")
+LABEL_NAMES = ("a", "a", "b", "pcns.a", "pcsa.a", "projectcalico.org/namespace", "projectcalico.org/serviceaccount")
+VALUES = ("x", "x", "y", "red", "robot")
 NETS = (
     "10.0.0.0/8",
     "10.0.0.0/30",
@@ -87,6 +88,7 @@ SELECTORS = (
     "!has(b)",
     "b not in {'x'} || a == 'y'",
     "projectcalico.org/namespace == 'red'",
+    "!has(projectcalico.org/namespace)",
     "projectcalico.org/serviceaccount == 'robot'",
     "pcns.a == 'x'",
 )
@@ -224,6 +226,30 @@ def endpoint_changes(draw: st.DrawFn) -> Change:
     return key, WorkloadEndpoint(metadata=Metadata(name=name, namespace=namespace, labels=draw(labels)), spec=spec)
 
 
+@st.composite
+def host_endpoint_changes(draw: st.DrawFn) -> Change:
+    name = draw(st.sampled_from(("eth0", "eth1")))
+    key = ResourceKey("HostEndpoint", "", name)
+    if draw(st.integers(0, 3)) == 3:
+        return key, None
+    spec = HostEndpointSpec(
+        node=draw(mostly(st.sampled_from(("here", "here", "there")), "")),
+        interface_name=draw(mostly(st.sampled_from((name, "*", "")), "no interface")),
+        expected_ips=draw(mostly(tuples("10.0.0.1", "10.0.0.9", "fd00::1"), ("10.0.0.0/8",))),
+        profiles=draw(tuples(*PROFILES, max_size=3)),
+        ports=draw(
+            mostly(
+                tuples(
+                    HostEndpointPort(name="http", protocol="TCP", port=80),
+                    HostEndpointPort(name="dns", protocol=17, port=53),
+                ),
+                (HostEndpointPort(name="http", port=80),),
+            )
+        ),
+    )
+    return key, HostEndpoint(metadata=Metadata(name=name, labels=draw(labels)), spec=spec)
+
+
 NETSET_SPECS = st.builds(NetworkSetSpec, nets=mostly(tuples(*NETS, max_size=4), ("nonsense", "10.0.0.0/8")))
 STAGED = mostly(st.sampled_from(("", "Set")), st.sampled_from(("Delete", "Learn", "Ignore", "Perhaps")))
 pod_selectors = st.builds(
@@ -267,7 +293,9 @@ CHANGES = st.one_of(
             StagedGlobalNetworkPolicySpec,
             staged_action=STAGED,
             namespace_selector=st.sampled_from(("", "", "all()", "a == 'x'")),
+            do_not_track=mostly(False, True),
             pre_dnat=mostly(False, True),
+            apply_on_forward=st.booleans(),
         ),
         names=("p", "r"),
     ),
@@ -275,6 +303,8 @@ CHANGES = st.one_of(
     endpoint_changes(),
     endpoint_changes(),
     endpoint_changes(),
+    host_endpoint_changes(),
+    host_endpoint_changes(),
     keyed("NetworkSet", NETSET_SPECS, namespaced=True),
     keyed("GlobalNetworkSet", NETSET_SPECS),
     keyed("Profile", st.builds(ProfileSpec, ingress=rules, egress=rules, labels_to_apply=labels), names=PROFILES),
@@ -290,10 +320,12 @@ CHANGES = st.one_of(
         "GlobalNetworkPolicy",
         policy_specs(
             GlobalNetworkPolicySpec,
-            namespace_selector=st.sampled_from(("", "", "all()", "a == 'x'")),
-            do_not_track=mostly(False, True),
+            namespace_selector=st.sampled_from(("", "", "", "all()", "a == 'x'")),
+            do_not_track=st.sampled_from((False, False, True)),
+            pre_dnat=st.sampled_from((False, False, True)),
+            apply_on_forward=st.sampled_from((True, True, False)),
         ),
-        names=("p", "r"),
+        names=("p", "r", "s"),
     ),
 )
 STEPS = st.one_of(CHANGES, CHANGES, CHANGES, st.just(FLUSH), mostly(st.just(FLUSH), SOURCE))
@@ -348,11 +380,23 @@ def _scene() -> list[Change]:
             interface_name=f"cali{pod}red",
         )
         changes.append((key, WorkloadEndpoint(metadata=Metadata(labels={"a": "x"}), spec=spec)))
+    host_spec = HostEndpointSpec(
+        node="here", interface_name="eth0", expected_ips=("10.0.0.9",), profiles=("kns.red", "other")
+    )
+    host = HostEndpoint(metadata=Metadata(labels={"a": "x"}), spec=host_spec)
+    changes.append((ResourceKey("HostEndpoint", "", "eth0"), host))
+    lent = {"projectcalico.org/namespace": "red", "b": "y"}
+    changes.append((ResourceKey("Profile", "", "other"), Profile(spec=ProfileSpec(labels_to_apply=lent))))
+    changes.append((ResourceKey("NetworkPolicy", "red", "p"), NetworkPolicy(spec=NetworkPolicySpec(selector="all()"))))
     rule = Rule(action="Allow", source=EntityRule(selector="a == 'x'"))
     for name, tier in (("p", "one"), ("r", "two")):
-        policy = GlobalNetworkPolicySpec(tier=tier, selector="has(a)", ingress=(rule,))
+        policy = GlobalNetworkPolicySpec(tier=tier, selector="has(a)", ingress=(rule,), apply_on_forward=name == "r")
         changes.append((ResourceKey("GlobalNetworkPolicy", "", name), GlobalNetworkPolicy(spec=policy)))
         changes.append((ResourceKey("Tier", "", tier), Tier(spec=TierSpec(order=1.0))))
+    before_dnat = GlobalNetworkPolicySpec(
+        selector="has(a)", types=("Ingress",), ingress=(rule,), pre_dnat=True, apply_on_forward=True
+    )
+    changes.append((ResourceKey("GlobalNetworkPolicy", "", "s"), GlobalNetworkPolicy(spec=before_dnat)))
     return changes
 
 

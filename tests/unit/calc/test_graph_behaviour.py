@@ -24,6 +24,7 @@ from calico.calc.messages import (
 from calico.calc.services import ServiceEndpoints
 from calico.calc.spec import DataplaneState
 from calico.lib.packed import addr_bytes, addr_port, net
+from calico.model.hostendpoint import HostEndpoint, HostEndpointSpec
 from calico.model.keys import ResourceKey
 from calico.model.kubernetes.types import LabelSelector, PolicyIngressRule, PolicyPeer, PolicyPort
 from calico.model.meta import Metadata
@@ -189,15 +190,6 @@ def test_policies_that_govern_no_local_endpoint_are_not_sent() -> None:
     host.endpoint("p", "10.0.0.1", node="there")
     host.policy("p", **allow_from("all()"))
     assert host.flush() == []
-
-
-def test_policies_for_host_endpoints_only_do_not_govern_workloads() -> None:
-    host = Host()
-    host.endpoint("p", "10.0.0.1")
-    host.policy("p", do_not_track=True, apply_on_forward=True)
-    host.policy("q", pre_dnat=True, apply_on_forward=True)
-    host.flush()
-    assert host.state.policies == {}
 
 
 def test_a_missing_profile_has_no_rules_and_the_virtual_one_allows_both_ways() -> None:
@@ -423,7 +415,7 @@ def test_a_staged_action_that_nobody_knows_is_named_and_programs_nothing() -> No
     assert host.state.problems[key][0].startswith("spec.stagedAction: ")
 
 
-def test_a_staged_policy_for_untracked_or_translated_traffic_is_not_programmed() -> None:
+def test_a_staged_policy_for_untracked_or_translated_traffic_governs_no_workload() -> None:
     host = Host()
     host.endpoint("p", "10.0.0.1")
     host.staged("p", do_not_track=True, apply_on_forward=True)
@@ -568,3 +560,17 @@ def test_a_network_set_cannot_give_itself_labels_of_a_namespace_or_account() -> 
     host.flush()
     assert len(host.state.ip_sets) == len(entities)
     assert {ip_set.members for ip_set in host.state.ip_sets.values()} == {frozenset()}
+
+
+def test_staged_policies_stand_in_every_list_of_a_host_endpoint_that_they_would_be_in() -> None:
+    host = Host()
+    spec = HostEndpointSpec(node="here", interface_name="eth0")
+    host.graph.on_resource(ResourceKey("HostEndpoint", "", "h"), HostEndpoint(spec=spec))
+    forward = host.staged("f", apply_on_forward=True)
+    untracked = host.staged("u", do_not_track=True, apply_on_forward=True)
+    pre_dnat = host.staged("d", pre_dnat=True, apply_on_forward=True, types=("Ingress",))
+    host.flush()
+    (endpoint,) = host.state.host_endpoints.values()
+    lists = (endpoint.tiers, endpoint.forward_tiers, endpoint.untracked_tiers, endpoint.pre_dnat_tiers)
+    assert [tiers[0].ingress for tiers in lists] == [(forward,), (forward,), (untracked,), (pre_dnat,)]
+    assert {policy.kind for policy in host.state.policies.values()} == {"staged"}

@@ -10,6 +10,7 @@ from calico.datastore.store import Store
 from calico.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Uncertain
 from calico.model.bgp import BGPConfiguration, BGPPeer, BGPPeerSpec
 from calico.model.felixconfig import FelixConfiguration
+from calico.model.hostendpoint import HostEndpoint, HostEndpointSpec
 from calico.model.ippool import IPPool, IPPoolSpec
 from calico.model.meta import Metadata, Resource
 from calico.model.node import ClusterInformation, Node
@@ -398,6 +399,13 @@ async def test_deleting_a_node_takes_what_belongs_to_it_and_nothing_else(shelf: 
                 spec=BGPPeerSpec(node=name, peer_ip="192.0.2.1", as_number=64512),
             )
         )
+        await shelf.store.create(
+            HostEndpoint(
+                kind="HostEndpoint",
+                metadata=Metadata(name=f"{name}-eth0"),
+                spec=HostEndpointSpec(node=name, interface_name="eth0"),
+            )
+        )
         await shelf.store.create(FelixConfiguration(kind="FelixConfiguration", metadata=Metadata(name=f"node.{name}")))
         await shelf.store.create(BGPConfiguration(kind="BGPConfiguration", metadata=Metadata(name=f"node.{name}")))
     before = {kv.key for kv in shelf.backend.snapshot().items}
@@ -407,6 +415,7 @@ async def test_deleting_a_node_takes_what_belongs_to_it_and_nothing_else(shelf: 
         f"{ROOT}nodes/n1",
         f"{ROOT}workloadendpoints/prod/n1-k8s-web-eth0",
         f"{ROOT}bgppeers/peer-n1",
+        f"{ROOT}hostendpoints/n1-eth0",
         f"{ROOT}felixconfigurations/node.n1",
         f"{ROOT}bgpconfigurations/node.n1",
     }

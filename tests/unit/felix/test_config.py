@@ -48,6 +48,8 @@ def test_a_later_source_wins_and_is_remembered() -> None:
         ("nftablesFilterDenyAction", "Accept"),
         ("deviceRouteProtocol", 2),
         ("openstackRegion", "a/b"),
+        ("failsafeInboundHostPorts", "tcp:22,icmp:0"),
+        ("failsafeOutboundHostPorts", [{"protocol": "ICMP", "port": 8}]),
     ],
 )
 def test_a_wrong_value_is_named_and_the_next_lower_source_is_used(field: str, value: object) -> None:

@@ -3,7 +3,7 @@
 import json
 
 from calico.calc.graph import Graph
-from calico.calc.messages import EndpointUpdate, InSync
+from calico.calc.messages import EndpointUpdate, HostEndpointUpdate, InSync, ProblemUpdate
 from calico.datastore.api import SyncStatus, Update
 from calico.felix.inputs import Inputs
 from calico.obs.conditions import Conditions
@@ -103,3 +103,17 @@ def test_configurations_apply_in_their_order_and_only_to_their_nodes() -> None:
         "FelixConfiguration rack-a",
         "FelixConfiguration node.h1",
     ]
+
+
+def test_a_host_endpoint_reaches_the_calculation_and_a_malformed_one_is_named() -> None:
+    setup = Setup()
+    path = f"{PREFIX}hostendpoints/eth0"
+    document = {"kind": "HostEndpoint", "metadata": {"name": "eth0"}, "spec": {"node": "h1", "interfaceName": "eth0"}}
+    setup.put(path, document)
+    setup.inputs.on_status(SyncStatus.IN_SYNC)
+    assert any(isinstance(message, HostEndpointUpdate) for message in setup.graph.flush())
+    setup.put(path, {**document, "spec": {"node": "h1", "expectedIPs": ["10.0.0.0/8"]}}, 2)
+    for message in setup.graph.flush():
+        if isinstance(message, ProblemUpdate):
+            setup.inputs.on_graph_problems(message.key, message.problems)
+    assert set(setup.condition_objects("resource-invalid")) == {"HostEndpoint eth0"}

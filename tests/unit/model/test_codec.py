@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from calico.model.bgp import BGPPeer, BGPPeerSpec
 from calico.model.codec import Decoded, decode, encode, merge_unknown, unknown_fields
 from calico.model.felixconfig import FelixConfiguration
+from calico.model.hostendpoint import HostEndpoint, HostEndpointPort, HostEndpointSpec
 from calico.model.ippool import IPPool
 from calico.model.keys import ResourceKey
 from calico.model.kinds import KINDS
@@ -323,6 +324,27 @@ def test_nodes_and_tiers_carry_an_empty_status_and_others_none() -> None:
     assert stored(Tier())["status"] == {}
     assert "status" not in stored(IPPool())
     assert stored(Node(status={"podCIDRs": ["10.0.0.0/24"]}))["status"] == {"podCIDRs": ["10.0.0.0/24"]}
+
+
+def test_a_host_endpoint_is_written_with_its_ports_in_full_and_read_back() -> None:
+    endpoint = HostEndpoint(
+        metadata=Metadata(name="eth0", labels={"role": "edge"}),
+        spec=HostEndpointSpec(
+            node="n", interface_name="eth0", expected_ips=("10.0.0.1",), ports=(HostEndpointPort(protocol="tcp"),)
+        ),
+    )
+    document = stored(endpoint)
+    assert document["metadata"]["labels"] == {"role": "edge"}
+    assert document["spec"] == {
+        "node": "n",
+        "interfaceName": "eth0",
+        "expectedIPs": ["10.0.0.1"],
+        "ports": [{"name": "", "protocol": "TCP", "port": 0}],
+    }
+    read_back = read(ResourceKey("HostEndpoint", "", "eth0"), document).resource
+    assert isinstance(read_back, HostEndpoint)
+    assert read_back.spec.expected_ips == ("10.0.0.1",)
+    assert unknown_fields({"spec": {"ports": [{"hostPort": 1}]}}, HostEndpoint) == ["spec.ports[0].hostPort"]
 
 
 def test_endpoints_are_labelled_and_ports_written_in_full() -> None:

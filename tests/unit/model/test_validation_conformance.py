@@ -14,6 +14,7 @@ import pytest
 from calico.errors import InvalidInput
 from calico.model.bgp import BGPConfigurationSpec, BGPPeerSpec
 from calico.model.felixconfig import FelixConfigurationSpec, ProtoPort
+from calico.model.hostendpoint import HostEndpointSpec
 from calico.model.kinds import BY_KIND
 from calico.model.node import Node, NodeSpec
 from calico.model.policy import EntityRule, HTTPMatch, ICMPFields, NetworkSetSpec, ProfileSpec, Rule
@@ -23,6 +24,7 @@ from calico.model.validation.felix import check_felix, check_proto_port
 from calico.model.validation.hosts import (
     check_endpoint_port,
     check_endpoint_spec,
+    check_host_endpoint,
     check_nat,
     check_node,
     check_node_spec,
@@ -52,6 +54,7 @@ PARTS: dict[str, tuple[Any, Check]] = {
     "NodeStatus": (dict[str, object], lambda report, part: check_node(report, Node(status=part))),
     "WorkloadEndpointSpec": (WorkloadEndpointSpec, check_endpoint_spec),
     "WorkloadEndpointPort": (EndpointPort, lambda report, part: check_endpoint_port(report, "port", part)),
+    "HostEndpointSpec": (HostEndpointSpec, check_host_endpoint),
     "IPNAT": (IPNAT, lambda report, part: check_nat(report, "nat", part)),
 }
 

@@ -151,8 +151,8 @@ def host_endpoint_updates(names: list[str]) -> st.SearchStrategy[HostEndpointUpd
         expected_ips=tuples(V4[:2] + V6[:1]),
         tiers=tiers,
         forward_tiers=host_tiers(KEYS),
-        untracked_tiers=host_tiers(HOST_POLICIES),
-        pre_dnat_tiers=host_tiers(HOST_POLICIES, egress=False),
+        untracked_tiers=host_tiers(HOST_POLICIES + STAGED),
+        pre_dnat_tiers=host_tiers(HOST_POLICIES + STAGED, egress=False),
         profiles=tuples(["x", "y", "missing"]),
     )
 

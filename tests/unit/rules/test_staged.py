@@ -7,7 +7,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from calico.calc.messages import ActiveRule, IPSetUpdate, PolicyRemove, PolicyUpdate, RuleSide, TierPolicies
+from calico.calc.messages import (
+    ActiveRule,
+    HostEndpointUpdate,
+    IPSetUpdate,
+    PolicyRemove,
+    PolicyUpdate,
+    RuleSide,
+    TierPolicies,
+)
 from calico.lib.packed import net
 from calico.model.keys import ResourceKey
 from calico.netlink.nftables.expr import Counter, Log
@@ -137,6 +145,46 @@ def test_the_chain_of_a_staged_policy_goes_with_its_last_user(host: Any) -> None
     host.say(PolicyRemove(key=S))
     assert CHAIN not in host.state.chains
     assert list(host.ruleset.staged_chains()) == []
+
+
+# Host endpoints
+
+
+def host_endpoint(**lists: Any) -> HostEndpointUpdate:
+    return HostEndpointUpdate(name="h", key=ResourceKey("HostEndpoint", "", "h"), interface="eth0", **lists)
+
+
+@pytest.mark.parametrize("place", ["forward_tiers", "untracked_tiers", "pre_dnat_tiers"])
+def test_a_staged_policy_of_a_host_endpoint_counts_and_forwards_what_was_forwarded(host: Any, place: str) -> None:
+    host.workload(1)
+    host.say(staged(rule("deny")), host_endpoint(**{place: (tier("t", S),)}))
+    host.ruleset.on_host_interface("eth0", frozenset())
+    outcome = host.forward("eth0", "cali1", flow(host, 1))
+    assert outcome.verdict == "accept"
+    assert [comment for _, comment in outcome.trace if "would deny" in comment]
+    chains = [chain for chain in host.ruleset.staged_chains() if chain.direction == "ingress"]
+    assert [chain.counts for chain in chains] == [("deny", "undecided")]
+
+
+def test_a_host_endpoint_with_staged_policies_only_is_as_closed_as_one_without_policy(host: Any) -> None:
+    host.say(staged(rule("allow")), host_endpoint(tiers=(tier("t", S),)))
+    host.ruleset.on_host_interface("eth0", frozenset())
+    assert not host.reached_from("eth0", flow(host, 1))
+    assert host.reached_from("eth0", flow(host, 22))
+    host.say(staged(rule("deny")), host_endpoint(tiers=(tier("t", S),), profiles=("open",)))
+    assert host.reached_from("eth0", flow(host, 1))
+
+
+@pytest.mark.parametrize(("kind", "prefix"), [("normal", ""), ("untracked", "u"), ("pre-dnat", "p")])
+def test_a_preloaded_policy_is_ready_in_the_form_that_host_endpoints_will_use(
+    host: Any, kind: Any, prefix: str
+) -> None:
+    ready = msgspec.structs.replace(enforced(A, rule("allow", 1)), kind=kind, preload=True)
+    host.say(ready)
+    name = prefix + policy_name("ingress", A)
+    assert [chain for chain in host.state.chains if chain.endswith(policy_name("ingress", A))] == [name]
+    host.say(PolicyRemove(key=A))
+    assert name not in host.state.chains
 
 
 # Policies that are needed on every node (datamodel 15.1)

@@ -1,8 +1,9 @@
-"""Node and WorkloadEndpoint (spec §16.1, §16.2)."""
+"""Node, WorkloadEndpoint and HostEndpoint (spec §16.1, §16.2, §16.4)."""
 
 from __future__ import annotations
 
 from calico.errors import InvalidInput
+from calico.model.hostendpoint import HostEndpointSpec
 from calico.model.names import WorkloadEndpointIdentifiers
 from calico.model.node import Node, NodeBGPSpec, NodeSpec
 from calico.model.numorstring import parse_as_number, parse_dscp, supports_ports
@@ -14,6 +15,7 @@ __all__ = [
     "check_endpoint_name",
     "check_endpoint_port",
     "check_endpoint_spec",
+    "check_host_endpoint",
     "check_nat",
     "check_node",
     "check_node_spec",
@@ -163,11 +165,38 @@ def check_endpoint_port(report: Report, where: str, port: EndpointPort) -> None:
     report.within(1, 65535, f"{where}.port", port.port)
     report.within(0, 65535, f"{where}.hostPort", port.host_port)
     report.parses(syntax.net, f"{where}.hostIP", port.host_ip)
+    _check_port_protocol(report, f"{where}.protocol", port.protocol)
+
+
+def _check_port_protocol(report: Report, where: str, protocol: int | str) -> None:
     try:
-        fine = supports_ports(port.protocol)
+        fine = supports_ports(protocol)
     except InvalidInput:
         fine = False
-    report.check(fine, f"{where}.protocol", port.protocol, "must be TCP, UDP or SCTP")
+    report.check(fine, where, protocol, "must be TCP, UDP or SCTP")
+
+
+def check_host_endpoint(report: Report, spec: HostEndpointSpec) -> None:
+    """Check a host endpoint: it says which host, and which interface by name or address."""
+    report.check(spec.node, "spec.node", None, "is required")
+    report.parses(syntax.name, "spec.node", spec.node)
+    identified = spec.interface_name or spec.expected_ips
+    report.check(identified, "spec.interfaceName", None, "is required without expectedIPs")
+    report.parses(syntax.interface, "spec.interfaceName", spec.interface_name)
+    possible = spec.interface_name not in (".", "..")
+    report.check(possible, "spec.interfaceName", spec.interface_name, "is no name that an interface may have")
+    report.distinct(spec.expected_ips, "spec.expectedIPs")
+    for index, address in enumerate(spec.expected_ips):
+        report.means(syntax.address, f"spec.expectedIPs[{index}]", address)
+    report.distinct(spec.profiles, "spec.profiles")
+    for index, profile in enumerate(spec.profiles):
+        report.means(syntax.name, f"spec.profiles[{index}]", profile)
+    for index, port in enumerate(spec.ports):
+        where = f"spec.ports[{index}]"
+        report.check(port.name, f"{where}.name", None, "is required")
+        report.parses(syntax.port_name, f"{where}.name", port.name)
+        _check_port_protocol(report, f"{where}.protocol", port.protocol)
+        report.within(1, 65535, f"{where}.port", port.port)
 
 
 def _check_qos(report: Report, controls: dict[str, int | str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from calico.model.bgp import BGPConfiguration, BGPPeer
 from calico.model.felixconfig import FelixConfiguration
+from calico.model.hostendpoint import HostEndpoint
 from calico.model.ippool import IPPool
 from calico.model.meta import Resource
 from calico.model.node import Node
@@ -11,7 +12,7 @@ from calico.model.policy import GlobalNetworkPolicy, GlobalNetworkSet, NetworkPo
 from calico.model.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 from calico.model.validation.bgp import check_bgp_configuration, check_node_bgp_configuration, check_peer
 from calico.model.validation.felix import check_felix, check_felix_scope
-from calico.model.validation.hosts import check_endpoint_name, check_endpoint_spec, check_node
+from calico.model.validation.hosts import check_endpoint_name, check_endpoint_spec, check_host_endpoint, check_node
 from calico.model.validation.metadata import check_metadata
 from calico.model.validation.policies import (
     check_global_policy,
@@ -65,6 +66,8 @@ def _check_spec(report: Report, resource: Resource) -> None:
         case WorkloadEndpoint():
             check_endpoint_name(report, resource)
             check_endpoint_spec(report, resource.spec)
+        case HostEndpoint():
+            check_host_endpoint(report, resource.spec)
         case FelixConfiguration():
             check_felix(report, resource.spec)
             check_felix_scope(report, resource.metadata.name, resource.spec)

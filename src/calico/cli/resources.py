@@ -97,6 +97,7 @@ def delete(
     """Delete resources by KIND and NAMES, or those that files name."""
 
     async def remove(store: Store, kind_name: str, name: str, ns: str, version: str = "") -> object:
+        _refuse_copy(kind_name, name)
         try:
             await store.delete(kind_name, name, ns, resource_version=version)
         except NotFound:
@@ -209,12 +210,20 @@ def _each(
     for where, raw in documents:
         try:
             items.append(to_resource(where, raw, namespace))
+            _refuse_copy(type(items[-1]).__name__, items[-1].metadata.name)
         except InvalidInput as error:
             errors.append(str(error))
     if errors:
         _fail(errors, 0, len(documents), done, note="; the others were not tried")
     work: Work = [(f"{type(item).__name__} {item.metadata.name}", partial(_flipped, action, item)) for item in items]
     _run_all(done, work, config)
+
+
+def _refuse_copy(kind: str, name: str) -> None:
+    """InvalidInput for the copy of a Kubernetes policy: it is changed in Kubernetes, and here only read."""
+    if kind == "NetworkPolicy" and name.startswith("knp.default."):
+        message = "is the copy of a Kubernetes NetworkPolicy and can only be changed there"
+        raise InvalidInput(message, subject=f"NetworkPolicy {name}", field="metadata.name")
 
 
 async def _flipped(action: Callable[..., Coroutine[Any, Any, object]], *arguments: object) -> object:

@@ -130,3 +130,15 @@ def test_counts_outlive_a_restart_of_felix(world: World) -> None:
     assert counts(world)["StagedGlobalNetworkPolicy p ingress"] == {"deny": 1}
     world.expect(4, "a>b tcp:80")
     assert counts(world)["StagedGlobalNetworkPolicy p ingress"] == {"deny": 2}
+
+
+def test_a_staged_policy_of_a_host_endpoint_counts_what_is_forwarded_and_what_is_for_the_host(
+    world: World, family: int
+) -> None:
+    spec = {"node": "h1", "interfaceName": "ext0", "profiles": ["projectcalico-default-allow"]}
+    world.apply(
+        resource("HostEndpoint", "ext", spec, role="host"),
+        staged("p", port(DENY, 80), selector="role == 'host'", applyOnForward=True),
+    )
+    world.expect(family, "x>a tcp:80", "x>a udp:80", "x>h tcp:80", "a>x tcp:80")
+    assert counts(world)["StagedGlobalNetworkPolicy p ingress"] == {"deny": 2, "undecided": 1}

@@ -23,7 +23,9 @@ CATALOGUE: dict[str, Kind] = {
     "datastore-unreachable": Kind("warning", "the last known state stays programmed; changes do not arrive"),
     "datastore-not-ready": Kind("error", "ClusterInformation is absent or not ready; nothing new is programmed"),
     "datastore-held": Kind("critical", "the store looks emptied, restored or different; our last view is kept"),
-    "resource-invalid": Kind("error", "what the resource governs is denied; all else works"),
+    "resource-invalid": Kind(
+        "error", "what the resource governs is denied (a host endpoint counts as absent); all else works"
+    ),
     "dataplane-rejected": Kind("error", "the kernel refused an object; what it governs is denied"),
     "dataplane-retrying": Kind("warning", "programming failed and is tried again"),
     "ruleset-changed-by-others": Kind("warning", "somebody changed our table; it was repaired"),

@@ -21,7 +21,7 @@ __all__ = ["Outcome", "Packet", "evaluate", "forward", "from_host", "to_host"]
 
 HookName: TypeAlias = Literal["prerouting", "input", "forward", "output", "postrouting"]
 CtState: TypeAlias = Literal["new", "established", "related", "invalid", "untracked"]
-_DNAT_PRIORITY = -100
+_CONNTRACK_PRIORITY, _DNAT_PRIORITY = -200, -100
 _DNAT = 32
 """The bit of a connection's status that says that its destination was translated."""
 
@@ -74,12 +74,18 @@ def evaluate(state: TableState, packet: Packet, hook: HookName, translated: Pack
     for base in sorted(bases, key=lambda chain: (chain.hook.priority if chain.hook else 0, chain.name)):
         is_late = translated is not None and base.hook is not None and base.hook.priority > _DNAT_PRIORITY
         seen = translated if is_late and translated and not outcome.untracked else packet
-        ct_state = "untracked" if outcome.untracked else seen.ct_state
+        ct_state = "untracked" if outcome.untracked else _ct_state(base, seen)
         run = _Run(state, msgspec.structs.replace(seen, mark=outcome.mark, ct_state=ct_state))
         outcome = _then(outcome, run.outcome(base))
         if outcome.verdict == "drop":
             break
     return outcome
+
+
+def _ct_state(base: Chain, packet: Packet) -> CtState:
+    """Before connection tracking has seen a packet, no connection is known and the kernel calls it invalid."""
+    is_first = base.hook is not None and base.hook.hook in ("prerouting", "output")
+    return "invalid" if is_first and base.hook and base.hook.priority < _CONNTRACK_PRIORITY else packet.ct_state
 
 
 def _way(state: TableState, packet: Packet, hooks: tuple[HookName, ...], translated: Packet | None) -> Outcome:

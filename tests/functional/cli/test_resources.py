@@ -175,3 +175,34 @@ def test_copies_of_kubernetes_policies_are_left_to_kubernetes(calico: Run) -> No
         assert done.returncode == 1
         assert "knp.default.web" in done.stderr
     assert calico("delete", "np", "knp.default.web", "-n", "shop").returncode == 1
+
+
+HOST_ENDPOINT = """
+kind: HostEndpoint
+apiVersion: projectcalico.org/v3
+metadata: {name: edge-eth0, labels: {role: edge}}
+spec:
+  node: edge
+  interfaceName: eth0
+  expectedIPs: [10.0.0.1, "fd00::1"]
+  profiles: [projectcalico-default-allow]
+"""
+
+
+def test_a_host_endpoint_is_stored_shown_and_gone_with_its_node(calico: Run) -> None:
+    node = {"kind": "Node", "apiVersion": "projectcalico.org/v3", "metadata": {"name": "edge"}, "spec": {}}
+    assert calico("apply", "-f", "-", stdin=json.dumps(node)).returncode == 0
+    assert calico("apply", "-f", "-", stdin=HOST_ENDPOINT).returncode == 0
+    assert calico("get", "hep").stdout.split() == ["NAME", "NODE", "edge-eth0", "edge"]
+    wide = calico("get", "hostendpoints", "-o", "wide").stdout.splitlines()
+    assert wide[0].split() == ["NAME", "NODE", "INTERFACE", "IPS", "PROFILES"]
+    assert wide[1].split() == ["edge-eth0", "edge", "eth0", "10.0.0.1,fd00::1", "projectcalico-default-allow"]
+    assert calico("delete", "node", "edge").returncode == 0
+    assert calico("get", "hep", "-o", "name").stdout == ""
+
+
+def test_a_host_endpoint_that_is_no_interface_is_refused_with_its_fields(calico: Run) -> None:
+    refused = calico("apply", "-f", "-", stdin=HOST_ENDPOINT.replace("node: edge", "node: ''").replace("10.0.0.1", "x"))
+    assert refused.returncode == 1
+    assert "spec.node" in refused.stderr
+    assert "spec.expectedIPs[0]" in refused.stderr

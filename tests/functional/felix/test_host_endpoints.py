@@ -417,7 +417,15 @@ def test_the_last_host_endpoint_takes_its_base_chains_along(world: World) -> Non
     assert not any(f"chain {name} {{" in world.ruleset() for name in (*BASE_CHAINS, "failsafe-in"))
 
 
-def test_status_says_which_interfaces_host_endpoints_are_and_is_reported_when_enabled(world: World) -> None:
+@pytest.fixture
+def spare(world: World) -> Iterator[str]:
+    """An interface of the host, whose other end is ``spare1``."""
+    world.ip("h", "link add spare0 type veth peer name spare1", "link set spare0 up", "link set spare1 up")
+    yield "spare0"
+    world.ip("h", "link del spare0")
+
+
+def test_status_says_which_interfaces_host_endpoints_are_and_is_reported_when_enabled(world: World, spare: str) -> None:
     prefix = "/calico/felix/v1/host/h1/endpoint/"
 
     def reported() -> dict[str, str]:
@@ -428,25 +436,25 @@ def test_status_says_which_interfaces_host_endpoints_are_and_is_reported_when_en
     world.put_raw({f"{prefix}stale": '{"status":"up"}'}, settle=False)
     world.apply(
         resource("FelixConfiguration", "default", spec),
-        ext0(),
-        hep("hep2", interfaceName="ext0"),
+        hep("hep", interfaceName=spare),
+        hep("hep2", interfaceName=spare),
         hep("gone", interfaceName="ext9"),
         hep("rest", interfaceName="*"),
     )
-    assert world.status["host_endpoints"] == {
+    shown = {
         "gone": {"status": "down", "interfaces": []},
-        "hep": {"status": "up", "interfaces": ["ext0"]},
+        "hep": {"status": "up", "interfaces": [spare]},
         "hep2": {"status": "error", "interfaces": []},
-        "rest": {"status": "up", "interfaces": ["ext1"]},
+        "rest": {"status": "up", "interfaces": ["ext0", "ext1", "spare1"]},
     }
+    until(lambda: world.status["host_endpoints"] == shown, "all is shown")
     assert "host endpoint hep " in world.conditions("endpoint-error")["HostEndpoint hep2"]
     wanted = {"gone": "down", "hep": "up", "hep2": "error", "rest": "up"}
-    until(lambda: reported() == wanted, "host endpoints were reported")
-    world.ip("x", "link set eth0 down")
-    try:
-        until(lambda: reported().get("hep") == "down", "the interface was seen not to carry packets")
-    finally:
-        world.ip("x", "link set eth0 up")
+    until(lambda: reported() == wanted, "host endpoints were reported, and nothing stale")
+    world.ip("h", "link set spare1 down")
+    until(lambda: reported().get("hep") == "down", "the interface was seen not to carry packets")
+    world.ip("h", "link set spare1 up")
+    until(lambda: reported().get("hep") == "up", "the interface was seen to carry packets")
     world.delete("HostEndpoint", "hep")
     until(lambda: reported() == {"gone": "down", "hep2": "up", "rest": "up"}, "the second has the interface now")
 

@@ -133,6 +133,16 @@ def test_of_several_with_the_same_claim_the_first_by_name_has_the_interface(
     assert host.reached_from("eth0", packet(host))
 
 
+def test_of_two_that_expect_different_addresses_of_an_interface_the_first_by_name_has_it(host: Any) -> None:
+    host.link("eth0", "10.0.0.8", "10.0.0.9")
+    host.endpoint("b", "", "10.0.0.8", profiles=("open",))
+    host.endpoint("a", "", "10.0.0.9")
+    host.endpoint("c", "", "10.0.0.9", "10.0.0.8", profiles=("open",))
+    assert not host.reached_from("eth0", packet(host))
+    host.say(HostEndpointRemove(name="a"))
+    assert host.reached_from("eth0", packet(host))
+
+
 def test_an_interface_that_gets_or_loses_the_expected_address_is_resolved_anew(host: Any) -> None:
     host.endpoint("h", "", "10.0.0.9", "fd00::9")
     host.link("eth0", "10.0.0.1")
@@ -387,6 +397,7 @@ def test_the_host_reaches_its_workloads_through_the_endpoint_of_all_interfaces(h
     host.workload(1, profiles=())
     host.endpoint("any", "*")
     assert host.sends_to("cali1", host.between(9, 1))
+    assert host.sends_to("eth0", packet(host), ("cali1", host.between(9, 1)))
     assert not host.sends_to("cali2", host.between(9, 2))
 
 

@@ -14,6 +14,7 @@ import click
 from calico.bgp.problem import CATALOGUE as BGP_CATALOGUE
 from calico.cli.main import cli
 from calico.felix.config import PARAMETERS, FelixConfig, Parameter
+from calico.felix.failsafe import failsafe_ports, failsafe_text
 from calico.obs.conditions import CATALOGUE
 
 __all__ = ["PAGES", "main", "stale_pages"]
@@ -137,6 +138,8 @@ def _default(parameter: Parameter) -> str:
         return f"`0x{value:08x}`"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
+    if parameter.parse is failsafe_ports:
+        value = failsafe_text(value)
     if isinstance(value, tuple):
         value = ",".join(value)
     return f"`{value}`" if value != "" else "empty"

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from calico.calc.messages import RuleSide
+from calico.calc.services import ServiceName
 from calico.errors import InvalidInput
 from calico.lib import packed
 from calico.model.effective import entity_selector
@@ -22,23 +23,27 @@ _WITH_PORTS = {6: "tcp", 17: "udp", 132: "sctp"}
 
 
 class SetSpec(msgspec.Struct, frozen=True):
-    """What an IP set holds. ``selector`` None: nothing. A ports set: those called ``port``; ``protocol`` None: any."""
+    """What an IP set holds: what ``selector`` selects, or what is behind ``service``.
+
+    A ports set of a selector holds the ports called ``port``; ``protocol`` None: any.
+    """
 
     id: str
     kind: Literal["nets", "ports"]
     selector: Selector | None
     protocol: int | None = None
     port: str = ""
+    service: ServiceName | None = None
 
 
 class EntityParts(msgspec.Struct, frozen=True, kw_only=True):
-    """A compiled side, still with the nets of both families; ``notes`` say what cannot be enforced."""
+    """A compiled side, still with the nets of both families. ``needs_services``: it names one."""
 
     nets: tuple[bytes, ...]
     not_nets: tuple[bytes, ...]
     rest: RuleSide
     sets: tuple[SetSpec, ...]
-    notes: tuple[str, ...]
+    needs_services: bool = False
 
     @property
     def depends_on_family(self) -> bool:
@@ -64,15 +69,15 @@ class EntityParts(msgspec.Struct, frozen=True, kw_only=True):
 def compile_entity(entity: EntityRule, namespace: str, protocol: int | None, name: str) -> EntityParts:
     """Compile the side called ``name``; InvalidInput with the path of the malformed field, beginning with ``name``."""
     selected, refused = _selectors(entity, namespace, name)
-    sets: list[SetSpec] = []
-    notes: list[str] = []
     ports, port_sets = _ports(entity.ports, selected, protocol, f"{name}.ports")
     not_ports, not_port_sets = _ports(entity.not_ports, selected, protocol, f"{name}.notPorts")
     required = [] if selected is None else [SetSpec(selected.uid, "nets", selected)]
     forbidden = [] if refused is None else [SetSpec(refused.uid, "nets", refused)]
     if entity.services is not None:
-        required.append(_service_set(entity.services, namespace, name))
-        notes.append(f"{name}.services: services are not known in this datastore; the rule matches nothing")
+        if entity.ports and name == "destination":
+            raise InvalidInput("ports are not possible together with services", field=f"{name}.ports")
+        found = _service_set(entity.services, namespace, name)
+        (required if found.kind == "nets" else port_sets).append(found)
     sets = [*required, *forbidden, *port_sets, *not_port_sets]
     rest = RuleSide(
         ip_sets=_ids(required),
@@ -87,7 +92,7 @@ def compile_entity(entity: EntityRule, namespace: str, protocol: int | None, nam
         not_nets=_nets(entity.not_nets, f"{name}.notNets"),
         rest=rest,
         sets=tuple(sets),
-        notes=tuple(notes),
+        needs_services=entity.services is not None,
     )
 
 
@@ -164,8 +169,14 @@ def _port_set(port: str, selector: Selector, protocol: int | None) -> SetSpec:
 
 
 def _service_set(service: ServiceMatch, namespace: str, name: str) -> SetSpec:
-    kind = "svcnoport" if name == "source" else "svc"
-    return SetSpec(unique_id(f"{service.namespace or namespace}/{service.name}", kind), "nets", None)
+    """A source is an address of the service, a destination one of its address ports."""
+    owner = service.namespace or namespace
+    for field, value in (("name", service.name), ("namespace", owner)):
+        if not value:
+            raise InvalidInput("is required", field=f"{name}.services.{field}")
+    if name == "source":
+        return SetSpec(unique_id(f"{owner}/{service.name}", "svcnoport"), "nets", None, service=(owner, service.name))
+    return SetSpec(unique_id(f"{owner}/{service.name}", "svc"), "ports", None, service=(owner, service.name))
 
 
 def _ids(specs: list[SetSpec]) -> tuple[str, ...]:

@@ -36,8 +36,13 @@ class CompiledRules(msgspec.Struct, frozen=True):
     problems: tuple[str, ...] = ()
 
 
-def compile_rules(rules: Sequence[Rule], namespace: str, direction: Direction) -> CompiledRules:
-    """Compile one direction of a policy of ``namespace`` (empty: a global policy or a profile)."""
+def compile_rules(
+    rules: Sequence[Rule], namespace: str, direction: Direction, *, services_known: bool = False
+) -> CompiledRules:
+    """Compile one direction of a policy of ``namespace`` (empty: a global policy or a profile).
+
+    ``services_known``: somebody tells what is behind services; else rules that name one are reported.
+    """
     active: list[ActiveRule] = []
     sets: dict[str, SetSpec] = {}
     problems: list[str] = []
@@ -45,7 +50,7 @@ def compile_rules(rules: Sequence[Rule], namespace: str, direction: Direction) -
     for position, rule in enumerate(rules):
         place = f"spec.{direction}[{position}]"
         try:
-            compiled, needed, notes = _compile_rule(rule, namespace, direction)
+            compiled, needed, notes = _compile_rule(rule, namespace, direction, services_known)
         except InvalidInput as error:
             problems.append(f"{place}.{error.field}: {error.message}")
             broken = True
@@ -60,7 +65,7 @@ def compile_rules(rules: Sequence[Rule], namespace: str, direction: Direction) -
 
 
 def _compile_rule(
-    rule: Rule, namespace: str, direction: Direction
+    rule: Rule, namespace: str, direction: Direction, services_known: bool
 ) -> tuple[list[ActiveRule], tuple[SetSpec, ...], list[str]]:
     action = _ACTIONS.get(rule.action.lower())
     if action is None:
@@ -73,7 +78,11 @@ def _compile_rule(
     not_icmp = _icmp(rule.not_icmp, protocol, "notICMP")
     source = compile_entity(rule.source, namespace, protocol, "source")
     destination = compile_entity(rule.destination, namespace, protocol, "destination")
-    notes = [*source.notes, *destination.notes]
+    notes = [
+        f"{name}.services: services are not known in this datastore; the rule matches nothing"
+        for name, side in (("source", source), ("destination", destination))
+        if side.needs_services and not services_known
+    ]
     if rule.http is not None:
         if action != "allow" or direction != "ingress":
             raise InvalidInput("only an Allow rule for ingress may match HTTP", field="http")

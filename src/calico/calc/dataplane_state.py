@@ -122,16 +122,18 @@ class DataplaneState(msgspec.Struct, kw_only=True):
             assert name in self.profiles, f"profile {name} is referred to before it exists"
 
     def _check_kinds(self, endpoint: HostEndpointUpdate) -> None:
-        """Each list of a host endpoint holds policies of its kind; only one that contradicts itself is in two."""
+        """Each list of a host endpoint holds policies of its kind, and staged ones; only one that contradicts itself is
+        in two."""
         for key in _keys(endpoint.tiers):
             assert self.policies[key].kind in ("normal", "staged"), f"{key} is in the wrong list"
         assert set(_keys(endpoint.forward_tiers)) <= set(_keys(endpoint.tiers)), "forward policies are normal ones"
         for key in _keys(endpoint.untracked_tiers):
-            assert self.policies[key].kind == "untracked", f"{key} is in the wrong list"
+            assert self.policies[key].kind in ("untracked", "staged"), f"{key} is in the wrong list"
         for key in _keys(endpoint.pre_dnat_tiers):
             policy = self.policies[key]
             denies = all(rule.action == "deny" for rule in policy.ingress)
-            assert policy.kind == "pre-dnat" or (policy.kind == "untracked" and denies), f"{key} is in the wrong list"
+            is_both = policy.kind == "untracked" and denies
+            assert policy.kind in ("pre-dnat", "staged") or is_both, f"{key} is in the wrong list"
         assert not any(tier.egress for tier in endpoint.pre_dnat_tiers), "there is no egress before DNAT"
 
     def _sets_referred_to(self) -> Iterator[str]:

@@ -8,6 +8,7 @@
     WorkloadEndpoint ─┴─► InterfaceClaims ─► PolicyIndex (local endpoints only) ─► rules ─┘
     Tier, policies ───────────────────────────┘
 
+Services, where somebody tells them, go into the MemberIndex. A staged policy is compiled as what it would be.
 No I/O, no clock, no tasks. Indices follow every change at once; rules and endpoints are computed at the flush.
 """
 
@@ -25,12 +26,14 @@ from calico.calc.policies import DEFAULT_ALLOW, compile_policy, compile_profile
 from calico.calc.policy_index import PolicyIndex
 from calico.calc.policy_order import tier_problems
 from calico.calc.sequencer import Sequencer
+from calico.calc.services import ServiceEndpoints
+from calico.calc.staged import POLICY_KINDS, AnyPolicy, form_of
 from calico.errors import InvalidInput
 from calico.lib.ref_counts import RefCounts
 from calico.model.hostendpoint import HostEndpoint
 from calico.model.keys import ResourceKey
 from calico.model.meta import Resource
-from calico.model.policy import GlobalNetworkPolicy, GlobalNetworkSet, NetworkPolicy, NetworkSet, Profile, Tier
+from calico.model.policy import GlobalNetworkSet, NetworkSet, Profile, Tier
 from calico.model.workload import WorkloadEndpoint
 
 __all__ = ["Graph", "endpoint_update", "profile_key"]
@@ -66,10 +69,11 @@ class Graph:
         self._claims = InterfaceClaims()
         self._sequencer = Sequencer(self._members)
         self._endpoints: dict[ResourceKey, Endpoint | HostEndpointFacts] = {}  # local and usable
-        self._compiled: dict[ResourceKey, NetworkPolicy | GlobalNetworkPolicy] = {}  # as last sent to the sequencer
+        self._compiled: dict[ResourceKey, AnyPolicy] = {}  # as last sent to the sequencer
         self._profiles: dict[str, Profile] = {}
         self._profiles_used: RefCounts[str] = RefCounts()
         self._changed_profiles: set[str] = set()
+        self._services_known = False
         self._in_sync = False
         self._in_sync_told = False
 
@@ -80,8 +84,8 @@ class Graph:
                 self._on_endpoint(key, value if isinstance(value, WorkloadEndpoint) else None)
             case "HostEndpoint":
                 self._on_host_endpoint(key, value if isinstance(value, HostEndpoint) else None)
-            case "NetworkPolicy" | "GlobalNetworkPolicy":
-                self._policies.on_policy(key, value if isinstance(value, NetworkPolicy | GlobalNetworkPolicy) else None)
+            case kind if kind in POLICY_KINDS:
+                self._policies.on_policy(key, form_of(value))
             case "NetworkSet" | "GlobalNetworkSet":
                 self._on_netset(key, value if isinstance(value, NetworkSet | GlobalNetworkSet) else None)
             case "Profile":
@@ -90,6 +94,18 @@ class Graph:
                 tier = value.spec if isinstance(value, Tier) else None
                 self._policies.on_tier(key.name, tier)
                 self._sequencer.on_problems(key, tier_problems(tier))
+
+    def on_service_source(self) -> None:
+        """There is somebody who tells services. From now on rules that name one are in force and no problem."""
+        if not self._services_known:
+            self._services_known = True
+            self._policies.changed_policies.update(self._compiled)
+            self._compiled.clear()
+            self._changed_profiles.update(name for name in self._profiles if name in self._profiles_used)
+
+    def on_service(self, namespace: str, name: str, value: ServiceEndpoints | None) -> None:
+        """What is behind a service is new or changed; None: there is no such service."""
+        self._members.on_service((namespace, name), value)
 
     def on_in_sync(self) -> None:
         """Everything that exists has been given; from now on ``flush`` speaks."""
@@ -187,15 +203,19 @@ class Graph:
             self._compiled.pop(key, None)
             if policy is not None:
                 self._compiled[key] = policy
-            compiled = compile_policy(key, policy) if policy is not None else None
+            compiled = None
+            if policy is not None:
+                compiled = compile_policy(key, policy, services_known=self._services_known)
             self._sequencer.on_policy(key, compiled)
-            self._sequencer.on_problems(key, compiled.problems if compiled else self._policies.problems(key))
+            self._sequencer.on_problems(key, self._policies.problems(key) + (compiled.problems if compiled else ()))
 
     def _refresh_profiles(self) -> None:
         changed, self._changed_profiles = self._changed_profiles, set()
         for name in changed:
             key = profile_key(name)
-            compiled = compile_profile(name, self._profiles.get(name)) if name in self._profiles_used else None
+            compiled = None
+            if name in self._profiles_used:
+                compiled = compile_profile(name, self._profiles.get(name), services_known=self._services_known)
             self._sequencer.on_profile(key, compiled)
             self._sequencer.on_problems(key, compiled.problems if compiled else ())
 

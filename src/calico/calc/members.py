@@ -1,4 +1,4 @@
-"""Members of the IP sets in use: addresses and named ports of all endpoints, nets of all network sets.
+"""Members of the IP sets in use: addresses and named ports of all endpoints, nets of all network sets, services.
 
 A set's members are those of the label groups that its selector matches. What several contribute is counted.
 """
@@ -15,6 +15,7 @@ from calico.calc.labels import LabelGroup, LabelInheritance, Labels, NamedPort
 from calico.calc.net_cover import NetCover
 from calico.calc.port_members import PortMembers
 from calico.calc.selector_index import SelectorIndex
+from calico.calc.services import ServiceEndpoints, ServiceName, service_members
 from calico.lib import packed
 from calico.model.keys import ResourceKey
 
@@ -54,6 +55,8 @@ class MemberIndex:
     def __init__(self) -> None:
         self._sets: dict[str, _Set] = {}
         self._changed: set[str] = set()
+        self._services: dict[ServiceName, ServiceEndpoints] = {}
+        self._by_service: dict[ServiceName, set[str]] = {}
         # An item is its group and its nets, nothing else: there are a hundred thousand of them.
         self._items: dict[ResourceKey, tuple[LabelGroup[ResourceKey, str], tuple[bytes, ...]]] = {}
         self._selectors: SelectorIndex[ResourceKey, str] = SelectorIndex(self)
@@ -86,16 +89,37 @@ class MemberIndex:
             if old[0] is not group:
                 self._labels.leave(key, old[0])
 
+    def on_service(self, name: ServiceName, value: ServiceEndpoints | None) -> None:
+        """What is behind a service is new or changed; None: there is no such service."""
+        before = self._services.pop(name, None)
+        if value is not None:
+            self._services[name] = value
+        for set_id in self._by_service.get(name, ()):
+            target = self._sets[set_id]
+            old, new = (service_members(target.spec.kind, which) for which in (before, value))
+            for member in new - old:
+                target.content.add(member)
+            for member in old - new:
+                target.content.remove(member)
+            self._changed.add(set_id)
+
     def on_set(self, set_id: str, spec: SetSpec | None) -> None:
         """A set comes into use; None: it is not used any more. Ids are hashes of what a spec means, so never change."""
         if spec is None:
-            del self._sets[set_id]
+            gone = self._sets.pop(set_id)
             self._changed.discard(set_id)
-            self._selectors.on_selector(set_id, None)
+            if gone.spec.service is None:
+                self._selectors.on_selector(set_id, None)
+            else:
+                self._leave_service(set_id, gone.spec.service)
         elif set_id not in self._sets:
             self._sets[set_id] = _Set(spec)
             if spec.selector is not None:
                 self._selectors.on_selector(set_id, spec.selector)
+            if spec.service is not None:
+                self._by_service.setdefault(spec.service, set()).add(set_id)
+                for member in service_members(spec.kind, self._services.get(spec.service)):
+                    self._sets[set_id].content.add(member)
 
     def on_match(self, selector_id: str, group: LabelGroup[ResourceKey, str], matched: bool) -> None:
         """See ``MatchSink``."""
@@ -118,6 +142,12 @@ class MemberIndex:
         told = self._sets[set_id]
         told.content.delta.take()
         return told.spec.kind, told.content.members()
+
+    def _leave_service(self, set_id: str, service: ServiceName) -> None:
+        users = self._by_service[service]
+        users.discard(set_id)
+        if not users:
+            del self._by_service[service]
 
     def _bring(self, group: LabelGroup[ResourceKey, str], nets: tuple[bytes, ...]) -> None:
         for set_id in group.matches:

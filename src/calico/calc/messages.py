@@ -108,20 +108,22 @@ class ActiveRule(_Msg, frozen=True, kw_only=True):
 
 
 class PolicyUpdate(_Msg, frozen=True, kw_only=True):
-    """A policy that at least one local endpoint uses. ``ingress``/``egress`` in evaluation order.
+    """A policy that at least one local endpoint uses, or that (``preload``) is kept ready for one to come.
 
-    ``kind``: untracked and pre-dnat policies decide in chains of their own; staged ones count and decide nothing.
+    ``ingress``/``egress`` are in evaluation order. ``kind``: untracked and pre-dnat policies decide in chains of their
+    own; staged ones count and decide nothing.
     """
 
     key: ResourceKey
     tier: str
     kind: Literal["normal", "untracked", "pre-dnat", "staged"] = "normal"
+    preload: bool = False
     ingress: tuple[ActiveRule, ...]
     egress: tuple[ActiveRule, ...]
 
 
 class PolicyRemove(_Msg, frozen=True, kw_only=True):
-    """No local endpoint uses the policy any more."""
+    """No local endpoint uses the policy any more, and it need not be kept ready."""
 
     key: ResourceKey
 
@@ -143,7 +145,7 @@ class ProfileRemove(_Msg, frozen=True, kw_only=True):
 class TierPolicies(_Msg, frozen=True, kw_only=True):
     """The policies of one tier that apply to one endpoint, per direction, in order.
 
-    A direction without policies skips the tier, whatever its ``default_action``.
+    A direction without policies, or with staged ones only, skips the tier, whatever its ``default_action``.
     """
 
     name: str

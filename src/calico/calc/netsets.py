@@ -11,7 +11,7 @@ import msgspec
 from calico.calc.endpoints import own_labels
 from calico.calc.labels import Labels, pack_labels
 from calico.lib import packed
-from calico.model.effective import NAMESPACE_LABEL
+from calico.model.effective import NAMESPACE_LABEL, SERVICE_ACCOUNT_LABEL
 from calico.model.keys import ResourceKey
 from calico.model.policy import GlobalNetworkSet, NetworkSet
 
@@ -36,7 +36,8 @@ def decode_netset(key: ResourceKey, resource: NetworkSet | GlobalNetworkSet) -> 
         except ValueError:
             problems.append(f"spec.nets[{position}]: {text!r} is no network")
     labels = own_labels(resource.metadata.labels)
-    labels.pop(NAMESPACE_LABEL, None)
+    for forged in (NAMESPACE_LABEL, SERVICE_ACCOUNT_LABEL):  # a set runs as nobody
+        labels.pop(forged, None)
     if key.namespace:
         labels[NAMESPACE_LABEL] = key.namespace
     profiles = (f"kns.{key.namespace}",) if key.namespace else ()

@@ -10,14 +10,16 @@ from calico.calc.compile_entity import SetSpec
 from calico.calc.compile_rules import DENY_ALL, CompiledRules, compile_rules
 from calico.calc.messages import ActiveRule, PolicyUpdate, ProfileUpdate
 from calico.calc.policy_order import DEFAULT_TIER, PolicyPlace
+from calico.calc.staged import AnyPolicy
 from calico.calc.stages import contradictions, kind_of, only_hosts, stages_of
 from calico.errors import InvalidInput
 from calico.model.effective import policy_selector
 from calico.model.keys import ResourceKey
-from calico.model.policy import GlobalNetworkPolicy, GlobalNetworkPolicySpec, NetworkPolicy, Profile
+from calico.model.policy import GlobalNetworkPolicySpec, Profile
 from calico.model.selector import Selector, parse
+from calico.model.staged import STAGED_KINDS
 
-__all__ = ["DEFAULT_ALLOW", "Compiled", "compile_policy", "compile_profile", "governed", "place_of"]
+__all__ = ["DEFAULT_ALLOW", "Compiled", "compile_policy", "compile_profile", "governed", "is_preloaded", "place_of"]
 
 U = TypeVar("U", PolicyUpdate, ProfileUpdate)
 
@@ -35,7 +37,7 @@ class Compiled(msgspec.Struct, Generic[U], frozen=True):
     problems: tuple[str, ...] = ()
 
 
-def governed(key: ResourceKey, policy: NetworkPolicy | GlobalNetworkPolicy) -> Selector:
+def governed(key: ResourceKey, policy: AnyPolicy) -> Selector:
     """The endpoints a policy applies to; host endpoints only if it is untracked or pre-DNAT (§15.4).
 
     InvalidInput with the field when a selector does not parse.
@@ -63,7 +65,7 @@ def governed(key: ResourceKey, policy: NetworkPolicy | GlobalNetworkPolicy) -> S
     return selector if "normal" in stages_of(policy) else only_hosts(selector)
 
 
-def place_of(policy: NetworkPolicy | GlobalNetworkPolicy) -> PolicyPlace:
+def place_of(policy: AnyPolicy) -> PolicyPlace:
     """Tier, order, directions and stages; types that are missing or unknown mean both directions.
 
     A pre-DNAT policy is for ingress whatever its types say.
@@ -80,28 +82,44 @@ def place_of(policy: NetworkPolicy | GlobalNetworkPolicy) -> PolicyPlace:
     )
 
 
-def compile_policy(key: ResourceKey, policy: NetworkPolicy | GlobalNetworkPolicy) -> Compiled[PolicyUpdate]:
+def is_preloaded(policy: AnyPolicy) -> bool:
+    """Whether hosts keep the policy ready though no endpoint there uses it yet."""
+    return "AssumeNeededOnEveryNode" in policy.spec.performance_hints
+
+
+def compile_policy(key: ResourceKey, policy: AnyPolicy, *, services_known: bool = False) -> Compiled[PolicyUpdate]:
     """The active form of a policy. A direction that its types leave out has no rules."""
-    place, kind = place_of(policy), kind_of(policy)
-    if problems := _unknown_types(policy) + contradictions(policy):
-        ingress_denied, egress_denied = DENY_ALL if place.ingress else (), DENY_ALL if place.egress else ()
-        update = PolicyUpdate(key=key, tier=place.tier, kind=kind, ingress=ingress_denied, egress=egress_denied)
-        return Compiled(update, problems=problems)
+    place = place_of(policy)
     spec = policy.spec
-    ingress = compile_rules(spec.ingress, key.namespace, "ingress") if place.ingress else CompiledRules()
-    egress = compile_rules(spec.egress, key.namespace, "egress") if place.egress else CompiledRules()
-    update = PolicyUpdate(key=key, tier=place.tier, kind=kind, ingress=ingress.rules, egress=egress.rules)
-    return Compiled(update, _union(ingress, egress), ingress.problems + egress.problems)
+    problems = _unknown_types(policy) + contradictions(policy)
+    ingress = egress = CompiledRules()
+    if place.ingress:
+        ingress = CompiledRules(DENY_ALL)
+        if not problems:
+            ingress = compile_rules(spec.ingress, key.namespace, "ingress", services_known=services_known)
+    if place.egress:
+        egress = CompiledRules(DENY_ALL)
+        if not problems:
+            egress = compile_rules(spec.egress, key.namespace, "egress", services_known=services_known)
+    update = PolicyUpdate(
+        key=key,
+        tier=place.tier,
+        kind="staged" if key.kind in STAGED_KINDS else kind_of(policy),
+        preload=is_preloaded(policy),
+        ingress=ingress.rules,
+        egress=egress.rules,
+    )
+    return Compiled(update, _union(ingress, egress), problems + ingress.problems + egress.problems)
 
 
-def compile_profile(name: str, profile: Profile | None) -> Compiled[ProfileUpdate]:
+def compile_profile(name: str, profile: Profile | None, *, services_known: bool = False) -> Compiled[ProfileUpdate]:
     """The active form of a profile; one that does not exist has no rules, so it allows nothing."""
     if name == DEFAULT_ALLOW:
         return Compiled(ProfileUpdate(name=name, ingress=_ALLOW_ALL, egress=_ALLOW_ALL))
     if profile is None:
         return Compiled(ProfileUpdate(name=name, ingress=(), egress=()))
-    ingress = compile_rules(profile.spec.ingress, "", "ingress")
-    egress = compile_rules(profile.spec.egress, "", "egress")
+    ingress = compile_rules(profile.spec.ingress, "", "ingress", services_known=services_known)
+    egress = compile_rules(profile.spec.egress, "", "egress", services_known=services_known)
     update = ProfileUpdate(name=name, ingress=ingress.rules, egress=egress.rules)
     return Compiled(update, _union(ingress, egress), ingress.problems + egress.problems)
 
@@ -110,7 +128,7 @@ def _union(ingress: CompiledRules, egress: CompiledRules) -> tuple[SetSpec, ...]
     return tuple({spec.id: spec for spec in (*ingress.sets, *egress.sets)}.values())
 
 
-def _unknown_types(policy: NetworkPolicy | GlobalNetworkPolicy) -> tuple[str, ...]:
+def _unknown_types(policy: AnyPolicy) -> tuple[str, ...]:
     return tuple(
         f"spec.types[{position}]: {name!r} is neither Ingress nor Egress"
         for position, name in enumerate(policy.spec.types)

@@ -8,13 +8,14 @@ from calico.calc.endpoints import Endpoint
 from calico.calc.host_endpoints import HostEndpointFacts, HostTiers
 from calico.calc.labels import LabelGroup, LabelInheritance
 from calico.calc.messages import TierPolicies
-from calico.calc.policies import governed, place_of
+from calico.calc.policies import governed, is_preloaded, place_of
 from calico.calc.policy_order import PolicyPlace, order_policies, without_egress
 from calico.calc.selector_index import SelectorIndex
+from calico.calc.staged import AnyPolicy, Form
 from calico.calc.stages import Stage
 from calico.errors import InvalidInput
 from calico.model.keys import ResourceKey
-from calico.model.policy import GlobalNetworkPolicy, NetworkPolicy, TierSpec
+from calico.model.policy import TierSpec
 
 __all__ = ["PolicyIndex"]
 
@@ -25,7 +26,7 @@ class PolicyIndex:
     def __init__(self) -> None:
         self.changed_policies: set[ResourceKey] = set()
         self.changed_endpoints: set[ResourceKey] = set()
-        self._policies: dict[ResourceKey, NetworkPolicy | GlobalNetworkPolicy] = {}
+        self._policies: dict[ResourceKey, AnyPolicy] = {}
         self._places: dict[ResourceKey, PolicyPlace] = {}
         self._problems: dict[ResourceKey, tuple[str, ...]] = {}
         self._tiers: dict[str, TierSpec] = {}
@@ -33,14 +34,16 @@ class PolicyIndex:
         self._selectors: SelectorIndex[ResourceKey, ResourceKey] = SelectorIndex(self)
         self._labels: LabelInheritance[ResourceKey, ResourceKey] = LabelInheritance(self._selectors)
 
-    def on_policy(self, key: ResourceKey, policy: NetworkPolicy | GlobalNetworkPolicy | None) -> None:
-        """A policy is new or changed; None: absent. One whose selector does not parse governs nothing."""
+    def on_policy(self, key: ResourceKey, form: Form) -> None:
+        """A policy is new or changed, or absent. One whose selector does not parse governs nothing."""
         self.changed_policies.add(key)
         self._touch(self._selectors.groups_of(key))
         self._policies.pop(key, None)
         self._places.pop(key, None)
         self._problems.pop(key, None)
-        selector = None
+        policy, selector = form.policy, None
+        if form.problems:
+            self._problems[key] = form.problems
         if policy is not None:
             try:
                 selector = governed(key, policy)
@@ -80,12 +83,13 @@ class PolicyIndex:
         self.changed_policies.add(selector_id)
         self._touch((group,))
 
-    def active(self, key: ResourceKey) -> NetworkPolicy | GlobalNetworkPolicy | None:
-        """The policy, if it governs a local endpoint."""
-        return self._policies.get(key) if self._selectors.groups_of(key) else None
+    def active(self, key: ResourceKey) -> AnyPolicy | None:
+        """The policy, if it governs a local endpoint or is kept ready for one."""
+        policy = self._policies.get(key)
+        return policy if policy is not None and (self._selectors.groups_of(key) or is_preloaded(policy)) else None
 
     def problems(self, key: ResourceKey) -> tuple[str, ...]:
-        """Why a policy governs nothing."""
+        """Why a policy governs nothing, or what was left out of it before it was compiled."""
         return self._problems.get(key, ())
 
     def tiers_of(self, key: ResourceKey) -> tuple[TierPolicies, ...]:

@@ -18,7 +18,9 @@ from calico.calc.labels import Labels, NamedPort, unpack_labels
 from calico.calc.messages import EndpointUpdate, HostEndpointUpdate, TierPolicies
 from calico.calc.net_cover import masked
 from calico.calc.netsets import decode_netset
-from calico.calc.policies import DEFAULT_ALLOW, compile_policy, compile_profile, governed, place_of
+from calico.calc.policies import DEFAULT_ALLOW, compile_policy, compile_profile, governed, is_preloaded, place_of
+from calico.calc.services import ServiceEndpoints, ServiceName, service_members
+from calico.calc.staged import AnyPolicy, form_of
 from calico.errors import InvalidInput
 from calico.lib import packed
 from calico.model.effective import NAMESPACE_LABEL
@@ -29,7 +31,6 @@ from calico.model.policy import (
     GlobalNetworkPolicy,
     GlobalNetworkPolicySpec,
     GlobalNetworkSet,
-    NetworkPolicy,
     NetworkSet,
     Profile,
     Tier,
@@ -42,8 +43,8 @@ __all__ = ["DataplaneState", "recompute"]
 
 Resources = Mapping[ResourceKey, Resource]
 Problems = dict[ResourceKey, tuple[str, ...]]
-Policy = NetworkPolicy | GlobalNetworkPolicy
-Policies = dict[ResourceKey, tuple[Policy, Selector]]
+Policies = dict[ResourceKey, tuple[AnyPolicy, Selector]]
+Services = Mapping[ServiceName, ServiceEndpoints]
 
 
 class _Item(msgspec.Struct):
@@ -54,8 +55,11 @@ class _Item(msgspec.Struct):
     ports: tuple[NamedPort, ...]
 
 
-def recompute(hostname: str, resources: Resources) -> DataplaneState:
-    """What ``hostname`` must have programmed when these are all the resources there are."""
+def recompute(hostname: str, resources: Resources, services: Services | None = None) -> DataplaneState:
+    """What ``hostname`` must have programmed when these are all the resources there are.
+
+    ``services`` is None while nobody tells them.
+    """
     problems: Problems = {}
     profiles = {key.name: value for key, value in resources.items() if isinstance(value, Profile)}
     profiles.pop(DEFAULT_ALLOW, None)  # virtual: what is stored under its name is not looked at
@@ -73,7 +77,7 @@ def recompute(hostname: str, resources: Resources) -> DataplaneState:
     policies = _policies(resources, problems)
 
     state = DataplaneState(problems=problems, in_sync=True)
-    used_policies: dict[ResourceKey, Policy] = {}
+    used_policies = {key: policy for key, (policy, _) in policies.items() if is_preloaded(policy)}
     used_profiles: set[str] = set()
     for key, endpoint in local.items():
         labels = _labels(endpoint.labels, endpoint.profiles, profiles)
@@ -100,18 +104,18 @@ def recompute(hostname: str, resources: Resources) -> DataplaneState:
 
     needed: list[SetSpec] = []
     for policy_key, policy in used_policies.items():
-        compiled = compile_policy(policy_key, policy)
+        compiled = compile_policy(policy_key, policy, services_known=services is not None)
         state.policies[policy_key] = compiled.update
         needed += compiled.sets
         if compiled.problems:
-            problems[policy_key] = compiled.problems
+            problems[policy_key] = problems.get(policy_key, ()) + compiled.problems
     for name in used_profiles:
-        compiled_profile = compile_profile(name, profiles.get(name))
+        compiled_profile = compile_profile(name, profiles.get(name), services_known=services is not None)
         state.profiles[name] = compiled_profile.update
         needed += compiled_profile.sets
         if compiled_profile.problems:
             problems[ResourceKey("Profile", "", name)] = compiled_profile.problems
-    state.ip_sets = {spec.id: IPSet(spec.kind, _members(spec, items)) for spec in needed}
+    state.ip_sets = {spec.id: IPSet(spec.kind, _members(spec, items, services or {})) for spec in needed}
     return state
 
 
@@ -150,7 +154,7 @@ def _host_endpoint(
 ) -> HostEndpointUpdate:
     """A host endpoint of this host with the policies of each kind; before DNAT there is no egress."""
 
-    def lists(applies: Callable[[Policy], bool]) -> tuple[TierPolicies, ...]:
+    def lists(applies: Callable[[AnyPolicy], bool]) -> tuple[TierPolicies, ...]:
         return tuple(_tiers(_governing(policies, labels, applies), tiers))
 
     return HostEndpointUpdate(
@@ -168,18 +172,18 @@ def _host_endpoint(
     )
 
 
-def _flags(policy: Policy) -> GlobalNetworkPolicySpec:
+def _flags(policy: AnyPolicy) -> GlobalNetworkPolicySpec:
     """The flags of a global policy; a namespaced one has none of them."""
     return policy.spec if isinstance(policy, GlobalNetworkPolicy) else GlobalNetworkPolicySpec()
 
 
-def _is_normal(policy: Policy) -> bool:
+def _is_normal(policy: AnyPolicy) -> bool:
     return not (_flags(policy).do_not_track or _flags(policy).pre_dnat)
 
 
 def _governing(
-    policies: Policies, labels: dict[str, str], applies: Callable[[Policy], bool]
-) -> dict[ResourceKey, Policy]:
+    policies: Policies, labels: dict[str, str], applies: Callable[[AnyPolicy], bool]
+) -> dict[ResourceKey, AnyPolicy]:
     """The policies that select these labels, of those that ``applies`` admits."""
     return {key: policy for key, (policy, selector) in policies.items() if applies(policy) and selector.matches(labels)}
 
@@ -207,12 +211,15 @@ def _network_sets(resources: Resources, profiles: Mapping[str, Profile], problem
 
 
 def _policies(resources: Resources, problems: Problems) -> Policies:
-    """Policies whose selectors parse, with what they select."""
+    """Policies whose selectors parse, staged ones as what they would be, with what they select."""
     policies: Policies = {}
     for key, value in resources.items():
-        if isinstance(value, NetworkPolicy | GlobalNetworkPolicy):
+        form = form_of(value)
+        if form.problems:
+            problems[key] = form.problems
+        if form.policy is not None:
             try:
-                policies[key] = (value, governed(key, value))
+                policies[key] = (form.policy, governed(key, form.policy))
             except InvalidInput as error:
                 problems[key] = (f"{error.field}: {error.message}",)
     return policies
@@ -229,7 +236,7 @@ def _labels(own: Labels, parents: Iterable[str], profiles: Mapping[str, Profile]
     return labels
 
 
-def _tiers(applied: Mapping[ResourceKey, Policy], tiers: Mapping[str, TierSpec]) -> Iterator[TierPolicies]:
+def _tiers(applied: Mapping[ResourceKey, AnyPolicy], tiers: Mapping[str, TierSpec]) -> Iterator[TierPolicies]:
     """Tiers that have a policy here, by order: numbers, none, tiers that do not exist; ties by name."""
 
     def tier_place(name: str) -> tuple[int, float, str]:
@@ -255,7 +262,9 @@ def _tiers(applied: Mapping[ResourceKey, Policy], tiers: Mapping[str, TierSpec])
         )
 
 
-def _members(spec: SetSpec, items: Iterable[_Item]) -> frozenset[bytes]:
+def _members(spec: SetSpec, items: Iterable[_Item], services: Services) -> frozenset[bytes]:
+    if spec.service is not None:
+        return service_members(spec.kind, services.get(spec.service))
     if spec.selector is None:
         return frozenset()
     selected = [item for item in items if spec.selector.matches(item.labels)]

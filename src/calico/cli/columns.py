@@ -23,6 +23,7 @@ _POLICY_WIDE: Columns = (
     ("ORDER", lambda r: "" if r.spec.order is None else f"{r.spec.order:g}"),
     ("SELECTOR", lambda r: r.spec.selector or "all()"),
 )
+_STAGED: Columns = (("STAGEDACTION", lambda r: r.spec.staged_action or "Set"),)
 _NETS: Columns = (("NETS", lambda r: _joined(r.spec.nets)),)
 
 _DEFAULT: dict[str, Columns] = {
@@ -49,6 +50,8 @@ _DEFAULT: dict[str, Columns] = {
     "HostEndpoint": (*_NAME, ("NODE", lambda r: r.spec.node)),
     "IPPool": (*_NAME, ("CIDR", lambda r: r.spec.cidr), ("SELECTOR", lambda r: r.spec.node_selector)),
     "NetworkPolicy": (*_NAME, *_TIER),
+    "StagedGlobalNetworkPolicy": (*_NAME, *_TIER),
+    "StagedNetworkPolicy": (*_NAME, *_TIER),
     "Tier": (*_NAME, ("ORDER", lambda r: "" if r.spec.order is None else f"{r.spec.order:g}")),
     "WorkloadEndpoint": (
         ("WORKLOAD", lambda r: r.spec.pod or r.spec.workload or r.spec.container_id),
@@ -87,6 +90,9 @@ _WIDE: dict[str, Columns] = {
         ("IPV6", lambda r: r.spec.bgp.ipv6_address if r.spec.bgp else ""),
     ),
     "Profile": (*_NAME, ("LABELS", lambda r: ",".join(f"{k}={v}" for k, v in r.spec.labels_to_apply.items()))),
+    "StagedGlobalNetworkPolicy": (*_NAME, *_TIER, *_POLICY_WIDE, *_STAGED),
+    "StagedKubernetesNetworkPolicy": (*_NAME, *_STAGED),
+    "StagedNetworkPolicy": (*_NAME, *_TIER, *_POLICY_WIDE, *_STAGED),
     "WorkloadEndpoint": (
         *_NAME,
         *_DEFAULT["WorkloadEndpoint"],

@@ -70,6 +70,21 @@ def _show_felix(felix: dict[str, Any]) -> None:
     if endpoints:
         click.echo()
         print_table(["ENDPOINT", "STATUS"], sorted(endpoints.items()))
+    hosts = felix.get("host_endpoints", {})
+    if hosts:
+        click.echo()
+        rows = [[name, state["status"], ", ".join(state["interfaces"])] for name, state in sorted(hosts.items())]
+        print_table(["HOST ENDPOINT", "STATUS", "INTERFACES"], rows)
+    _show_staged(felix.get("staged_policies", []))
+
+
+def _show_staged(counted: list[dict[str, Any]]) -> None:
+    """What staged policies would have done with packets of new connections."""
+    if counted:
+        names = ("policy", "direction", "allow", "deny", "pass", "undecided")
+        titles = ["STAGED POLICY", *(name.upper() for name in names[1:])]
+        click.echo()
+        print_table(titles, [[line[name] for name in names] for line in counted])
 
 
 def _show_bgp(bgp: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from calico.cli.columns import columns_of
 from calico.cli.connection import DEFAULT_CONFIG, load_connection, open_store
 from calico.cli.documents import resource_to_data
 from calico.cli.printing import print_data, print_table
-from calico.cli.writing import Work, flipped, read_resources, write_all, write_each
+from calico.cli.writing import Work, flipped, read_resources, refuse_copy, write_all, write_each
 from calico.datastore.store import Store
 from calico.datastore.trial import DELETED
 from calico.errors import NotFound
@@ -131,6 +131,7 @@ def delete(
     """Delete resources by KIND and NAMES, or those that files name."""
 
     async def remove(store: Store, kind_name: str, name: str, ns: str, version: str = "") -> object:
+        refuse_copy(kind_name, name)
         try:
             await store.delete(kind_name, name, ns, resource_version=version)
         except NotFound:

@@ -20,7 +20,7 @@ from calico.model.keys import ResourceKey, key_path
 from calico.model.meta import Resource
 from calico.model.numorstring import parse_duration
 
-__all__ = ["Work", "flipped", "read_resources", "write_all", "write_each"]
+__all__ = ["Work", "flipped", "read_resources", "refuse_copy", "write_all", "write_each"]
 
 Work = Sequence[tuple[ResourceKey, Callable[[Store], Coroutine[Any, Any, object]]]]
 """What to do with each key. The result is the resource as written, ``DELETED``, or anything else: nothing was done."""
@@ -37,11 +37,19 @@ def read_resources(
     for where, raw in documents:
         try:
             items.append(to_resource(where, raw, namespace))
+            refuse_copy(type(items[-1]).__name__, items[-1].metadata.name)
         except InvalidInput as error:
             errors.append(str(error))
     if errors:
         _fail(errors, 0, len(documents), done, note="; the others were not tried")
     return tuple(items)
+
+
+def refuse_copy(kind: str, name: str) -> None:
+    """InvalidInput for the copy of a Kubernetes policy: it is changed in Kubernetes, and here only read."""
+    if kind == "NetworkPolicy" and name.startswith("knp.default."):
+        message = "is the copy of a Kubernetes NetworkPolicy and can only be changed there"
+        raise InvalidInput(message, subject=f"NetworkPolicy {name}", field="metadata.name")
 
 
 def write_each(

@@ -171,10 +171,12 @@ class FakeNftSocket:
         (asked,) = wire.iter_messages(request)
         kind = asked.type & 0xFF
         self.sent[kind] += 1
-        family, _, table = self._table_of(asked)
         attrs = wire.parse_attrs(asked.payload[4:])
+        if kind != uapi.GETSETELEM and (asked.payload[0], wire.text(attrs.get(1, b""))) not in self._kernel.tables:
+            return  # the kernel lists nothing of a table that is not there
+        family, _, table = self._table_of(asked)
         readers: dict[int, Callable[[], list[bytes]]] = {
-            uapi.GETRULE: table.dump_rules,
+            uapi.GETRULE: lambda: table.dump_rules(wire.text(attrs.get(uapi.RULE_CHAIN, b""))),
             uapi.GETCHAIN: table.dump_chains,
             uapi.GETSET: table.dump_sets,
             uapi.GETSETELEM: lambda: table.dump_elements(wire.text(attrs.get(uapi.ELEM_LIST_SET, b""))),

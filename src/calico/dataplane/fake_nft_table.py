@@ -241,8 +241,10 @@ class FakeTable:
     def dump_chains(self) -> list[bytes]:
         return [chain.payload for chain in self._chains.values()]
 
-    def dump_rules(self) -> list[bytes]:
-        return [rule.payload for chain in self._chains.values() for rule in chain.rules]
+    def dump_rules(self, chain: str = "") -> list[bytes]:
+        """Of one chain, or of all."""
+        chosen = [each for name, each in self._chains.items() if chain in ("", name)]
+        return [rule.payload for each in chosen for rule in each.rules]
 
     def dump_sets(self) -> list[bytes]:
         return [each.payload for each in self._sets.values()]

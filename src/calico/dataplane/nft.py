@@ -15,7 +15,7 @@ import msgspec
 
 from calico.dataplane.nft_mirror import Mirror
 from calico.dataplane.nft_plan import Plan, make_plan, may_drop
-from calico.dataplane.nft_read import NftSocket, TableStatus, read_generation, read_status, read_table
+from calico.dataplane.nft_read import NftSocket, TableStatus, read_counts, read_generation, read_status, read_table
 from calico.dataplane.nft_refusal import Exclusions, Owner, Refused
 from calico.errors import Transient, Uncertain
 from calico.netlink.nftables import uapi
@@ -85,6 +85,10 @@ class NftDataplane:
     def exists(self) -> bool:
         """Whether the table is in the kernel already, whoever made it."""
         return read_status(self._sock, self._codec).exists
+
+    def counts(self, chain: str) -> list[int]:
+        """Packets counted by each rule of a chain whose rules all count; empty while it is not in the kernel."""
+        return read_counts(self._sock, self._codec, chain)
 
     def resync(self) -> None:
         """Read the table back at the next apply."""

@@ -25,13 +25,14 @@ from calico.netlink.nftables.codec import (
     fingerprint_of,
     generation_request,
 )
+from calico.netlink.nftables.counters import packets_counted
 from calico.netlink.nftables.element_codec import KernelElement, decode_elements, elements_to_content
 from calico.netlink.nftables.objects import ElementValue, Hook
 from calico.netlink.nftables.set_codec import KernelSet, decode_set
 from calico.netlink.socket import Failure, NetlinkError
 from calico.netlink.wire import Message, WireError
 
-__all__ = ["NftSocket", "TableStatus", "read_generation", "read_status", "read_table"]
+__all__ = ["NftSocket", "TableStatus", "read_counts", "read_generation", "read_status", "read_table"]
 
 _INTERRUPTED_MAX: Final = 20
 _REHASH_READS: Final = 20
@@ -96,6 +97,18 @@ def read_table(sock: NftSocket, codec: TableCodec) -> tuple[Mirror, TableStatus]
         except ResyncRequired:
             continue
     raise Transient("the table kept changing while it was read")
+
+
+def read_counts(sock: NftSocket, codec: TableCodec, chain: str) -> list[int]:
+    """Packets counted by each rule of a chain, all of which count, in order; empty without such a chain. The kernel
+    looks at that chain only. Transient if it keeps changing."""
+    for _ in range(_INTERRUPTED_MAX):
+        try:
+            found = _dump(sock, codec, uapi.GETRULE, wire.attr_str(uapi.RULE_CHAIN, chain))
+            return [packets_counted(attrs.get(uapi.RULE_EXPRESSIONS, b"")) for attrs in found]
+        except ResyncRequired:
+            continue
+    raise Transient(f"chain {chain} kept changing while it was read")
 
 
 def _read_mirror(sock: NftSocket, codec: TableCodec) -> Mirror:

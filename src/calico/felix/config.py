@@ -7,13 +7,15 @@ Pure. Sources, later wins: built-in default, FelixConfiguration ``default``, tho
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
 
 from calico.errors import InvalidInput
+from calico.felix.failsafe import failsafe_ports
 from calico.model.numorstring import parse_duration
+from calico.rules.config import FAILSAFE_IN, FAILSAFE_OUT, FailsafePort
 
 __all__ = ["PARAMETERS", "FelixConfig", "Parameter", "merge_config"]
 
@@ -25,11 +27,15 @@ class FelixConfig(msgspec.Struct, frozen=True, kw_only=True):
     endpoint_to_host: Literal["drop", "accept", "return"] = "drop"
     deny_action: Literal["drop", "reject"] = "drop"
     log_prefix: str = "calico-packet"
+    log_rate_limit: str = ""
+    log_rate_limit_burst: int = 5
     allow_vxlan_from_workloads: bool = False
     allow_ipip_from_workloads: bool = False
     vxlan_port: int = 4789
     disable_conntrack_invalid_check: bool = False
     mark_mask: int = 0xFFFF0000
+    failsafe_in: tuple[FailsafePort, ...] = FAILSAFE_IN
+    failsafe_out: tuple[FailsafePort, ...] = FAILSAFE_OUT
     device_route_protocol: int = 80
     reporting_interval_s: float = 30.0
     reporting_ttl_s: float = 90.0
@@ -42,7 +48,10 @@ class FelixConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 class Parameter(msgspec.Struct, frozen=True):
     """One parameter: its name in Calico (``key``; environment FELIX_<KEY>; camel case in the object), the attribute
-    of ``FelixConfig`` it sets, how its value is read, and whether a change needs Felix to start over."""
+    of ``FelixConfig`` it sets, how its value is read, and whether a change needs Felix to start over.
+
+    ``alias``: a parameter of Calico that says the same for another dataplane; it counts where no source gives this one.
+    """
 
     key: str
     attribute: str
@@ -50,6 +59,7 @@ class Parameter(msgspec.Struct, frozen=True):
     effect: Literal["live", "restart"]
     doc: str
     object_field: str = ""
+    alias: str = ""
 
     @property
     def json_name(self) -> str:
@@ -105,8 +115,14 @@ def _prefixes(value: Any) -> tuple[str, ...]:
 
 
 def _log_prefix(value: Any) -> str:
-    if not re.fullmatch(r"[a-zA-Z0-9%: /_-]{0,100}", str(value)):
+    if not re.fullmatch(r"[a-zA-Z0-9%: /_-]*", str(value)):
         raise ValueError("may hold letters, digits, blanks and % : / _ - only")
+    return str(value)
+
+
+def _log_rate_limit(value: Any) -> str:
+    if not re.fullmatch(r"([1-9]\d{0,3}/(second|minute|hour|day))?", str(value), re.ASCII):
+        raise ValueError("must be 1 to 9999, /, and second, minute, hour or day")
     return str(value)
 
 
@@ -133,9 +149,34 @@ PARAMETERS: tuple[Parameter, ...] = (
         "Workload to its own host, after egress policy.",
     ),
     Parameter(
-        "NftablesFilterDenyAction", "deny_action", _choice("drop", "reject"), "restart", "How packets are denied."
+        "NftablesFilterDenyAction",
+        "deny_action",
+        _choice("drop", "reject"),
+        "restart",
+        "How packets are denied. Where it is not set, `IptablesFilterDenyAction` counts.",
+        alias="IptablesFilterDenyAction",
     ),
-    Parameter("LogPrefix", "log_prefix", _log_prefix, "restart", "Prefix of logged packets."),
+    Parameter(
+        "LogPrefix",
+        "log_prefix",
+        _log_prefix,
+        "restart",
+        "Prefix of logged packets; %t is the tier, %k the kind, %n the name, %p namespace and name of the policy.",
+    ),
+    Parameter(
+        "LogActionRateLimit",
+        "log_rate_limit",
+        _log_rate_limit,
+        "restart",
+        "How often each Log rule logs, such as 100/second (or minute, hour, day); empty is without limit.",
+    ),
+    Parameter(
+        "LogActionRateLimitBurst",
+        "log_rate_limit_burst",
+        _integer(0, 9999),
+        "restart",
+        "How many packets are logged at once before the limit holds; 0 counts as 1.",
+    ),
     Parameter(
         "AllowVXLANPacketsFromWorkloads",
         "allow_vxlan_from_workloads",
@@ -155,6 +196,20 @@ PARAMETERS: tuple[Parameter, ...] = (
         "Do not drop packets that conntrack calls invalid.",
     ),
     Parameter("NftablesMarkMask", "mark_mask", _mark_mask, "restart", "Bits of the packet mark that Felix may use."),
+    Parameter(
+        "FailsafeInboundHostPorts",
+        "failsafe_in",
+        failsafe_ports,
+        "restart",
+        "Ports of host endpoints that no policy closes: protocol:port or protocol:CIDR:port, none for no port.",
+    ),
+    Parameter(
+        "FailsafeOutboundHostPorts",
+        "failsafe_out",
+        failsafe_ports,
+        "restart",
+        "The same for what the host sends, by the port that it is sent to.",
+    ),
     Parameter(
         "DeviceRouteProtocol",
         "device_route_protocol",
@@ -202,18 +257,25 @@ def merge_config(
     values: dict[str, object] = {}
     origin: dict[str, str] = {}
     problems: dict[str, str] = {}
-    for source, raw in sources:
-        lowered = {key.lower(): value for key, value in raw.items()}
-        for parameter in PARAMETERS:
-            for name in dict.fromkeys((parameter.key.lower(), parameter.json_name.lower())):
-                if name not in lowered or lowered[name] in (None, ""):
-                    continue
-                try:
-                    values[parameter.attribute] = parameter.parse(lowered[name])
-                    origin[parameter.attribute] = source
-                except (ValueError, InvalidInput) as error:
-                    problems[f"{source}: {parameter.key}"] = f"{lowered[name]!r} is refused: {error}"
+    lowered = [(source, {key.lower(): value for key, value in raw.items()}) for source, raw in sources]
+    for parameter in PARAMETERS:
+        for source, name, value in _given(parameter, lowered):
+            try:
+                values[parameter.attribute] = parameter.parse(value)
+                origin[parameter.attribute] = source
+            except (ValueError, InvalidInput) as error:
+                problems[f"{source}: {name}"] = f"{value!r} is refused: {error}"
     return FelixConfig(**values), origin, problems  # type: ignore[arg-type]
+
+
+def _given(parameter: Parameter, sources: list[tuple[str, dict[str, object]]]) -> Iterator[tuple[str, str, object]]:
+    """(source, name, raw value) of each value given, lowest first: under the alias, then under its own names."""
+    own = dict.fromkeys((parameter.key.lower(), parameter.json_name.lower()), parameter.key)
+    for names in ({parameter.alias.lower(): parameter.alias} if parameter.alias else {}, own):
+        for source, raw in sources:
+            for name, shown in names.items():
+                if raw.get(name) not in (None, ""):
+                    yield source, shown, raw[name]
 
 
 def needs_restart(old: FelixConfig, new: FelixConfig) -> list[str]:

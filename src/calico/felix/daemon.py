@@ -20,6 +20,7 @@ from calico import __version__
 from calico.calc.graph import Graph
 from calico.datastore.etcd import EtcdBackend
 from calico.datastore.syncer import Syncer
+from calico.errors import CalicoError
 from calico.felix.apply_loop import ApplyLoop
 from calico.felix.config import FelixConfig, merge_config, needs_restart
 from calico.felix.host import Host
@@ -113,7 +114,13 @@ async def run(settings: FelixSettings) -> None:
     configuration.bind(inputs)
     syncer = Syncer(backend, (RESOURCE_PREFIX,), inputs, require_ready=True)
     endpoint_reporter = EndpointStatusReporter(backend, settings.node, config)
-    host = Host(configuration.current, conditions, wake.set, endpoint_reporter.on_status)
+    host = Host(
+        configuration.current,
+        conditions,
+        wake.set,
+        endpoint_reporter.on_status,
+        endpoint_reporter.on_host_endpoint_status,
+    )
     configuration.programmed()
     apply_loop = ApplyLoop(graph, inputs, host, conditions, config, configuration.refresh, wake)
     host_reporter = HostStatusReporter(backend, settings.node, config, lambda: apply_loop.progress.applied_revision)
@@ -149,6 +156,15 @@ async def watch_contact(syncer: Syncer, conditions: Conditions) -> None:
         await asyncio.sleep(_CONTACT_CHECK_S)
 
 
+def staged_counts(host: Host) -> list[dict[str, Any]]:
+    """What staged policies counted; nothing when the kernel cannot tell now."""
+    try:
+        return host.staged_counts()
+    except CalicoError as error:
+        log.warning("counts of staged policies cannot be read", error=str(error))
+        return []
+
+
 def status_document(
     settings: FelixSettings, inputs: Inputs, syncer: Syncer, apply_loop: ApplyLoop, host: Host, conditions: Conditions
 ) -> Callable[[], dict[str, Any]]:
@@ -178,6 +194,8 @@ def status_document(
                 "last_took_ms": round(progress.last_took_ms, 3),
             },
             "endpoints": dict(sorted(host.endpoint_states.items())),
+            "host_endpoints": host.host_endpoints.as_data(),
+            "staged_policies": staged_counts(host),
             "conditions": conditions.as_data(),
         }
 

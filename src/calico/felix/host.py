@@ -7,15 +7,24 @@ when its own policy is in the kernel.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import structlog
 
-from calico.calc.messages import EndpointId, EndpointRemove, EndpointUpdate, Message
+from calico.calc.messages import (
+    EndpointId,
+    EndpointRemove,
+    EndpointUpdate,
+    HostEndpointRemove,
+    HostEndpointUpdate,
+    Message,
+)
 from calico.dataplane.endpoints import EndpointManager, EndpointStatus
 from calico.dataplane.interfaces import Interface, InterfaceMonitor
 from calico.dataplane.nft import NftDataplane
 from calico.felix.config import FelixConfig
+from calico.felix.host_endpoints import HostEndpointStates, OnHostEndpointStatus
 from calico.model.keys import ResourceKey
 from calico.netlink.nftables.objects import Table
 from calico.obs.conditions import Conditions
@@ -29,35 +38,57 @@ log = structlog.get_logger(__name__)
 
 TABLE = Table("calico")
 
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
 OnEndpointStatus = Callable[[EndpointId, str | None], None]
 
 
 def rules_config(config: FelixConfig) -> RulesConfig:
-    """What of Felix's settings shapes the ruleset; Pass uses the lowest bit of the mark mask."""
+    """What of Felix's settings shapes the ruleset; the two lowest bits of the mark mask are its marks."""
+    low = config.mark_mask & -config.mark_mask
+    others = config.mark_mask ^ low
     return RulesConfig(
         interface_prefixes=config.interface_prefixes,
         endpoint_to_host=config.endpoint_to_host,
         deny=config.deny_action,
         log_prefix=config.log_prefix,
+        log_rate=_rate(config.log_rate_limit),
+        log_burst=config.log_rate_limit_burst,
         allow_vxlan=config.allow_vxlan_from_workloads,
         vxlan_port=config.vxlan_port,
         allow_ipip=config.allow_ipip_from_workloads,
         drop_invalid=not config.disable_conntrack_invalid_check,
-        pass_mark=config.mark_mask & -config.mark_mask,
+        pass_mark=low,
+        accept_mark=others & -others,
+        failsafe_in=config.failsafe_in,
+        failsafe_out=config.failsafe_out,
     )
+
+
+def _rate(limit: str) -> tuple[int, int] | None:
+    """Packets in so many seconds."""
+    number, _, unit = limit.partition("/")
+    return (int(number), _SECONDS[unit]) if number else None
 
 
 class Host:
     """Everything of this host that Felix changes. Made anew (with the process) when a setting needs it."""
 
     def __init__(
-        self, config: FelixConfig, conditions: Conditions, wake: Callable[[], None], on_status: OnEndpointStatus
+        self,
+        config: FelixConfig,
+        conditions: Conditions,
+        wake: Callable[[], None],
+        on_status: OnEndpointStatus,
+        on_host_endpoint_status: OnHostEndpointStatus,
     ) -> None:
         self._conditions = conditions
         self._on_status = on_status
         self._keys: dict[EndpointId, ResourceKey] = {}
         state = TableState()
-        self._ruleset = Ruleset(state, rules_config(config))
+        self._rules_config = rules_config(config)
+        self._ruleset = Ruleset(state, self._rules_config)
+        self._addresses: dict[str, frozenset[bytes]] = {}
         self._nft = NftDataplane(TABLE, state)
         self._endpoints = EndpointManager(
             protocol=config.device_route_protocol, on_status_change=self._on_endpoint_status, wake=wake
@@ -66,11 +97,12 @@ class Host:
         self._wake = wake
         self.interfaces = InterfaceMonitor(
             self._on_interface,
-            prefixes=config.interface_prefixes,
+            prefixes=("",),
             on_route=self._endpoints.on_route,
             on_resync=self._on_events_lost,
         )
         self.endpoint_states: dict[str, str] = {}
+        self.host_endpoints = HostEndpointStates(conditions, on_host_endpoint_status)
 
     def guard(self) -> None:
         """Before the first sync of a host without a ruleset: nothing to or from workloads passes. A ruleset that an
@@ -89,6 +121,8 @@ class Host:
             self._endpoints.on_endpoint(message)
         elif isinstance(message, EndpointRemove):
             self._endpoints.on_endpoint_removed(message.id)
+        elif isinstance(message, HostEndpointUpdate | HostEndpointRemove):
+            self.host_endpoints.on_message(message)
 
     async def apply(self) -> bool:
         """Bring the kernel to what the messages said; false when something failed and is to be tried again."""
@@ -96,8 +130,22 @@ class Host:
         if result.changed:
             log.info("ruleset applied", messages=result.messages, bytes=result.bytes, took_ms=round(result.took_ms, 2))
         self._note_failures()
+        self.host_endpoints.refresh(self._ruleset.host_endpoint_interfaces)
         await self._endpoints.apply()
         return not self._nft.failed and not self._endpoints.pending
+
+    def staged_counts(self) -> list[dict[str, Any]]:
+        """By staged policy and direction, how many packets of new connections it would have allowed, denied or passed,
+        or not decided, since its chain was last written. Read from the kernel: O(size of the staged chains)."""
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        for staged in self._ruleset.staged_chains():
+            title = {"policy": str(staged.key), "direction": staged.direction}
+            counted = found.setdefault(
+                (title["policy"], title["direction"]), {**title, "allow": 0, "deny": 0, "pass": 0, "undecided": 0}
+            )
+            for outcome, packets in zip(staged.counts, self._nft.counts(staged.chain), strict=False):
+                counted[outcome] += packets
+        return list(found.values())
 
     def refresh_filters(self) -> bool:
         """Whether somebody else changed the ruleset since our last commit; it is then read back at the next apply."""
@@ -116,8 +164,22 @@ class Host:
         self._nft.close()
 
     def _on_interface(self, name: str, interface: Interface | None) -> None:
-        self._endpoints.on_interface(name, interface)
+        if self._rules_config.is_workload(name):
+            self._endpoints.on_interface(name, interface)
+        else:
+            self._on_host_interface(name, interface)
         self._wake()
+
+    def _on_host_interface(self, name: str, interface: Interface | None) -> None:
+        """One of the host's own: it may be a host endpoint, by its name or its addresses."""
+        self.host_endpoints.on_interface(name, interface)
+        addresses = interface.addresses if interface is not None else None
+        if self._addresses.get(name) != addresses:
+            self._ruleset.on_host_interface(name, addresses)
+        if addresses is None:
+            self._addresses.pop(name, None)
+        else:
+            self._addresses[name] = addresses
 
     def _on_events_lost(self) -> None:
         self._endpoints.resync()

@@ -34,12 +34,9 @@ _OF_OTHERS = frozenset(
         "ipreservations",
         "kubecontrollersconfigurations",
         "livemigrations",
-        "stagedglobalnetworkpolicies",
-        "stagedkubernetesnetworkpolicies",
-        "stagednetworkpolicies",
     )
 )
-"""Kinds of Calico's that decide nothing about this host's packets (data model §2.1, §15.1): nothing is wrong there."""
+"""Kinds of Calico's that decide nothing about this host's packets (data model §2.1): nothing is wrong there."""
 
 _DATASTORE_CONDITIONS = {
     SyncStatus.WAITING: "datastore-not-ready",

@@ -19,7 +19,13 @@ from calico.datastore.api import Backend, Op
 from calico.datastore.lease import put_with_ttl
 from calico.errors import CalicoError
 from calico.felix.config import FelixConfig
-from calico.felix.status_keys import endpoint_status_key, endpoint_status_prefix, host_status_keys
+from calico.felix.status_keys import (
+    endpoint_status_key,
+    endpoint_status_prefix,
+    host_endpoint_status_key,
+    host_endpoint_status_prefix,
+    host_status_keys,
+)
 from calico.lib.reconcile import Plan, Reconciler
 
 __all__ = ["EndpointStatusReporter", "HostStatusReporter"]
@@ -83,13 +89,13 @@ class HostStatusReporter:
 class _StatusDriver:
     """Endpoint status keys of this host in the datastore."""
 
-    def __init__(self, backend: Backend, prefix: Callable[[], str]) -> None:
+    def __init__(self, backend: Backend, prefixes: Callable[[], Iterable[str]]) -> None:
         self._backend = backend
-        self._prefix = prefix
+        self._prefixes = prefixes
 
     async def read(self) -> Mapping[str, bytes]:
-        listing = await self._backend.list(self._prefix())
-        return {item.key: item.value for item in listing.items}
+        listings = [await self._backend.list(prefix) for prefix in self._prefixes()]
+        return {item.key: item.value for listing in listings for item in listing.items}
 
     async def write(self, plan: Plan[str, bytes]) -> Iterable[tuple[str, Exception]]:
         ops = [Op(key, value) for key, value in plan.put.items()] + [Op(key) for key in plan.delete]
@@ -104,17 +110,24 @@ class _StatusDriver:
 
 
 class EndpointStatusReporter:
-    """Keeps ``{"status": up|down|error}`` of every local endpoint in the datastore, and nothing stale of ours."""
+    """Keeps ``{"status": up|down|error}`` of every local endpoint, of workloads and of the host, in the datastore, and
+    nothing stale of ours."""
 
     def __init__(self, backend: Backend, node: str, config: Callable[[], FelixConfig]) -> None:
         self._node = node
         self._config = config
-        self._reconciler: Reconciler[str, bytes] = Reconciler(_StatusDriver(backend, self._prefix))
+        self._reconciler: Reconciler[str, bytes] = Reconciler(_StatusDriver(backend, self._prefixes))
         self._wake = asyncio.Event()
 
     def on_status(self, endpoint: EndpointId, status: str | None) -> None:
         """An endpoint's status; None when it is gone."""
-        key = endpoint_status_key(self._node, endpoint, self._config().openstack_region)
+        self._want(endpoint_status_key(self._node, endpoint, self._config().openstack_region), status)
+
+    def on_host_endpoint_status(self, name: str, status: str | None) -> None:
+        """A host endpoint's status; None when it is gone."""
+        self._want(host_endpoint_status_key(self._node, name), status)
+
+    def _want(self, key: str, status: str | None) -> None:
         if status is None:
             self._reconciler.unwant(key)
         else:
@@ -143,8 +156,9 @@ class EndpointStatusReporter:
                 pass
             self._wake.clear()
 
-    def _prefix(self) -> str:
-        return endpoint_status_prefix(self._node, self._config().openstack_region)
+    def _prefixes(self) -> Iterable[str]:
+        region = self._config().openstack_region
+        return endpoint_status_prefix(self._node, region), host_endpoint_status_prefix(self._node)
 
     async def _write(self) -> float:
         """One round; seconds to wait before the next because of failures."""

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from calico.calc.messages import EndpointId
 
-__all__ = ["endpoint_status_key", "endpoint_status_prefix", "host_status_keys"]
+__all__ = [
+    "endpoint_status_key",
+    "endpoint_status_prefix",
+    "host_endpoint_status_key",
+    "host_endpoint_status_prefix",
+    "host_status_keys",
+]
 
 
 def _region(region: str) -> str:
@@ -32,3 +38,13 @@ def endpoint_status_key(host: str, endpoint: EndpointId, region: str = "") -> st
         endpoint_status_prefix(host, region)
         + f"{_escape(endpoint.orchestrator)}/{_escape(endpoint.workload)}/endpoint/{_escape(endpoint.endpoint)}"
     )
+
+
+def host_endpoint_status_prefix(host: str) -> str:
+    """Prefix of all host endpoint status keys of a host; they know no region."""
+    return f"/calico/felix/v1/host/{host}/endpoint/"
+
+
+def host_endpoint_status_key(host: str, name: str) -> str:
+    """Key of one host endpoint's status."""
+    return host_endpoint_status_prefix(host) + _escape(name)

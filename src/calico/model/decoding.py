@@ -29,6 +29,7 @@ from calico.model.policy import (
     Tier,
 )
 from calico.model.soundness import net_fault, rule_fault
+from calico.model.staged import StagedGlobalNetworkPolicy, StagedNetworkPolicy
 
 __all__ = ["POLICY_NAME_ANNOTATION", "TIER_LABEL", "Decoded", "decode"]
 
@@ -37,7 +38,7 @@ TIER_LABEL = "projectcalico.org/tier"
 MAX_DEPTH = 64
 
 R = TypeVar("R", bound=Resource)
-Policy = NetworkPolicy | GlobalNetworkPolicy
+Policy = NetworkPolicy | GlobalNetworkPolicy | StagedNetworkPolicy | StagedGlobalNetworkPolicy
 NetSet = NetworkSet | GlobalNetworkSet
 
 _DENY = (Rule(action="Deny"),)
@@ -108,7 +109,7 @@ def _salvage(cls: type[R], raw: bytes, error: Exception) -> tuple[R | None, tupl
     spec = tree.get("spec")
     if not isinstance(spec, dict):
         return None, (problem,)
-    if issubclass(cls, NetworkPolicy | GlobalNetworkPolicy | Profile):
+    if issubclass(cls, Policy | Profile):
         removed = dict.fromkeys(("ingress", "egress"), _DENY_TREE)
         problems: tuple[str, ...] = (f"rules cannot be read, everything is denied: {problem}",)
     elif issubclass(cls, NetworkSet | GlobalNetworkSet) and isinstance(spec.get("nets"), list):
@@ -229,6 +230,8 @@ def _inspect_pool(pool: IPPool, problems: tuple[str, ...]) -> Decoded:
 _INSPECTIONS: dict[str, Callable[[Any, tuple[str, ...]], Decoded]] = {
     "NetworkPolicy": _inspect_policy,
     "GlobalNetworkPolicy": _inspect_policy,
+    "StagedNetworkPolicy": _inspect_policy,
+    "StagedGlobalNetworkPolicy": _inspect_policy,
     "Profile": _inspect_profile,
     "NetworkSet": _inspect_net_set,
     "GlobalNetworkSet": _inspect_net_set,

@@ -12,6 +12,7 @@ from calico.model.felixconfig import FelixConfiguration, FelixConfigurationSpec
 from calico.model.ippool import IPPool, IPPoolSpec
 from calico.model.meta import Resource
 from calico.model.policy import GlobalNetworkPolicy, NetworkPolicy, NetworkPolicySpec, Tier
+from calico.model.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 
 __all__ = ["DEFAULT_BLOCK_SIZE", "DEFAULT_TIER_ORDER", "PREDEFINED_TIERS", "with_defaults"]
 
@@ -34,6 +35,15 @@ def with_defaults(resource: R) -> R:
     match resource:
         case NetworkPolicy() | GlobalNetworkPolicy():
             return _with_spec(resource, _policy(resource.spec))
+        case StagedNetworkPolicy() | StagedGlobalNetworkPolicy():
+            staged = resource.spec
+            if staged.staged_action == "Delete":  # the removal of a policy is for no direction
+                return _with_spec(resource, replace(staged, tier=staged.tier or "default", types=()))
+            return _with_spec(resource, replace(_policy(staged), staged_action=staged.staged_action or "Set"))
+        case StagedKubernetesNetworkPolicy():
+            action = resource.spec.staged_action or "Set"
+            types = () if action == "Delete" else resource.spec.policy_types
+            return _with_spec(resource, replace(resource.spec, staged_action=action, policy_types=types))
         case Tier():
             order, action = PREDEFINED_TIERS.get(resource.metadata.name, (DEFAULT_TIER_ORDER, "Deny"))
             spec = resource.spec

@@ -17,6 +17,7 @@ from calico.model.policy import (
     ServiceAccountMatch,
 )
 from calico.model.selector import Selector, parse
+from calico.model.staged import StagedGlobalNetworkPolicy, StagedNetworkPolicy
 
 __all__ = ["NAMESPACE_LABEL", "SERVICE_ACCOUNT_LABEL", "entity_selector", "policy_selector"]
 
@@ -26,9 +27,11 @@ NAMESPACE_PREFIX = "pcns."
 SERVICE_ACCOUNT_PREFIX = "pcsa."
 
 
-def policy_selector(policy: NetworkPolicy | GlobalNetworkPolicy) -> Selector:
+def policy_selector(
+    policy: NetworkPolicy | GlobalNetworkPolicy | StagedNetworkPolicy | StagedGlobalNetworkPolicy,
+) -> Selector:
     """What endpoints a policy applies to; InvalidInput when one of its selectors does not parse."""
-    if isinstance(policy, GlobalNetworkPolicy):
+    if isinstance(policy, GlobalNetworkPolicy | StagedGlobalNetworkPolicy):
         return parse(_global_policy_text(policy.spec))
     return parse(_namespaced_policy_text(policy.spec, policy.metadata.namespace))
 

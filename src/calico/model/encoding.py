@@ -18,6 +18,7 @@ from calico.model.node import Node
 from calico.model.numorstring import parse_as_number, parse_protocol, port_json
 from calico.model.policy import GlobalNetworkPolicy, NetworkPolicy, Profile, Tier
 from calico.model.schema import graft_unknown
+from calico.model.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 from calico.model.workload import WorkloadEndpoint
 
 __all__ = ["encode", "merge_unknown"]
@@ -76,7 +77,7 @@ def merge_unknown(original_raw: bytes, new: bytes) -> bytes:
 def _complete_metadata(resource: Resource, metadata: Tree) -> None:
     labels = dict(resource.metadata.labels)
     match resource:
-        case NetworkPolicy() | GlobalNetworkPolicy():
+        case NetworkPolicy() | GlobalNetworkPolicy() | StagedNetworkPolicy() | StagedGlobalNetworkPolicy():
             labels[TIER_LABEL] = resource.spec.tier or "default"
             annotation = msgspec.json.encode({"name": resource.metadata.name}).decode()
             annotations = {**resource.metadata.annotations, POLICY_NAME_ANNOTATION: annotation}
@@ -92,10 +93,12 @@ def _complete_metadata(resource: Resource, metadata: Tree) -> None:
 def _complete_spec(resource: Resource, spec: Tree) -> None:
     """Write what is never omitted, leave out what is empty, and spell scalars in their one stored form."""
     match resource:
-        case NetworkPolicy() | GlobalNetworkPolicy() | Profile():
+        case NetworkPolicy() | GlobalNetworkPolicy() | StagedNetworkPolicy() | StagedGlobalNetworkPolicy() | Profile():
             for rule in (*spec.get("ingress", ()), *spec.get("egress", ())):
                 _complete_rule(rule)
             _plain_order(spec)
+        case StagedKubernetesNetworkPolicy():
+            spec.setdefault("podSelector", {})
         case Tier():
             _plain_order(spec)
         case WorkloadEndpoint():

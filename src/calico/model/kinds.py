@@ -12,6 +12,7 @@ from calico.model.ippool import IPPool
 from calico.model.meta import Resource
 from calico.model.node import ClusterInformation, Node
 from calico.model.policy import GlobalNetworkPolicy, GlobalNetworkSet, NetworkPolicy, NetworkSet, Profile, Tier
+from calico.model.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 from calico.model.workload import WorkloadEndpoint
 
 __all__ = ["BY_KIND", "BY_PLURAL", "KINDS", "KindInfo", "find_kind", "kind_info"]
@@ -44,6 +45,9 @@ KINDS: tuple[KindInfo, ...] = (
     _info(NetworkSet, "networksets", "netsets", namespaced=True),
     _info(Node, "nodes", "no", "nos"),
     _info(Profile, "profiles", "pro", "pros"),
+    _info(StagedGlobalNetworkPolicy, "stagedglobalnetworkpolicies", "sgnp", "sgnps"),
+    _info(StagedKubernetesNetworkPolicy, "stagedkubernetesnetworkpolicies", "sknp", "sknps", namespaced=True),
+    _info(StagedNetworkPolicy, "stagednetworkpolicies", "scnp", "snp", "snps", namespaced=True),
     _info(Tier, "tiers"),
     _info(WorkloadEndpoint, "workloadendpoints", "wep", "weps", namespaced=True),
 )

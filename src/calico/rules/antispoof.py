@@ -48,14 +48,15 @@ _ERRORS_V6 = ((0, 127),)
 """Ranges of ICMP types that are errors: 8 bytes and then the packet that they are about."""
 
 
-def antispoof_chains(config: RulesConfig) -> list[Chain]:
-    """The base chain on prerouting at raw priority, and the chain of all packets from workloads."""
+def antispoof_chains(config: RulesConfig, others: tuple[Rule, ...] = ()) -> list[Chain]:
+    """The base chain on prerouting at raw priority, and the chain of all packets from workloads. ``others`` follow in
+    the base chain for packets that are not from a workload."""
     rules = [
         Rule((*interface("iifname", prefix), Verdict("goto", "antispoof")), "from a workload")
         for prefix in config.interface_prefixes
     ]
     return [
-        Chain("raw-prerouting", tuple(rules), Hook("prerouting", -300)),
+        Chain("raw-prerouting", (*rules, *others), Hook("prerouting", -300)),
         Chain(
             "antispoof",
             (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -13,16 +12,24 @@ from calico.netlink.nftables.objects import Chain
 from calico.rules.config import RulesConfig
 from calico.rules.constants import ConstantSets
 from calico.rules.ipsets import IPSets
-from calico.rules.policy import missing_rules, render_rules, sets_of
+from calico.rules.names import Style, styled
+from calico.rules.policy import Outcome, RenderedRules, missing_rules, render_rules, render_staged, sets_of
 from calico.rules.table import TableState
 
-__all__ = ["PolicyChains"]
+__all__ = ["Definition", "PolicyChains"]
 
 
-class _Definition(msgspec.Struct, frozen=True):
-    kind: Literal["policy", "profile"]
+class Definition(msgspec.Struct, frozen=True, kw_only=True):
+    """One direction of a policy or profile. ``label`` names it in comments, ``log_prefix`` in the log.
+
+    ``ready``: the style in which its chain is in the table even while no policy list uses it.
+    """
+
+    kind: Literal["policy", "staged", "profile"]
     label: str
     rules: tuple[ActiveRule, ...]
+    log_prefix: str = ""
+    ready: Style | None = None
 
     @property
     def passes(self) -> bool:
@@ -31,50 +38,74 @@ class _Definition(msgspec.Struct, frozen=True):
 
 
 class PolicyChains:
-    """Always true: a chain is in the table iff a policy list uses it; one used but not defined denies."""
+    """Always true: a chain is in the table iff a policy list uses it or it is kept ready; one used but not defined
+    denies.
+
+    What is defined once is there as one chain for each style that lists use it in.
+    """
 
     def __init__(self, state: TableState, config: RulesConfig, sets: IPSets) -> None:
         self._state = state
         self._config = config
         self._sets = sets
         self._constants = ConstantSets(state)
-        self._defined: dict[str, _Definition] = {}
-        self._users: Counter[str] = Counter()
+        self._defined: dict[str, Definition] = {}
+        self._users: dict[str, Counter[Style]] = {}
         self._by_set: dict[str, set[str]] = {}
+        self._counts: dict[str, tuple[Outcome, ...]] = {}
 
-    def define(self, name: str, kind: Literal["policy", "profile"], label: str, rules: Iterable[ActiveRule]) -> bool:
-        """Give a chain its rules; whether ``passes`` has changed."""
+    def define(self, name: str, after: Definition) -> bool:
+        """Give a chain its rules; whether ``passes`` or ``is_staged`` has changed."""
         before = self._defined.get(name)
-        after = self._defined[name] = _Definition(kind, label, tuple(rules))
+        said = self.passes(name), self.is_staged(name)
+        self._defined[name] = after
         if after != before:
             self._index(name, before, after)
             self._render(name)
-        return after.passes != (before is not None and before.passes)
+            self._keep_ready(name, before, after)
+        return said != (self.passes(name), self.is_staged(name))
 
     def undefine(self, name: str) -> bool:
-        """Take a chain's rules; whether ``passes`` has changed."""
+        """Take a chain's rules; whether ``passes`` or ``is_staged`` has changed."""
+        said = self.passes(name), self.is_staged(name)
         before = self._defined.pop(name, None)
         self._index(name, before, None)
         self._render(name)
-        return before is not None and before.passes
+        self._keep_ready(name, before, None)
+        return any(said)
 
     def passes(self, name: str) -> bool:
         """Whether the chain may mark a packet to be passed to the next tier."""
         return name in self._defined and self._defined[name].passes
 
-    def acquire(self, name: str) -> None:
-        """One more policy list jumps to the chain."""
-        self._users[name] += 1
-        if self._users[name] == 1:
-            self._render(name)
+    def is_staged(self, name: str) -> bool:
+        """Whether the chain only counts what it would decide."""
+        return name in self._defined and self._defined[name].kind == "staged"
 
-    def release(self, name: str) -> None:
-        """One policy list less jumps to the chain."""
-        self._users[name] -= 1
-        if not self._users[name]:
+    def counts(self, name: str) -> dict[str, tuple[Outcome, ...]]:
+        """The chains in the table that a staged policy is, and what each of their rules counts."""
+        chains = [styled(name, style) for style in self._users.get(name, ())]
+        return {chain: self._counts[chain] for chain in chains if chain in self._counts}
+
+    def acquire(self, name: str, style: Style = "plain") -> None:
+        """One more policy list jumps to the chain in that style."""
+        users = self._users.setdefault(name, Counter())
+        users[style] += 1
+        if users[style] == 1:
+            self._render_style(name, style)
+
+    def release(self, name: str, style: Style = "plain") -> None:
+        """One policy list less jumps to the chain in that style."""
+        users = self._users[name]
+        users[style] -= 1
+        if not users[style]:
+            del users[style]
+            chain = styled(name, style)
+            self._state.unwant_chain(chain)
+            self._constants.use(chain, ())
+            self._counts.pop(chain, None)
+        if not users:
             del self._users[name]
-            self._state.unwant_chain(name)
-            self._constants.use(name, ())
 
     def refresh(self, set_id: str) -> None:
         """A set is made of other kernel sets than before: render what refers to it."""
@@ -82,17 +113,37 @@ class PolicyChains:
             self._render(name)
 
     def _render(self, name: str) -> None:
-        if not self._users[name]:
-            return
-        definition = self._defined.get(name)
-        if definition is None:
-            rendered = missing_rules(name, self._config)
-        else:
-            rendered = render_rules(definition.label, definition.kind, definition.rules, self._sets, self._config)
-        self._constants.use(name, rendered.constants)
-        self._state.want_chain(Chain(name, rendered.rules))
+        for style in self._users.get(name, ()):
+            self._render_style(name, style)
 
-    def _index(self, name: str, before: _Definition | None, after: _Definition | None) -> None:
+    def _render_style(self, name: str, style: Style) -> None:
+        rendered = self._rendered(name, style)
+        chain = styled(name, style)
+        self._constants.use(chain, rendered.constants)
+        self._state.want_chain(Chain(chain, rendered.rules))
+        if rendered.counts:
+            self._counts[chain] = rendered.counts
+        else:
+            self._counts.pop(chain, None)
+
+    def _rendered(self, name: str, style: Style) -> RenderedRules:
+        found = self._defined.get(name)
+        if found is None:
+            return missing_rules(name, self._config, style)
+        if found.kind == "staged":
+            return render_staged(found.label, found.rules, self._sets)
+        return render_rules(found.label, found.kind, found.rules, self._sets, self._config, style, found.log_prefix)
+
+    def _keep_ready(self, name: str, before: Definition | None, after: Definition | None) -> None:
+        was, is_now = before.ready if before else None, after.ready if after else None
+        if was == is_now:
+            return
+        if is_now is not None:
+            self.acquire(name, is_now)
+        if was is not None:
+            self.release(name, was)
+
+    def _index(self, name: str, before: Definition | None, after: Definition | None) -> None:
         old = sets_of(before.rules) if before else frozenset()
         new = sets_of(after.rules) if after else frozenset()
         for set_id in old - new:

@@ -7,19 +7,41 @@ from typing import Literal
 import msgspec
 
 from calico.errors import InvalidInput
+from calico.rules.packets import TCP, UDP
 
-__all__ = ["IFNAME_MAX", "RulesConfig"]
+__all__ = ["FAILSAFE_IN", "FAILSAFE_OUT", "IFNAME_MAX", "LOOPBACK", "FailsafePort", "RulesConfig"]
 
 IFNAME_MAX = 15
 """Longest interface name in bytes: the kernel's IFNAMSIZ without its final NUL."""
+
+LOOPBACK = "lo"
+"""The one interface of the host that is never a host endpoint."""
+
+
+class FailsafePort(msgspec.Struct, frozen=True):
+    """A port that no policy of a host endpoint closes; ``net`` (packed) limits it to peers within."""
+
+    protocol: int
+    port: int
+    net: bytes | None = None
+
+
+_CLUSTER = tuple(FailsafePort(TCP, port) for port in (179, 2379, 2380, 5473, 6443, 6666, 6667))
+FAILSAFE_IN = (FailsafePort(TCP, 22), FailsafePort(UDP, 68), *_CLUSTER)
+FAILSAFE_OUT = (FailsafePort(UDP, 53), FailsafePort(UDP, 67), *_CLUSTER)
+"""Datamodel 15.4: SSH, DHCP, DNS, and what a cluster needs to be mended."""
 
 
 class RulesConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a ruleset; they hold for its whole life.
 
-    ``interface_prefixes`` tell workload interfaces from the host's own. ``pass_mark`` is one bit of the packet mark
-    that is ours. With ``openstack`` workloads may reach the host's DHCP and DNS servers and, when ``metadata_v4``
-    (4 packed bytes) is given, its metadata service, whatever their policy says.
+    ``interface_prefixes`` tell workload interfaces from the host's own. ``pass_mark`` and ``accept_mark`` are bits of
+    the packet mark that are ours: *pass* within one list chain, *accepted* from the chains before connection tracking
+    and DNAT to those of the filter. ``failsafe_in`` and ``failsafe_out`` are open on every host endpoint. With
+    ``openstack`` workloads may reach the host's DHCP and DNS servers and, when ``metadata_v4`` (4 packed bytes) is
+    given, its metadata service, whatever their policy says.
+    Log rules write ``log_prefix`` (see ``calico.rules.logprefix``), each at most ``log_rate`` (packets, in so many
+    seconds) times after the first ``log_burst`` packets.
     Raises InvalidInput for a prefix or mark that would make the ruleset match what it must not.
     """
 
@@ -27,26 +49,41 @@ class RulesConfig(msgspec.Struct, frozen=True, kw_only=True):
     endpoint_to_host: Literal["drop", "accept", "return"] = "drop"
     deny: Literal["drop", "reject"] = "drop"
     log_prefix: str = "calico-packet"
+    log_rate: tuple[int, int] | None = None
+    log_burst: int = 5
     allow_vxlan: bool = False
     vxlan_port: int = 4789
     allow_ipip: bool = False
     drop_invalid: bool = True
     pass_mark: int = 0x00010000
+    accept_mark: int = 0x00020000
+    failsafe_in: tuple[FailsafePort, ...] = FAILSAFE_IN
+    failsafe_out: tuple[FailsafePort, ...] = FAILSAFE_OUT
     openstack: bool = False
     metadata_v4: bytes = b""
     metadata_port: int = 8775
 
     def __post_init__(self) -> None:
-        """Refuse an empty or overlong prefix, and a pass mark that is not exactly one bit."""
+        """Refuse an empty or overlong prefix, and marks that are not exactly one bit each."""
         if not self.interface_prefixes:
             raise InvalidInput("at least one prefix is required", field="interface_prefixes")
         for prefix in self.interface_prefixes:
             if not 0 < len(prefix.encode()) <= IFNAME_MAX or "\0" in prefix:
                 raise InvalidInput(f"{prefix!r} cannot begin an interface name", field="interface_prefixes")
-        if not 0 < self.pass_mark < 1 << 32 or self.pass_mark & (self.pass_mark - 1):
-            raise InvalidInput("must be exactly one bit of 32", field="pass_mark")
+        for field, mark in (("pass_mark", self.pass_mark), ("accept_mark", self.accept_mark)):
+            if not 0 < mark < 1 << 32 or mark & (mark - 1):
+                raise InvalidInput("must be exactly one bit of 32", field=field)
+        if self.accept_mark == self.pass_mark:
+            raise InvalidInput("must be another bit than pass_mark", field="accept_mark")
 
     def is_workload(self, interface: str) -> bool:
         """Whether an interface name is one that only a workload's interface may have."""
-        fits = 0 < len(interface.encode()) <= IFNAME_MAX and "\0" not in interface
-        return fits and interface.startswith(self.interface_prefixes)
+        return _is_name(interface) and interface.startswith(self.interface_prefixes)
+
+    def is_hosts(self, interface: str) -> bool:
+        """Whether an interface name is one that a host endpoint may be: not a workload's, not the loopback's."""
+        return _is_name(interface) and interface != LOOPBACK and not interface.startswith(self.interface_prefixes)
+
+
+def _is_name(interface: str) -> bool:
+    return 0 < len(interface.encode()) <= IFNAME_MAX and "\0" not in interface

@@ -30,6 +30,9 @@ CtState: TypeAlias = Literal["new", "established", "related", "invalid", "untrac
 Excess: TypeAlias = Literal["packets", "bytes", "connections"]
 
 _CONNTRACK_PRIORITY: Final = -200
+_DNAT: Final = 32
+"""The bit of a connection's status that says that its destination was translated."""
+
 _NAT_PRIORITY: Final = {"prerouting": -100, "output": -100, "postrouting": 100, "input": 100}
 
 
@@ -69,39 +72,44 @@ class Outcome(msgspec.Struct, frozen=True):
     tracked: bool = True
 
 
-def forward(state: TableState, packet: Packet) -> Outcome:
-    """The fate of a packet that this host forwards from ``iifname`` to ``oifname``."""
-    return _way(state, packet, ("prerouting", "forward", "postrouting"))
+def forward(state: TableState, packet: Packet, translated: Packet | None = None) -> Outcome:
+    """The fate of a packet that this host forwards from ``iifname`` to ``oifname``.
+
+    ``translated``: what others' DNAT makes of it, unless the packet is not tracked.
+    """
+    return _way(state, packet, ("prerouting", "forward", "postrouting"), translated)
 
 
-def to_host(state: TableState, packet: Packet) -> Outcome:
+def to_host(state: TableState, packet: Packet, translated: Packet | None = None) -> Outcome:
     """The fate of a packet from ``iifname`` to this host itself."""
-    return _way(state, packet, ("prerouting", "input"))
+    return _way(state, packet, ("prerouting", "input"), translated)
 
 
-def from_host(state: TableState, packet: Packet) -> Outcome:
-    """The fate of a packet that this host itself sends to ``oifname``."""
-    return _way(state, packet, ("output", "postrouting"))
+def from_host(state: TableState, packet: Packet, translated: Packet | None = None) -> Outcome:
+    """The fate of a packet that this host itself sends to ``oifname``; ``translated`` may leave by another one."""
+    own = {_source(each.data) for each in (packet, translated) if each is not None}
+    sent = msgspec.structs.replace(packet, iifname="", local_addresses=packet.local_addresses | own)
+    return _way(state, sent, ("output", "postrouting"), translated)
 
 
-def evaluate(state: TableState, packet: Packet, hook: HookName) -> Outcome:
-    """Run the base chains of one hook in the order of their priorities.
+def evaluate(state: TableState, packet: Packet, hook: HookName, translated: Packet | None = None) -> Outcome:
+    """Run the base chains of one hook in the order of their priorities; ``translated`` is met after others' DNAT.
 
     Those of one priority run in the order of their names; the kernel asks the youngest first, so let none share one.
     """
-    journey = _Journey(state, packet)
+    journey = _Journey(state, packet, translated)
     return journey.outcome(journey.meet(hook, packet.iifname, packet.oifname))
 
 
-def _way(state: TableState, packet: Packet, hooks: tuple[HookName, ...]) -> Outcome:
+def _way(state: TableState, packet: Packet, hooks: tuple[HookName, ...], translated: Packet | None) -> Outcome:
     """Every hook that the packet meets; it only knows the interfaces that are decided there."""
-    journey = _Journey(state, packet)
+    journey = _Journey(state, packet, translated)
     verdict: Literal["accept", "drop"] = "accept"
     for hook in hooks:
         iifname = "" if hook == "output" else packet.iifname
         oifname = "" if hook in ("prerouting", "input") else packet.oifname
-        if hook == "postrouting" and journey.is_rerouted():
-            oifname = packet.rerouted_to
+        if hook in ("forward", "postrouting"):
+            oifname = journey.rerouted_to() or oifname
         verdict = journey.meet(hook, iifname, oifname)
         if verdict == "drop":
             break
@@ -111,9 +119,11 @@ def _way(state: TableState, packet: Packet, hooks: tuple[HookName, ...]) -> Outc
 class _Journey:
     """A packet as the chains that it met have left it, and what they said."""
 
-    def __init__(self, state: TableState, packet: Packet) -> None:
+    def __init__(self, state: TableState, packet: Packet, translated: Packet | None) -> None:
         self._state = state
         self._sent = packet
+        self._to_be_translated = translated
+        self._leaves_by = ""
         self._packet = packet
         self._left_out = False
         self._trace: list[tuple[str, str]] = []
@@ -124,6 +134,8 @@ class _Journey:
         self._packet = msgspec.structs.replace(self._packet, iifname=iifname, oifname=oifname)
         translated = False
         for base, place in _bases(self._state, hook):
+            if _position(place) > _NAT_PRIORITY["prerouting"]:
+                self._translate(hook)
             if place.type == "nat" and (translated or self._packet.ct_state != "new"):
                 continue
             run = _Run(self._state, base, place, self._seen_at(place))
@@ -132,12 +144,25 @@ class _Journey:
             self._learn(run)
             if verdict == "drop":
                 return "drop"
+        self._translate(hook)
         return "accept"
 
-    def is_rerouted(self) -> bool:
-        """Whether this host sends the packet elsewhere than it would have."""
+    def rerouted_to(self) -> str:
+        """What the packet leaves by, if that is not what it would have without translation; else empty."""
         before, now = self._sent, self._packet
-        return bool(before.rerouted_to) and _destination(before.data) != _destination(now.data)
+        return self._leaves_by or (before.rerouted_to if _destination(before.data) != _destination(now.data) else "")
+
+    def _translate(self, hook: HookName) -> None:
+        """Let others' DNAT happen, once, to a packet that is tracked; the output hook is still told the old way."""
+        translated = self._to_be_translated
+        if translated is None or hook not in ("prerouting", "output"):
+            return
+        self._to_be_translated = None
+        if self._packet.ct_state == "untracked":
+            return
+        status = self._packet.ct_status | translated.ct_status | _DNAT
+        self._packet = msgspec.structs.replace(self._packet, data=translated.data, ct_status=status)
+        self._leaves_by = translated.oifname
 
     def outcome(self, verdict: Literal["accept", "drop"]) -> Outcome:
         """What has become of the packet."""
@@ -177,6 +202,10 @@ def _bases(state: TableState, hook: HookName) -> list[tuple[Chain, Hook]]:
 def _position(place: Hook) -> int:
     """Chains that translate are called by the kernel's own hook; their priority only orders them among themselves."""
     return _NAT_PRIORITY[place.hook] if place.type == "nat" else place.priority
+
+
+def _source(data: bytes) -> bytes:
+    return address_of(data, data[0] >> 4 if data else 0, "src")
 
 
 def _destination(data: bytes) -> bytes:

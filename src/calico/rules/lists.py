@@ -1,32 +1,42 @@
-"""Policy lists: the ordered policies and profiles that decide about one direction of an endpoint, as one chain.
+"""Policy lists: the ordered policies and profiles that decide about one direction of an endpoint at one place of a
+packet's way, as one chain.
 
 The chain is named by the list's content, so all endpoints with the same list share it. All tiers are in one chain,
 because the kernel limits the depth of jumps *and* gotos to 15. A tier of which a policy may pass guards what follows
-in the tier by the pass mark; other tiers need no mark.
+in the tier by the pass mark; other tiers need no mark. Staged policies are jumped to at their place and decide nothing.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 import msgspec
 
-from calico.calc.messages import EndpointUpdate
+from calico.calc.messages import EndpointUpdate, TierPolicies
 from calico.model.keys import ResourceKey
 from calico.netlink.nftables.expr import Rule, Verdict
 from calico.netlink.nftables.objects import Chain
 from calico.rules.chains import PolicyChains
 from calico.rules.config import RulesConfig
+from calico.rules.failsafe import FAILSAFE_CHAINS, FailsafeChains
 from calico.rules.loads import DROP, INVALID, Exprs, mark_clear, mark_unset
-from calico.rules.names import comment_text, list_name, policy_name, profile_name
+from calico.rules.names import Style, comment_text, list_name, policy_name, profile_name, styled
 from calico.rules.policy import denial
 from calico.rules.static import WORKLOAD_GUARD
 from calico.rules.table import TableState
 
-__all__ = ["Direction", "ListChains", "PolicyList", "TierList", "policy_list"]
+__all__ = ["Direction", "ListChains", "ListKind", "PolicyList", "TierList", "policy_list", "tier_lists"]
 
 Direction: TypeAlias = Literal["ingress", "egress"]
+ListKind: TypeAlias = Literal["workload", "host", "translated", "forward", "untracked", "pre-dnat"]
+"""Where a list decides: for a workload; for a host endpoint about packets to and from the host, about what the host
+sends to a translated destination, about what it forwards, before connection tracking, before DNAT."""
+
+_STYLES: dict[ListKind, Style] = {"untracked": "untracked", "pre-dnat": "pre-dnat", "translated": "translated"}
+_WITH_FAILSAFE = ("host", "translated", "untracked", "pre-dnat")
+_ENDING_WITH_DENIAL = ("workload", "host", "translated")
 
 
 class TierList(msgspec.Struct, frozen=True):
@@ -38,31 +48,39 @@ class TierList(msgspec.Struct, frozen=True):
 
 
 class PolicyList(msgspec.Struct, frozen=True):
-    """What decides about one direction. Equal lists have equal chains."""
+    """What decides about one direction. Equal lists have equal chains. Only lists that end with a denial have
+    profiles."""
 
     direction: Direction
     tiers: tuple[TierList, ...]
-    profiles: tuple[str, ...]
+    profiles: tuple[str, ...] = ()
+    kind: ListKind = "workload"
 
     @property
     def chain(self) -> str:
         """The name of the list's chain."""
         return list_name(self.direction, msgspec.msgpack.encode(self))
 
+    @property
+    def style(self) -> Style:
+        """The style of the policies and profiles that the list's chain jumps to."""
+        return _STYLES.get(self.kind, "plain")
+
     def parts(self) -> list[str]:
-        """The chains that the list's chain jumps to, in order, each once."""
+        """The policies and profiles that the list's chain jumps to, by their plain chains, in order, each once."""
         policies = [policy_name(self.direction, key) for tier in self.tiers for key in tier.policies]
         return list(dict.fromkeys(policies + [profile_name(self.direction, name) for name in self.profiles]))
 
 
 def policy_list(endpoint: EndpointUpdate, direction: Direction) -> PolicyList:
     """The list of an endpoint; a tier without policies in that direction is skipped."""
-    tiers = [(tier, tier.ingress if direction == "ingress" else tier.egress) for tier in endpoint.tiers]
-    return PolicyList(
-        direction,
-        tuple(TierList(tier.name, tier.default_action, keys) for tier, keys in tiers if keys),
-        endpoint.profiles,
-    )
+    return PolicyList(direction, tier_lists(endpoint.tiers, direction), endpoint.profiles)
+
+
+def tier_lists(tiers: Iterable[TierPolicies], direction: Direction) -> tuple[TierList, ...]:
+    """The tiers that have policies in a direction."""
+    chosen = [(tier, tier.ingress if direction == "ingress" else tier.egress) for tier in tiers]
+    return tuple(TierList(tier.name, tier.default_action, keys) for tier, keys in chosen if keys)
 
 
 class ListChains:
@@ -72,6 +90,7 @@ class ListChains:
         self._state = state
         self._config = config
         self._policies = policies
+        self._failsafe = FailsafeChains(state, config)
         self._users: Counter[PolicyList] = Counter()
         self._by_part: dict[str, set[PolicyList]] = {}
 
@@ -79,8 +98,10 @@ class ListChains:
         """One more endpoint uses the list."""
         self._users[wanted] += 1
         if self._users[wanted] == 1:
+            if wanted.kind in _WITH_FAILSAFE:
+                self._failsafe.acquire(wanted.direction, raw=wanted.kind == "untracked")
             for name in wanted.parts():
-                self._policies.acquire(name)
+                self._policies.acquire(name, wanted.style)
                 self._by_part.setdefault(name, set()).add(wanted)
             self._render(wanted)
 
@@ -91,48 +112,61 @@ class ListChains:
             return
         del self._users[unwanted]
         self._state.unwant_chain(unwanted.chain)
+        if unwanted.kind in _WITH_FAILSAFE:
+            self._failsafe.release(unwanted.direction, raw=unwanted.kind == "untracked")
         for name in unwanted.parts():
-            self._policies.release(name)
+            self._policies.release(name, unwanted.style)
             self._by_part[name].discard(unwanted)
             if not self._by_part[name]:
                 del self._by_part[name]
 
     def refresh(self, part: str) -> None:
-        """Whether that policy passes has changed: render the lists that jump to it."""
+        """Whether that policy passes or is staged has changed: render the lists that jump to it."""
         for found in self._by_part.get(part, ()):
             self._render(found)
 
     def _render(self, wanted: PolicyList) -> None:
-        rules = [Rule((*INVALID, DROP), "invalid connection state")] if self._config.drop_invalid else []
-        if wanted.direction == "egress":
+        rules: list[Rule] = []
+        if self._config.drop_invalid and wanted.kind != "untracked":
+            rules.append(Rule((*INVALID, DROP), "invalid connection state"))
+        if wanted.kind == "workload" and wanted.direction == "egress":
             rules.append(Rule((Verdict("jump", WORKLOAD_GUARD),), "what no workload may send"))
+        if wanted.kind in _WITH_FAILSAFE:
+            failsafe = FAILSAFE_CHAINS[wanted.direction, wanted.kind == "untracked"]
+            rules.append(_jump(failsafe, "failsafe ports"))
         clean = False
         for tier in wanted.tiers:
-            rules += self._tier(wanted.direction, tier, clean)
+            rules += self._tier(wanted, tier, clean)
             clean = clean or self._passes(wanted.direction, tier)
         for profile in wanted.profiles:
-            rules.append(_jump(profile_name(wanted.direction, profile), f"profile {profile}"))
-        rules.append(Rule((denial(self._config),), "no profile allows it"))
+            rules.append(_jump(styled(profile_name(wanted.direction, profile), wanted.style), f"profile {profile}"))
+        if wanted.kind in _ENDING_WITH_DENIAL:
+            rules.append(Rule((denial(self._config, wanted.style),), "no profile allows it"))
         self._state.want_chain(Chain(wanted.chain, tuple(rules)))
 
-    def _tier(self, direction: Direction, tier: TierList, clean: bool) -> list[Rule]:
+    def _tier(self, wanted: PolicyList, tier: TierList, clean: bool) -> list[Rule]:
         """A tier's rules. ``clean``: the pass mark is known to be clear; it is clear again afterwards."""
         bit = self._config.pass_mark
-        passes = self._passes(direction, tier)
+        passes = self._passes(wanted.direction, tier)
         clear = Rule(mark_clear(bit), comment_text(f"tier {tier.name}: nothing passed"))
         rules = [clear] if passes and not clean else []
         guard: Exprs = ()
         for key in tier.policies:
-            name = policy_name(direction, key)
-            rules.append(_jump(name, f"tier {tier.name}: {key}", guard))
+            name = policy_name(wanted.direction, key)
+            rules.append(_jump(styled(name, wanted.style), f"tier {tier.name}: {key}", guard))
             if self._policies.passes(name):
                 guard = mark_unset(bit)
-        if tier.default_action == "deny":
-            rules.append(Rule((*guard, denial(self._config)), comment_text(f"tier {tier.name}: default deny")))
+        if tier.default_action == "deny" and self._decides(wanted.direction, tier):
+            action = denial(self._config, wanted.style)
+            rules.append(Rule((*guard, action), comment_text(f"tier {tier.name}: default deny")))
         return [*rules, clear] if passes else rules
 
     def _passes(self, direction: Direction, tier: TierList) -> bool:
         return any(self._policies.passes(policy_name(direction, key)) for key in tier.policies)
+
+    def _decides(self, direction: Direction, tier: TierList) -> bool:
+        """Whether the tier has a policy that is not only staged."""
+        return not all(self._policies.is_staged(policy_name(direction, key)) for key in tier.policies)
 
 
 def _jump(chain: str, comment: str, guard: Exprs = ()) -> Rule:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import sys
 from typing import Literal, TypeAlias
 
-from calico.netlink.nftables.expr import Bitwise, Cmp, Ct, Expr, Lookup, Meta, MetaSet, Payload, Verdict
+from calico.netlink.nftables.expr import Bitwise, Cmp, Ct, Expr, Fib, Lookup, Meta, MetaSet, Payload, Verdict
+from calico.rules.names import ifname_key
 
 __all__ = [
     "ACCEPT",
     "DROP",
     "ESTABLISHED_OR_RELATED",
+    "FROM_HERE",
     "HOST_SERVICE_TYPES",
     "ICMP",
     "ICMPV6",
@@ -21,6 +23,7 @@ __all__ = [
     "IPIP",
     "RETURN",
     "TCP",
+    "TRANSLATED",
     "UDP",
     "Exprs",
     "address",
@@ -29,7 +32,9 @@ __all__ = [
     "icmp_number",
     "in_set",
     "interface",
+    "interface_is",
     "mark_clear",
+    "mark_is_set",
     "mark_set",
     "mark_unset",
     "net_is",
@@ -102,6 +107,11 @@ def interface(key: Literal["iifname", "oifname"], prefix: str, op: Literal["eq",
     return (Meta(key), Cmp(op, prefix.encode()))
 
 
+def interface_is(key: Literal["iifname", "oifname"], name: str) -> Exprs:
+    """The interface has exactly this name; the empty one means that there is none."""
+    return (Meta(key), Cmp("eq", ifname_key(name)))
+
+
 def _state(mask: int) -> Exprs:
     return (Ct("state"), Bitwise(_host(mask), bytes(4)), Cmp("neq", bytes(4)))
 
@@ -112,6 +122,10 @@ def _host(value: int) -> bytes:
 
 INVALID = _state(1)
 ESTABLISHED_OR_RELATED = _state(2 | 4)
+TRANSLATED: Exprs = (Ct("status"), Bitwise(_host(32), bytes(4)), Cmp("neq", bytes(4)))
+"""The connection's destination was translated."""
+FROM_HERE: Exprs = (Fib("type", ("saddr",)), Cmp("eq", _host(2)))
+"""The source is an address of this host (RTN_LOCAL)."""
 
 
 def mark_set(bit: int) -> Exprs:
@@ -127,3 +141,8 @@ def mark_clear(bit: int) -> Exprs:
 def mark_unset(bit: int) -> Exprs:
     """That bit of the mark is not set."""
     return (Meta("mark"), Bitwise(_host(bit), bytes(4)), Cmp("eq", bytes(4)))
+
+
+def mark_is_set(bit: int) -> Exprs:
+    """That bit of the mark is set."""
+    return (Meta("mark"), Bitwise(_host(bit), bytes(4)), Cmp("neq", bytes(4)))

@@ -8,17 +8,38 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import Literal, TypeAlias
 
 from calico.model.keys import ResourceKey
 
-__all__ = ["comment_text", "ifname_key", "list_name", "object_name", "policy_name", "profile_name"]
+__all__ = [
+    "Style",
+    "comment_text",
+    "ifname_key",
+    "list_name",
+    "object_name",
+    "policy_name",
+    "printable",
+    "profile_name",
+    "styled",
+]
 
 _PLAIN = re.compile(r"[A-Za-z0-9.-]+\Z")
 _OTHER = re.compile(r"[^A-Za-z0-9.-]+")
 _PLAIN_MAX = 100
 _HASHED_MAX = 60
 _COMMENT_MAX = 127
-_SHORT_KINDS = {"NetworkPolicy": "np", "GlobalNetworkPolicy": "gnp"}
+
+Style: TypeAlias = Literal["plain", "untracked", "pre-dnat", "translated"]
+"""What the rules of a policy do in the chain they are rendered for (see ``calico.rules.policy``)."""
+
+_SHORT_KINDS = {
+    "NetworkPolicy": "np",
+    "GlobalNetworkPolicy": "gnp",
+    "StagedNetworkPolicy": "snp",
+    "StagedGlobalNetworkPolicy": "sgnp",
+    "StagedKubernetesNetworkPolicy": "sknp",
+}
 
 
 def object_name(prefix: str, *parts: str) -> str:
@@ -42,6 +63,11 @@ def profile_name(direction: str, name: str) -> str:
     return object_name("fi" if direction == "ingress" else "fo", name)
 
 
+def styled(name: str, style: Style) -> str:
+    """The chain of a policy or profile (by the name of its plain one) in a style."""
+    return name if style == "plain" else f"{style[0]}{name}"
+
+
 def list_name(direction: str, content: bytes) -> str:
     """The chain of a policy list, addressed by the list's content."""
     return f"{'gi' if direction == 'ingress' else 'go'}-{hashlib.sha256(content).hexdigest()[:24]}"
@@ -53,6 +79,10 @@ def ifname_key(interface: str) -> bytes:
 
 
 def comment_text(text: str) -> str:
-    """A rule comment for people: printable ASCII without quotes or backslashes, and not longer than the kernel's."""
-    safe = "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in text)
-    return safe[:_COMMENT_MAX]
+    """A rule comment for people: ``printable``, and not longer than the kernel's."""
+    return printable(text)[:_COMMENT_MAX]
+
+
+def printable(text: str) -> str:
+    """The text as printable ASCII without quotes or backslashes: safe on a terminal, and in what ``nft`` lists."""
+    return "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in text)

@@ -3,58 +3,95 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from calico.calc.messages import ActiveRule
-from calico.netlink.nftables.expr import Expr, Log, Reject, Rule
+from calico.netlink.nftables.expr import Counter, Expr, Limit, Log, Notrack, Reject, Rule
 from calico.rules.config import RulesConfig
 from calico.rules.constants import ConstantSet
 from calico.rules.loads import ACCEPT, DROP, RETURN, Exprs, mark_set
 from calico.rules.match import SetParts, match_rule
-from calico.rules.names import comment_text
+from calico.rules.names import Style, comment_text
 
-__all__ = ["RenderedRules", "denial", "missing_rules", "render_rules", "sets_of"]
+__all__ = ["Outcome", "RenderedRules", "denial", "missing_rules", "render_rules", "render_staged", "sets_of"]
+
+Outcome: TypeAlias = Literal["allow", "deny", "pass", "undecided"]
+"""What a staged policy would have done to a packet."""
 
 
 class RenderedRules(msgspec.Struct, frozen=True):
-    """A chain's rules and the constant sets that they look into."""
+    """A chain's rules and the constant sets that they look into; of a staged policy also what each rule counts."""
 
     rules: tuple[Rule, ...]
     constants: tuple[ConstantSet, ...] = ()
+    counts: tuple[Outcome, ...] = ()
 
 
 def render_rules(
-    label: str, kind: Literal["policy", "profile"], rules: Iterable[ActiveRule], sets: SetParts, config: RulesConfig
+    label: str,
+    kind: Literal["policy", "profile"],
+    rules: Iterable[ActiveRule],
+    sets: SetParts,
+    config: RulesConfig,
+    style: Style = "plain",
+    log_prefix: str = "",
 ) -> RenderedRules:
-    """The rules of a policy in one direction; ``label`` names it in comments.
+    """The rules of a policy in one direction; ``label`` names it in comments, ``log_prefix`` in the log.
 
     Allow accepts (ends the base chain), Deny drops or rejects, Pass of a policy marks the packet and leaves the
-    chain, Pass of a profile only leaves the chain, Log goes on. Conditions too large for the kernel make the whole
-    chain deny, so that they cost only their owner.
+    chain, Pass of a profile only leaves the chain, Log goes on. Before DNAT (style pre-dnat) Allow also marks the
+    packet as accepted, before connection tracking (untracked) it leaves it out of that, too. Conditions too large for
+    the kernel make the whole chain deny, so that they cost only their owner.
     """
     out: list[Rule] = []
     constants: list[ConstantSet] = []
     for index, rule in enumerate(rules):
         found = match_rule(rule, sets)
         if found.too_large:
-            return RenderedRules((Rule((denial(config),), comment_text(f"{label} rule {index} is too large: deny")),))
+            text = comment_text(f"{label} rule {index} is too large: deny")
+            return RenderedRules((Rule((denial(config, style),), text),))
         comment = comment_text(f"{label} rule {index}" + (f": {rule.comment}" if rule.comment else ""))
-        action = _action(rule, kind, config)
+        action = _action(rule, kind, config, style, log_prefix)
         out += [Rule(exprs + action, comment) for exprs in found.alternatives]
         constants += found.constants
     return RenderedRules(tuple(out), tuple(dict.fromkeys(constants)))
 
 
-def missing_rules(label: str, config: RulesConfig) -> RenderedRules:
+def render_staged(label: str, rules: Iterable[ActiveRule], sets: SetParts) -> RenderedRules:
+    """The rules of a staged policy in one direction: they count what they would do, and leave the chain.
+
+    The last one counts what none of them matches. Log rules would log, so they are left out.
+    """
+    out: list[tuple[Rule, Outcome]] = []
+    constants: list[ConstantSet] = []
+    for index, rule in enumerate(rules):
+        if rule.action == "log":
+            continue
+        found = match_rule(rule, sets)
+        if found.too_large:
+            text = comment_text(f"{label} rule {index} is too large: would deny")
+            return RenderedRules((Rule((Counter(), RETURN), text),), counts=("deny",))
+        note = f": {rule.comment}" if rule.comment else ""
+        comment = comment_text(f"{label} rule {index} would {rule.action}{note}")
+        out += [(Rule((*exprs, Counter(), RETURN), comment), rule.action) for exprs in found.alternatives]
+        constants += found.constants
+    out.append((Rule((Counter(),), comment_text(f"{label} would not decide")), "undecided"))
+    return RenderedRules(
+        tuple(rule for rule, _ in out), tuple(dict.fromkeys(constants)), tuple(outcome for _, outcome in out)
+    )
+
+
+def missing_rules(label: str, config: RulesConfig, style: Style = "plain") -> RenderedRules:
     """The chain of something that nobody has defined: it denies everything."""
-    return RenderedRules((Rule((denial(config),), comment_text(f"{label} does not exist: deny")),))
+    return RenderedRules((Rule((denial(config, style),), comment_text(f"{label} does not exist: deny")),))
 
 
-def denial(config: RulesConfig) -> Expr:
-    """What is done to a packet that a policy denies."""
-    return DROP if config.deny == "drop" else Reject("icmpx-port-unreachable")
+def denial(config: RulesConfig, style: Style = "plain") -> Expr:
+    """What is done to a packet that a policy denies. Only on input, forward and output it can be answered: after
+    routing the kernel takes no rejection, and before connection tracking an answer would be a connection's first."""
+    return DROP if config.deny == "drop" or style != "plain" else Reject("icmpx-port-unreachable")
 
 
 def sets_of(rules: Iterable[ActiveRule]) -> frozenset[str]:
@@ -68,13 +105,17 @@ def sets_of(rules: Iterable[ActiveRule]) -> frozenset[str]:
     )
 
 
-def _action(rule: ActiveRule, kind: Literal["policy", "profile"], config: RulesConfig) -> Exprs:
+def _action(
+    rule: ActiveRule, kind: Literal["policy", "profile"], config: RulesConfig, style: Style, log_prefix: str
+) -> Exprs:
     match rule.action:
         case "allow":
-            return (ACCEPT,)
+            accepted = mark_set(config.accept_mark) if style in ("untracked", "pre-dnat") else ()
+            return (*accepted, Notrack(), ACCEPT) if style == "untracked" else (*accepted, ACCEPT)
         case "deny":
-            return (denial(config),)
+            return (denial(config, style),)
         case "pass":
             return (RETURN,) if kind == "profile" else (*mark_set(config.pass_mark), RETURN)
         case "log":
-            return (Log(f"{config.log_prefix}: "),)
+            limit = (Limit(*config.log_rate, burst=max(1, config.log_burst)),) if config.log_rate else ()
+            return (*limit, Log(log_prefix))

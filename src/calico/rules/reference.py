@@ -16,6 +16,8 @@ from calico.calc.messages import (
     EndpointId,
     EndpointRemove,
     EndpointUpdate,
+    HostEndpointRemove,
+    HostEndpointUpdate,
     IPSetDelta,
     IPSetRemove,
     IPSetUpdate,
@@ -30,6 +32,7 @@ from calico.lib.packed import addr_port, is_v6
 from calico.model.keys import ResourceKey
 from calico.rules.config import RulesConfig
 from calico.rules.packets import ICMP, ICMPV6, SCTP, TCP, UDP, Flow
+from calico.rules.reference_host import HostEndpoints
 
 __all__ = ["Reference"]
 
@@ -47,6 +50,11 @@ class Reference:
         self._policies: dict[ResourceKey, PolicyUpdate] = {}
         self._profiles: dict[str, ProfileUpdate] = {}
         self._endpoints: dict[EndpointId, EndpointUpdate] = {}
+        self._hosts = HostEndpoints(
+            config,
+            self._tier,
+            lambda name, direction, flow: self._first(self._profiles.get(name), direction, flow),
+        )
 
     def on_message(self, message: Message) -> None:
         """Remember a message."""
@@ -69,30 +77,64 @@ class Reference:
                 self._endpoints[message.id] = message
             case EndpointRemove():
                 self._endpoints.pop(message.id, None)
+            case HostEndpointUpdate():
+                self._hosts.endpoints[message.name] = message
+            case HostEndpointRemove():
+                self._hosts.endpoints.pop(message.name, None)
             case _:
                 pass
 
-    def forwards(self, source: str, destination: str, flow: Flow) -> bool:
-        """Whether a packet from one interface is forwarded to another."""
-        return (
-            self._is_genuine(source, flow)
-            and (not self._is_workload(source) or self._may(source, "egress", flow))
-            and (not self._is_workload(destination) or self._may(destination, "ingress", flow))
-        )
+    def on_host_interface(self, name: str, addresses: frozenset[bytes] | None) -> None:
+        """Remember an interface."""
+        self._hosts.addresses.pop(name, None)
+        if addresses is not None:
+            self._hosts.addresses[name] = addresses
 
-    def reaches_host(self, source: str, flow: Flow) -> bool:
-        """Whether a packet from an interface reaches this host itself (datamodel 15.5)."""
-        if not self._is_workload(source):
-            return True
+    def forwards(self, source: str, destination: str, flow: Flow, translated: tuple[str, Flow] | None = None) -> bool:
+        """Whether a packet from one interface is forwarded to another; ``translated``: where it goes and what it is
+        after others' DNAT, unless it is left out of connection tracking."""
         if not self._is_genuine(source, flow):
             return False
+        arrival = self._hosts.arrives(source, flow)
+        if arrival == "denied":
+            return False
+        if arrival != "untracked" and translated is not None:
+            destination, flow = translated
+        if self._is_workload(source):
+            goes_in = self._may(source, "egress", flow)
+        else:
+            goes_in = arrival in ("untracked", "accepted") or self._hosts.forwards(source, "ingress", flow)
+        if self._is_workload(destination):
+            return goes_in and self._may(destination, "ingress", flow)
+        return goes_in and self._hosts.forwards(destination, "egress", flow)
+
+    def reaches_host(self, source: str, flow: Flow, translated: Flow | None = None) -> bool:
+        """Whether a packet from an interface reaches this host itself (datamodel 15.4, 15.5)."""
+        if not self._is_genuine(source, flow):
+            return False
+        if not self._is_workload(source):
+            arrival = self._hosts.arrives(source, flow)
+            if arrival == "undecided":
+                return self._hosts.reaches(source, translated or flow)
+            return arrival != "denied"
+        flow = translated or flow
         if flow.version == 6 and flow.protocol == ICMPV6 and not flow.fragment and flow.icmp[0] in _HOST_SERVICES:
             return True
         return self._may(source, "egress", flow) and self._config.endpoint_to_host != "drop"
 
-    def leaves_host(self, destination: str) -> bool:
-        """Whether a packet of this host itself goes out of an interface: policy does not matter."""
-        return not self._is_workload(destination) or self._owner(destination) is not None
+    def leaves_host(self, destination: str, flow: Flow, translated: tuple[str, Flow] | None = None) -> bool:
+        """Whether a packet of this host itself goes out of an interface. ``translated``: where it goes and what it is
+        after others' DNAT. No policy keeps the host from its own workloads."""
+        untracked = self._hosts.leaves_untracked(destination, flow)
+        if untracked == "deny":
+            return False
+        if self._is_workload(destination) and self._owner(destination) is None:
+            return False
+        if untracked == "allow":
+            return True
+        if translated is not None:
+            destination, flow = translated
+        return self._is_workload(destination) or self._hosts.leaves(destination, flow)
 
     # -- who sends it ------------------------------------------------------------------------------------------------
 
@@ -140,8 +182,8 @@ class Reference:
             return False
         for tier in endpoint.tiers:
             keys = tier.ingress if direction == "ingress" else tier.egress
-            decision = self._tier([self._policies.get(key) for key in keys], direction, flow)
-            if decision == "none" and keys:
+            decision = self._tier(keys, direction, flow)
+            if decision == "none":
                 decision = tier.default_action
             if decision in ("allow", "deny"):
                 return decision == "allow"
@@ -151,12 +193,14 @@ class Reference:
                 return decision == "allow"
         return False
 
-    def _tier(self, policies: list[PolicyUpdate | None], direction: str, flow: Flow) -> str:
-        for policy in policies:
+    def _tier(self, keys: Iterable[ResourceKey], direction: str, flow: Flow) -> str:
+        """The decision of a tier's policies; "skipped" when none of them is enforced (datamodel 15.1)."""
+        enforced = [policy for policy in map(self._policies.get, keys) if policy is None or policy.kind != "staged"]
+        for policy in enforced:
             decision = self._first(policy, direction, flow)
             if decision != "none":
                 return decision
-        return "none"
+        return "none" if enforced else "skipped"
 
     def _first(self, rules: PolicyUpdate | ProfileUpdate | None, direction: str, flow: Flow) -> str:
         if rules is None:

@@ -6,11 +6,15 @@ of sets remember that they were larger). User-space cost per message is O(change
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+
+import msgspec
 
 from calico.calc.messages import (
     EndpointRemove,
     EndpointUpdate,
+    HostEndpointRemove,
+    HostEndpointUpdate,
     IPSetDelta,
     IPSetRemove,
     IPSetUpdate,
@@ -20,18 +24,32 @@ from calico.calc.messages import (
     ProfileRemove,
     ProfileUpdate,
 )
-from calico.rules.chains import PolicyChains
+from calico.model.keys import ResourceKey
+from calico.rules.chains import Definition, PolicyChains
 from calico.rules.config import RulesConfig
 from calico.rules.dispatch import Dispatch
+from calico.rules.host_dispatch import HostDispatch
 from calico.rules.ipsets import IPSets
 from calico.rules.lists import Direction, ListChains
-from calico.rules.names import policy_name, profile_name
+from calico.rules.logprefix import log_prefix
+from calico.rules.names import Style, policy_name, profile_name
+from calico.rules.policy import Outcome
 from calico.rules.static import write_static
 from calico.rules.table import TableState
 
-__all__ = ["Ruleset"]
+__all__ = ["Ruleset", "StagedChain"]
 
+_STYLES: dict[str, Style] = {"untracked": "untracked", "pre-dnat": "pre-dnat"}
 _DIRECTIONS: tuple[Direction, Direction] = ("ingress", "egress")
+
+
+class StagedChain(msgspec.Struct, frozen=True):
+    """A chain of a staged policy, and what each of its rules counts, in order."""
+
+    key: ResourceKey
+    direction: Direction
+    chain: str
+    counts: tuple[Outcome, ...]
 
 
 class Ruleset:
@@ -39,10 +57,29 @@ class Ruleset:
 
     def __init__(self, state: TableState, config: RulesConfig) -> None:
         write_static(state, config)
+        self._config = config
+        self._staged: set[ResourceKey] = set()
         self._sets = IPSets(state)
         self._policies = PolicyChains(state, config, self._sets)
         self._lists = ListChains(state, config, self._policies)
         self._dispatch = Dispatch(state, config, self._lists)
+        self._hosts = HostDispatch(state, config, self._lists)
+
+    def on_host_interface(self, name: str, addresses: frozenset[bytes] | None) -> None:
+        """An interface is there with these (packed) addresses, or (None) gone. Host endpoints may be the host's own
+        interfaces only, whatever is told here."""
+        self._hosts.on_interface(name, addresses)
+
+    def host_endpoint_interfaces(self) -> dict[str, tuple[str, ...]]:
+        """By host endpoint, the present interfaces that it is."""
+        return self._hosts.interfaces()
+
+    def staged_chains(self) -> Iterator[StagedChain]:
+        """The chains of staged policies that are in the table."""
+        for key in sorted(self._staged):
+            for direction in _DIRECTIONS:
+                for chain, counts in self._policies.counts(policy_name(direction, key)).items():
+                    yield StagedChain(key, direction, chain, counts)
 
     def on_message(self, message: Message) -> None:
         """Take one message of the calculation into account; those that rules do not depend on are ignored."""
@@ -51,6 +88,10 @@ class Ruleset:
                 self._dispatch.put(message)
             case EndpointRemove():
                 self._dispatch.remove(message.id)
+            case HostEndpointUpdate():
+                self._hosts.put(message)
+            case HostEndpointRemove():
+                self._hosts.remove(message.name)
             case IPSetUpdate():
                 self._refresh(message.id, self._sets.replace(message))
             case IPSetDelta():
@@ -59,16 +100,13 @@ class Ruleset:
                 self._sets.remove(message.id)
                 self._refresh(message.id, True)
             case PolicyUpdate():
-                for direction in _DIRECTIONS:
-                    name = policy_name(direction, message.key)
-                    self._define(name, "policy", f"{message.key} {direction}", message, direction)
+                self._define_policy(message)
             case PolicyRemove():
+                self._staged.discard(message.key)
                 for direction in _DIRECTIONS:
                     self._undefine(policy_name(direction, message.key))
             case ProfileUpdate():
-                for direction in _DIRECTIONS:
-                    name = profile_name(direction, message.name)
-                    self._define(name, "profile", f"profile {message.name} {direction}", message, direction)
+                self._define_profile(message)
             case ProfileRemove():
                 for direction in _DIRECTIONS:
                     self._undefine(profile_name(direction, message.name))
@@ -79,16 +117,32 @@ class Ruleset:
         if changed:
             self._policies.refresh(set_id)
 
-    def _define(
-        self,
-        name: str,
-        kind: Literal["policy", "profile"],
-        label: str,
-        message: PolicyUpdate | ProfileUpdate,
-        direction: Direction,
-    ) -> None:
-        rules = message.ingress if direction == "ingress" else message.egress
-        if self._policies.define(name, kind, label, rules):
+    def _define_policy(self, policy: PolicyUpdate) -> None:
+        is_staged = policy.kind == "staged"
+        (self._staged.add if is_staged else self._staged.discard)(policy.key)
+        for direction in _DIRECTIONS:
+            found = Definition(
+                kind="staged" if is_staged else "policy",
+                label=f"{policy.key} {direction}",
+                rules=policy.ingress if direction == "ingress" else policy.egress,
+                log_prefix=log_prefix(self._config.log_prefix, policy.key, policy.tier),
+                ready=_STYLES.get(policy.kind, "plain") if policy.preload else None,
+            )
+            self._define(policy_name(direction, policy.key), found)
+
+    def _define_profile(self, profile: ProfileUpdate) -> None:
+        key = ResourceKey("Profile", "", profile.name)
+        for direction in _DIRECTIONS:
+            found = Definition(
+                kind="profile",
+                label=f"profile {profile.name} {direction}",
+                rules=profile.ingress if direction == "ingress" else profile.egress,
+                log_prefix=log_prefix(self._config.log_prefix, key, ""),
+            )
+            self._define(profile_name(direction, profile.name), found)
+
+    def _define(self, name: str, found: Definition) -> None:
+        if self._policies.define(name, found):
             self._lists.refresh(name)
 
     def _undefine(self, name: str) -> None:

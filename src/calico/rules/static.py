@@ -1,4 +1,5 @@
 """The part of the ruleset that no datastore decides: base chains, and what every workload may never or always do.
+Host endpoints add rules at the end of base chains, and base chains of their own; nothing else changes.
 
 By itself it is the boot guard: with no endpoint in the dispatch maps nothing passes to or from an interface that
 could be a workload's. Verdict ``accept`` ends one base chain only, so a packet must be accepted by all of them:
@@ -15,10 +16,11 @@ from calico.netlink.nftables.objects import Chain, Hook, KeyField, SetDecl
 from calico.rules.antispoof import SOURCES_V4, SOURCES_V6, antispoof_chains
 from calico.rules.config import RulesConfig
 from calico.rules.guards import HOST_SERVICES, WORKLOAD_GUARD, guard_chains
+from calico.rules.host_chains import NO_HOST_PARTS, HostParts
 from calico.rules.loads import ACCEPT, DROP, ESTABLISHED_OR_RELATED, Exprs, in_set, interface
 from calico.rules.table import TableState
 
-__all__ = ["FROM_MAP", "INTERFACES", "TO_MAP", "WORKLOAD_GUARD", "write_static"]
+__all__ = ["FROM_MAP", "INTERFACES", "TO_MAP", "WORKLOAD_GUARD", "write_base", "write_static"]
 
 FROM_MAP, TO_MAP, INTERFACES = "wl-from", "wl-to", "wl-interfaces"
 _ENDPOINTS_SIZE = 4096
@@ -28,14 +30,25 @@ def write_static(state: TableState, config: RulesConfig) -> None:
     """Declare the static chains, and the maps and sets that endpoints become elements of."""
     for decl in _sets():
         state.want_set(decl)
+    for chain in guard_chains(config):
+        state.want_chain(chain)
+    write_base(state, config, NO_HOST_PARTS)
+
+
+def write_base(state: TableState, config: RulesConfig, host: HostParts) -> None:
+    """The base chains and what they lead to, with what host endpoints add."""
     chains: list[Chain] = []
-    chains += antispoof_chains(config)
-    chains += guard_chains(config)
-    chains += _forward(config)
-    chains += _input(config)
-    chains += _output(config)
+    chains += antispoof_chains(config, host.raw_prerouting)
+    chains += _forward(config, host)
+    chains += _input(config, host)
+    chains += _output(config, host)
     for chain in chains:
         state.want_chain(chain)
+    for name, own in host.own:
+        if own is None:
+            state.unwant_chain(name)
+        else:
+            state.want_chain(own)
 
 
 def _sets() -> Iterable[SetDecl]:
@@ -47,13 +60,14 @@ def _sets() -> Iterable[SetDecl]:
     yield SetDecl(SOURCES_V6, ("ifname", "ipv6_addr"), size=_ENDPOINTS_SIZE)
 
 
-def _forward(config: RulesConfig) -> Iterable[Chain]:
+def _forward(config: RulesConfig, host: HostParts) -> Iterable[Chain]:
     yield Chain(
         "from-workload",
         (
             _established(),
             Rule((Meta("iifname"), Lookup(FROM_MAP, verdict=True)), "egress policy of the workload"),
             *_for_prefixes(config, "iifname", DROP, "unknown workload interface"),
+            *host.from_interface,
         ),
         Hook("forward", 0),
     )
@@ -63,17 +77,17 @@ def _forward(config: RulesConfig) -> Iterable[Chain]:
             _established(),
             Rule((Meta("oifname"), Lookup(TO_MAP, verdict=True)), "ingress policy of the workload"),
             *_for_prefixes(config, "oifname", DROP, "unknown workload interface"),
+            *host.to_interface,
         ),
         Hook("forward", 1),
     )
 
 
-def _input(config: RulesConfig) -> Iterable[Chain]:
+def _input(config: RulesConfig, host: HostParts) -> Iterable[Chain]:
     """Workload to its own host (datamodel 15.5): services that are always allowed, egress policy, then the action."""
     services = Rule((Verdict("jump", HOST_SERVICES),), "what a workload may always ask of its host")
-    yield Chain(
-        "input-policy", _for_prefixes(config, "iifname", Verdict("goto", "host-policy"), "workload"), Hook("input", 0)
-    )
+    workloads = _for_prefixes(config, "iifname", Verdict("goto", "host-policy"), "workload")
+    yield Chain("input-policy", (*workloads, *host.input), Hook("input", 0))
     yield Chain(
         "host-policy",
         (
@@ -93,11 +107,10 @@ def _input(config: RulesConfig) -> Iterable[Chain]:
     )
 
 
-def _output(config: RulesConfig) -> Iterable[Chain]:
+def _output(config: RulesConfig, host: HostParts) -> Iterable[Chain]:
     """The host reaches its own workloads whatever their policy (datamodel 15.5), but no unknown interface."""
-    yield Chain(
-        "output", _for_prefixes(config, "oifname", Verdict("goto", "host-to-workload"), "workload"), Hook("output", 0)
-    )
+    workloads = _for_prefixes(config, "oifname", Verdict("goto", "host-to-workload"), "workload")
+    yield Chain("output", (*workloads, *host.output), Hook("output", 0))
     yield Chain(
         "host-to-workload",
         (

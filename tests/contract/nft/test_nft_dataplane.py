@@ -787,3 +787,14 @@ def has_all_that_is_possible(kernel, state: TableState, table: Table) -> None:
         wanted = state.elements(name).items()
         possible = {key: value for key, value in wanted if not leads_nowhere(state, value)}
         assert content.elements[name] == possible
+
+
+def test_counts_are_those_of_the_rules_of_one_chain_in_order(kernel) -> None:
+    state = TableState()
+    state.want_chain(Chain("one", rules((Counter(), ACCEPT), (Counter(),))))
+    state.want_chain(Chain("other", rules((DROP,))))
+    dataplane = kernel.dataplane(state)
+    assert dataplane.counts("one") == []
+    dataplane.apply()
+    assert dataplane.counts("one") == [0, 0]
+    assert dataplane.counts("absent") == []

@@ -133,6 +133,50 @@ def test_when_one_document_cannot_be_decoded_none_is_tried_and_that_is_said(cali
     assert "does not exist" in calico("get", "tier", "untried").stderr
 
 
+STAGED = POLICY.replace("NetworkPolicy", "StagedNetworkPolicy").replace("allow-web", "staged-web")
+
+
+def test_staged_policies_go_in_and_come_out_as_others_do(calico: Run) -> None:
+    calico("apply", "-f", "-", stdin=TIER)
+    assert calico("apply", "-f", "-", stdin=STAGED).returncode == 0
+    assert calico("get", "snp", "-n", "shop").stdout.split() == ["NAME", "TIER", "staged-web", "default"]
+    wide = calico("get", "StagedNetworkPolicies", "-n", "shop", "-o", "wide").stdout.splitlines()
+    assert wide[0].split() == ["NAME", "TIER", "ORDER", "SELECTOR", "STAGEDACTION"]
+    assert wide[1].split() == ["staged-web", "default", "100", "app", "==", "'web'", "Set"]
+    both = STAGED.replace("  selector", "  stagedAction: Delete\n  selector")
+    refused = calico("apply", "-f", "-", stdin=both)
+    assert refused.returncode == 1
+    assert "spec.ingress: must be absent with stagedAction Delete" in refused.stderr
+    assert calico("delete", "snp", "staged-web", "-n", "shop").returncode == 0
+
+
+def test_a_staged_kubernetes_policy_keeps_its_kubernetes_form(calico: Run) -> None:
+    document = """
+kind: StagedKubernetesNetworkPolicy
+apiVersion: projectcalico.org/v3
+metadata: {name: web, namespace: shop}
+spec:
+  podSelector: {}
+  ingress: [{from: [{podSelector: {matchLabels: {app: front}}}], ports: [{port: 80}]}]
+"""
+    assert calico("apply", "-f", "-", stdin=document).returncode == 0
+    shown = yaml.safe_load(calico("get", "sknp", "web", "-n", "shop", "-o", "yaml").stdout)
+    assert shown["spec"]["stagedAction"] == "Set"
+    assert shown["spec"]["ingress"] == yaml.safe_load(document)["spec"]["ingress"]
+    wrong = calico("apply", "-f", "-", stdin=document.replace("from:", "form:"))
+    assert wrong.returncode == 1
+    assert "spec.ingress[0].form" in wrong.stderr
+
+
+def test_copies_of_kubernetes_policies_are_left_to_kubernetes(calico: Run) -> None:
+    copy = POLICY.replace("allow-web", "knp.default.web")
+    for command in ("apply", "create", "replace", "delete"):
+        done = calico(command, "-f", "-", stdin=copy)
+        assert done.returncode == 1
+        assert "knp.default.web" in done.stderr
+    assert calico("delete", "np", "knp.default.web", "-n", "shop").returncode == 1
+
+
 HOST_ENDPOINT = """
 kind: HostEndpoint
 apiVersion: projectcalico.org/v3

@@ -2,7 +2,7 @@
 
 Flows are written as text: ``a>b tcp:80``; ``x>a``: from outside; ``h``: the host itself. A flow that begins with ``!``
 must not arrive. Ports after the protocol are destination or source:destination; ICMP has type:code. ``x2`` is a
-second address outside. Every verdict is a single packet judged where it arrives.
+second address outside; ``add_network`` makes other machines. Every verdict is a single packet judged where it arrives.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from felix_packets import PROTOCOLS, Packet, build, tags_in
 
+from calico.dataplane.conntrack import Conntrack
 from calico.dataplane.netns import create_netns, delete_netns, in_netns
 from calico.errors import NotFound, Transient
+from calico.netlink.socket import NETLINK_NETFILTER, NetlinkSocket
 from calico.obs.statussocket import read_status
 
 __all__ = ["RESOURCES", "World", "resource", "until"]
@@ -153,6 +155,7 @@ class World:
         self.felix: subprocess.Popen[bytes] | None = None
         self._writer: subprocess.Popen[str] | None = None
         self.workloads: dict[str, tuple[str, str]] = {}
+        self.others: dict[str, tuple[str, str]] = {}
         self._tags = itertools.count(1)
         self._sports = itertools.count(random.randrange(20000, 30000))
         self._fences = itertools.count(1)
@@ -186,6 +189,21 @@ class World:
         """Somebody else's nft command on the host; its exit code."""
         words = [*self.enter("h"), "nft", *command.split()]
         return subprocess.run(words, capture_output=True, check=False).returncode
+
+    @contextmanager
+    def foreign(self, table: str) -> Iterator[None]:
+        """While it lasts, somebody else's table ``inet foreign`` with this content is on the host."""
+        words = [*self.enter("h"), "nft", "-f", "-"]
+        subprocess.run(words, input=f"table inet foreign {{\n{table}\n}}\n", text=True, check=True)
+        try:
+            yield
+        finally:
+            self.nft("delete table inet foreign")
+
+    def forget_flows(self, address: str) -> int:
+        """How many flows of an address the host had in its connection tracking; it has none afterwards."""
+        with in_netns(self.netns("h"), lambda: NetlinkSocket(NETLINK_NETFILTER)) as sock:
+            return Conntrack(sock).forget({ipaddress.ip_address(address).packed})
 
     def sysctl(self, name: str, path: str, value: str | None = None) -> str:
         def work() -> str:
@@ -225,6 +243,23 @@ class World:
         self.ports["x"] = Port(self.netns("x"), "eth0")
         for name in workloads:
             self.add_workload(name)
+
+    def add_network(self, name: str, number: int) -> None:
+        """A machine in another network, behind the host's interface ``ext<number>``."""
+        self._make(name)
+        self.wire_network(name, number)
+        self.ports[name] = Port(self.netns(name), "eth0")
+
+    def wire_network(self, name: str, number: int) -> None:
+        """The interface and both ends' addresses; again after it was deleted."""
+        v4, v6 = f"192.0.{100 + number}.", f"2001:db8:{100 + number}::"
+        self.others[name] = (f"{v4}2", f"{v6}2")
+        self.ip("h", f"link add ext{number} type veth peer name eth0 netns {self.netns(name)}",
+                f"link set ext{number} up", f"addr add {v4}1/24 dev ext{number}",
+                f"addr add {v6}1/64 dev ext{number} nodad")  # fmt: skip
+        self.ip(name, "link set eth0 up", f"addr add {v4}2/24 dev eth0", f"addr add {v6}2/64 dev eth0 nodad",
+                f"route add default via {v4}1", f"route add default via {v6}1 dev eth0")  # fmt: skip
+        self.ip("x", f"route replace {v4}0/24 via {_HOST[0]}", f"route replace {v6}/64 via {_HOST[1]}")
 
     def add_workload(self, name: str) -> None:
         """A namespace behind cali<name>, wired as a network plugin does."""
@@ -431,7 +466,7 @@ class World:
     # ---- packets
 
     def address(self, name: str, family: int) -> str:
-        pair = self.workloads.get(name) or _OUTSIDE.get(name) or _HOST
+        pair = self.workloads.get(name) or self.others.get(name) or _OUTSIDE.get(name) or _HOST
         return pair[family == 6]
 
     def net(self, name: str, family: int) -> str:

@@ -135,9 +135,101 @@ def test_source_egress_and_destination_ingress_must_both_allow(world: World, fam
     world.expect(family, "!a>b tcp:80", "a>b tcp:81", "!a>b tcp:82", "a>c tcp:80", "c>b tcp:82")
 
 
-def test_a_staged_policy_changes_nothing(world: World, family: int) -> None:
-    spec = {"selector": "all()", "types": ["Ingress", "Egress"]}
-    staged = resource("StagedGlobalNetworkPolicy", "p", spec)
-    world.put_raw({"stagedglobalnetworkpolicies/default.p": json.dumps(staged)})
+def test_pass_in_a_profile_goes_on_to_the_next_profile_and_deny_and_log_are_what_they_are(
+    world: World, family: int, direction: str
+) -> None:
+    first = [tcp(PASS), {"action": "Deny", "protocol": "UDP"}, {"action": "Log"}]
+    second = [tcp(ALLOW), {**ALLOW, "protocol": "UDP"}, {**ALLOW, "protocol": 47}]
+    world.apply(
+        resource("Profile", "first", {direction: first}),
+        resource("Profile", "second", {direction: second, _other(direction): [ALLOW]}),
+        world.endpoint("b" if direction == "ingress" else "a", profiles=["first", "second"]),
+    )
+    world.expect(family, "a>b tcp:80", "!a>b udp:80", "a>b gre", "!a>b icmp")
+
+
+def test_pass_in_the_last_profile_allows_nothing(world: World, family: int, direction: str) -> None:
+    world.apply(
+        resource("Profile", "only", {direction: [PASS], _other(direction): [ALLOW]}),
+        world.endpoint("b" if direction == "ingress" else "a", profiles=["only"]),
+    )
+    world.expect(family, "!a>b tcp:80", "!a>b udp:80")
+
+
+def test_the_profile_that_allows_everything_is_never_read_from_the_datastore(world: World, family: int) -> None:
+    name = "projectcalico-default-allow"
+    stored = resource("Profile", name, {"ingress": [DENY], "egress": [DENY], "labelsToApply": {"forged": "yes"}})
+    world.put_raw({f"profiles/{name}": json.dumps(stored)})
     world.expect(family, "a>b tcp:80", "x>a icmp")
-    assert not world.conditions("resource-invalid")
+    world.apply(policy("p", "ingress", {**ALLOW, "source": {"selector": "has(forged)"}}))
+    world.expect(family, "!a>b tcp:80", "!c>b tcp:80")
+    world.put_raw({f"profiles/{name}": None})
+    world.expect(family, "!a>b tcp:80", "a>c tcp:80")
+
+
+def test_many_policies_and_tiers_with_passes_between_them_decide_in_order(
+    world: World, family: int, direction: str
+) -> None:
+    """More than the kernel's jumps are deep, in both dimensions."""
+    documents = []
+    for number in range(12):
+        documents.append(tier(f"t{number}", number))
+        for place in range(15):
+            closed = {"action": "Deny", "protocol": "TCP", "destination": {"ports": [2000 + 15 * number + place]}}
+            documents.append(policy(f"p{place}", direction, closed, order=place, tier=f"t{number}"))
+        documents.append(policy("last", direction, PASS, order=99, tier=f"t{number}"))
+    documents.append(policy("end", direction, tcp(ALLOW)))
+    world.apply(*documents)
+    closed_ports = (2000, 2014, 2100, 2179)
+    world.expect(family, "a>b tcp:80", *(f"!a>b tcp:{port}" for port in closed_ports), "a>b tcp:2180", "!a>b udp:80")
+
+
+def test_a_policy_needed_on_every_node_is_in_the_kernel_before_an_endpoint_uses_it(world: World, family: int) -> None:
+    hint = {"performanceHints": ["AssumeNeededOnEveryNode"]}
+    world.apply(policy("ready", "ingress", tcp(ALLOW), selector="role == 'later'", **hint))
+    assert "chain pi-gnp/ready" in world.ruleset()
+    world.expect(family, "a>b udp:80")
+    world.apply(world.endpoint("b", labels={"role": "later"}))
+    world.expect(family, "a>b tcp:80", "!a>b udp:80")
+    world.delete("GlobalNetworkPolicy", "ready")
+    assert "chain pi-gnp/ready" not in world.ruleset()
+    world.expect(family, "a>b udp:80")
+
+
+def test_a_tier_that_does_not_exist_comes_last_and_denies_at_its_end(world: World, family: int, direction: str) -> None:
+    """As somebody may have stored it: the store itself would refuse a policy without its tier."""
+    spec = {"tier": "absent", "order": 0, "selector": "app in {'a', 'b'}", "types": [direction.title()]}
+    stored = resource("GlobalNetworkPolicy", "absent.p", {**spec, direction: [tcp(ALLOW)]})
+    world.put_raw({"globalnetworkpolicies/absent.p": json.dumps(stored)})
+    world.expect(family, "a>b tcp:80", "!a>b udp:80")
+    world.apply(policy("q", direction, {**DENY, "protocol": "TCP", "destination": {"ports": [80]}}, PASS))
+    world.expect(family, "!a>b tcp:80", "a>b tcp:81", "!a>b udp:80")
+
+
+def test_a_stored_policy_without_types_governs_both_directions(world: World, family: int) -> None:
+    """As OpenStack's security groups are stored; a policy written without types gets those of its rules."""
+    bare = {"selector": "app == 'b'", "ingress": [tcp(ALLOW)]}
+    world.put_raw({"networkpolicies/default/ossg.default.p": json.dumps(resource("NetworkPolicy", "p", bare))})
+    world.expect(family, "a>b tcp:80", "!a>b udp:80", "!b>a tcp:80", "a>c udp:80")
+    world.put_raw({"networkpolicies/default/ossg.default.p": None})
+    world.apply(resource("NetworkPolicy", "p", bare, "default"))
+    world.expect(family, "a>b tcp:80", "!a>b udp:80", "b>a tcp:80")
+
+
+def test_a_global_policy_governs_the_namespaces_and_accounts_that_it_selects(world: World, family: int) -> None:
+    world.apply(
+        resource("Profile", "kns.other", {"labelsToApply": {"pcns.team": "red"}}),
+        resource("Profile", "ksa.default.robot", {"labelsToApply": {"pcsa.role": "r"}}),
+        world.endpoint("c", profiles=["kns.other", "projectcalico-default-allow"]),
+        world.endpoint("b", profiles=["ksa.default.robot", "projectcalico-default-allow"]),
+        policy("n", "ingress", tcp(ALLOW), selector="all()", namespaceSelector="team == 'red'"),
+        policy("s", "ingress", {**ALLOW, "protocol": "UDP"}, selector="", serviceAccountSelector="role == 'r'"),
+    )
+    world.expect(family, "a>c tcp:80", "!a>c udp:80", "!a>b tcp:80", "a>b udp:80", "b>a tcp:80", "b>a udp:80")
+    spec = {"serviceAccountSelector": "role == 'r'", "types": ["Egress"], "egress": [tcp(ALLOW)]}
+    world.apply(resource("NetworkPolicy", "e", spec, "default"), resource("NetworkPolicy", "e", spec, "other"))
+    world.expect(family, "b>a tcp:80", "!b>a udp:80", "c>a udp:80", "a>d udp:80")
+
+
+def _other(direction: str) -> str:
+    return "egress" if direction == "ingress" else "ingress"

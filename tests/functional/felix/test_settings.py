@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+
+import pytest
 from felix_world import World, resource, until
 
 
@@ -37,3 +40,33 @@ def test_a_setting_that_cannot_be_read_is_named_and_the_others_hold(world: World
     until(lambda: "VXLAN from a workload" in world.ruleset(), "the default was programmed again")
     world.settle()
     world.expect(family, "!a>b udp:4789")
+
+
+def test_log_prefix_rate_and_the_answer_to_denied_packets_are_settings(world: World, family: int) -> None:
+    spec = {
+        "logPrefix": "fw %t/%n",
+        "logActionRateLimit": "5/minute",
+        "logActionRateLimitBurst": 7,
+        "iptablesFilterDenyAction": "Reject",
+    }
+    world.apply(
+        resource("FelixConfiguration", "default", spec),
+        resource(
+            "GlobalNetworkPolicy",
+            "p",
+            {"selector": "app == 'b'", "types": ["Ingress"], "ingress": [{"action": "Log"}]},
+        ),
+        settle=False,
+    )
+    limited = 'limit rate 5/minute burst 7 packets log prefix "fw default/p: "'
+    until(lambda: limited in world.ruleset(), "the settings were programmed")
+    world.settle()
+    world.expect(family, "!a>b tcp:80", "a>c tcp:80")
+    with world.socket("a", family, socket.SOCK_STREAM) as client, pytest.raises(ConnectionRefusedError):
+        client.connect((world.address("b", family), 80))
+    world.apply(resource("FelixConfiguration", "default", {**spec, "nftablesFilterDenyAction": "Drop"}), settle=False)
+    until(lambda: "reject" not in world.ruleset(), "our own parameter won over that of the other dataplane")
+    world.settle()
+    world.delete("FelixConfiguration", "default", settle=False)
+    until(lambda: 'log prefix "calico-packet: "' in world.ruleset(), "the defaults were programmed again")
+    world.settle()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -148,6 +150,7 @@ def host() -> Iterator[Host]:
             links.add_address("lo", "fd00:65::ffff/128")
             for workload in workloads:
                 plug(links, workload)
+        wait_until_own(netns, "10.65.255.1", "fd00:65::ffff")
         made = Host(netns, workloads)
         stack.callback(made.close)
         yield made
@@ -169,3 +172,40 @@ def plug(links: Links, workload: Workload) -> None:
             inside.add_neighbour("eth0", gateway, HOST_MAC)
             inside.add_route(f"{gateway}/{128 if ':' in gateway else 32}", dev="eth0")
             inside.add_route(everything, via=gateway, dev="eth0")
+        wait_until_up(inside, "eth0")
+    wait_until_up(links, workload.interface)
+    wait_until_own(workload.netns, workload.v4, workload.v6)
+
+
+def wait_until_up(links: Links, interface: str) -> None:
+    """The kernel sends nothing through an interface whose carrier it has not noticed yet (operational state up)."""
+    until(lambda: links.get(interface).operstate == 6, f"{interface} came up")
+
+
+def wait_until_own(netns: str, *addresses: str) -> None:
+    """The kernel takes packets to an IPv6 address as its own a little after the address is there."""
+
+    def is_own(address: str) -> bool:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.setblocking(False)
+            probe.bind((address, 0))
+            with suppress(OSError):
+                probe.sendto(b"own", probe.getsockname()[:2])
+                return probe.recv(10) == b"own"
+        return False
+
+    for address in addresses:
+        in_netns(netns, partial(until, partial(is_own, address), f"{address} was taken as its own"))
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Return when a condition holds; the deadline bounds a failing test only."""
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < end, f"it never happened that {what}"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def own_addresses() -> Callable[..., None]:
+    return wait_until_own

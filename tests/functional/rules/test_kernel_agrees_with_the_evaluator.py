@@ -26,6 +26,7 @@ NETS += [net(n) for n in ("10.0.0.0/8", "10.66.0.0/24", "10.67.0.128/25", "0.0.0
 PORTS = [22, 53, 80, 81, 4789, 9000]
 RANGES = [(80, 80), (22, 53), (0, 65535), (80, 81), (1, 2000), (53, 53)]
 KEYS = [ResourceKey("NetworkPolicy", "ns", name) for name in "abc"]
+STAGED = [ResourceKey("StagedNetworkPolicy", "ns", name) for name in "ab"]
 FENCE = Flow(src=SOURCES[0], dst=TARGETS[0], protocol=UDP, sport=1, dport=1)
 ROUNDS, PACKETS = 8, 250
 
@@ -73,8 +74,8 @@ class Draw:
             TierPolicies(
                 name=name,
                 default_action=self.random.choice(["deny", "pass"]),
-                ingress=self.some(KEYS, 0.6),
-                egress=self.some(KEYS, 0.6),
+                ingress=self.some(KEYS + STAGED, 0.7),
+                egress=self.some(KEYS + STAGED, 0.7),
             )
             for name in ("one", "two")
         )
@@ -89,6 +90,9 @@ class Draw:
         for key in KEYS:
             ingress, egress = (fence, *self.rules(4)), (fence, *self.rules(4))
             found.append(PolicyUpdate(key=key, tier="t", ingress=ingress, egress=egress))
+        for key in STAGED:
+            ingress, egress = self.rules(4), self.rules(4)
+            found.append(PolicyUpdate(key=key, tier="t", kind="staged", ingress=ingress, egress=egress))
         found.append(ProfileUpdate(name="x", ingress=(fence, *self.rules(3)), egress=(fence, *self.rules(3))))
         one, two = host.workloads
         found.append(host.endpoint(one, tiers=self.tiers(), profiles=("x",), nets=tuple(map(net_of_host, TARGETS))))
@@ -175,3 +179,25 @@ def test_the_kernel_forwards_exactly_what_the_evaluator_accepts(quiet: Any, seed
     arrived = exchange(quiet, flows)
     wrong = {flows[number] for number in expected ^ arrived}
     assert not wrong, wrong
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_kernel_counts_what_the_evaluator_sees_staged_policies_do(quiet: Any, seed: int) -> None:
+    draw = Draw(1000 + seed)
+    quiet.apply(*draw.messages(quiet))
+    flows = [draw.flow() for _ in range(PACKETS)]
+    expected: dict[tuple[str, str], int] = {}
+    for flow in [*flows, FENCE]:
+        outcome = forward(quiet.state, Packet(data=flow.data(), iifname="cali2", oifname="cali1"))
+        for step in outcome.trace:
+            expected[step] = expected.get(step, 0) + 1
+    exchange(quiet, flows)
+    chains = list(quiet.ruleset.staged_chains())
+    for staged in chains:
+        comments = [rule.comment for rule in quiet.state.chains[staged.chain].rules]
+        counts = quiet.dataplane.counts(staged.chain)
+        assert len(comments) == len(staged.counts) == len(counts)
+        for comment in set(comments):
+            of_rule = sum(count for said, count in zip(comments, counts, strict=True) if said == comment)
+            assert of_rule == expected.get((staged.chain, comment), 0), comment
+    assert chains

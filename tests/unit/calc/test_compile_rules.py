@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from calico.calc.compile_rules import DENY_ALL, CompiledRules, compile_rules
-from calico.calc.messages import ActiveRule
+from calico.calc.messages import ActiveRule, RuleSide
 from calico.lib.packed import net
 from calico.model.policy import EntityRule, HTTPMatch, ICMPFields, Rule, RuleMetadata, ServiceMatch
 from calico.model.selector import parse
@@ -119,12 +119,33 @@ def test_icmp_type_and_code_are_kept_for_both_matches() -> None:
     assert (rule.icmp, rule.not_icmp) == ((3, 4), (8, None))
 
 
-def test_services_match_nothing_and_are_reported() -> None:
-    result = compiled(Rule(action="Allow", destination=EntityRule(services=ServiceMatch(name="web"))), "red", "egress")
+WEB = EntityRule(services=ServiceMatch(name="web"))
+
+
+def test_a_service_as_destination_is_a_set_of_its_address_ports() -> None:
+    result = compiled(Rule(action="Allow", destination=WEB), "red", "egress")
     (spec,) = result.sets
-    assert spec.selector is None
-    assert result.rules[0].dst.ip_sets == (spec.id,)
-    assert result.problems[0].startswith("spec.egress[0].destination.services: ")
+    assert (spec.kind, spec.selector, spec.service) == ("ports", None, ("red", "web"))
+    assert result.rules[0].dst == RuleSide(named_ports=(spec.id,))
+
+
+def test_a_service_as_source_is_a_set_of_its_addresses() -> None:
+    result = compiled(Rule(action="Allow", source=WEB), "red")
+    (spec,) = result.sets
+    assert (spec.kind, spec.selector, spec.service) == ("nets", None, ("red", "web"))
+    assert result.rules[0].src == RuleSide(ip_sets=(spec.id,))
+
+
+def test_services_are_reported_while_nobody_tells_them() -> None:
+    rule = Rule(action="Allow", destination=WEB)
+    assert compiled(rule, "red", "egress").problems[0].startswith("spec.egress[0].destination.services: ")
+    assert compile_rules([rule], "red", "egress", services_known=True).problems == ()
+
+
+def test_a_service_of_another_namespace_is_another_set() -> None:
+    other = EntityRule(services=ServiceMatch(name="web", namespace="blue"))
+    (here,), (there,) = (compiled(Rule(action="Allow", source=side), "red").sets for side in (WEB, other))
+    assert here.id != there.id
 
 
 def test_an_http_match_allows_nothing_and_is_reported() -> None:
@@ -132,6 +153,12 @@ def test_an_http_match_allows_nothing_and_is_reported() -> None:
     result = compile_rules(rules, "", "ingress")
     assert result.rules == (ActiveRule(action="allow", protocol=6),)
     assert result.problems[0].startswith("spec.ingress[0].http: ")
+
+
+def test_an_http_match_in_an_egress_rule_denies_the_direction() -> None:
+    result = compile_rules([Rule(action="Allow", http=HTTPMatch()), Rule(action="Allow")], "", "egress")
+    assert result.rules == DENY_ALL
+    assert result.problems[0].startswith("spec.egress[0].http: ")
 
 
 def test_annotations_become_a_comment() -> None:
@@ -164,6 +191,21 @@ def test_annotations_become_a_comment() -> None:
         (Rule(action="Allow", protocol="ICMP", icmp=ICMPFields(code=1)), "icmp.code"),
         (Rule(action="Allow", protocol="ICMP", not_icmp=ICMPFields(type=255)), "notICMP.type"),
         (Rule(action="Deny", http=HTTPMatch(methods=("GET",))), "http"),
+        (Rule(action="Pass", http=HTTPMatch()), "http"),
+        (Rule(action="Log", http=HTTPMatch()), "http"),
+        (Rule(action="Allow", source=WEB), "source.services.namespace"),
+        (
+            Rule(action="Allow", destination=EntityRule(services=ServiceMatch(namespace="red"))),
+            "destination.services.name",
+        ),
+        (
+            Rule(
+                action="Allow",
+                protocol="TCP",
+                destination=EntityRule(services=ServiceMatch(name="web", namespace="red"), ports=(80,)),
+            ),
+            "destination.ports",
+        ),
     ],
 )
 def test_a_malformed_rule_turns_its_direction_into_a_deny_that_names_the_field(rule: Rule, field: str) -> None:

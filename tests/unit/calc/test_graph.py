@@ -9,9 +9,19 @@ from hypothesis import strategies as st
 
 from calico.calc.graph import Graph
 from calico.calc.messages import InSync
+from calico.calc.services import ServiceEndpoints, ServiceName
 from calico.calc.spec import DataplaneState, recompute
+from calico.lib import packed
 from calico.model.hostendpoint import HostEndpoint, HostEndpointPort, HostEndpointSpec
 from calico.model.keys import ResourceKey
+from calico.model.kubernetes.types import (
+    LabelSelector,
+    LabelSelectorRequirement,
+    PolicyEgressRule,
+    PolicyIngressRule,
+    PolicyPeer,
+    PolicyPort,
+)
 from calico.model.meta import Metadata, Resource
 from calico.model.policy import (
     EntityRule,
@@ -32,10 +42,20 @@ from calico.model.policy import (
     Tier,
     TierSpec,
 )
+from calico.model.staged import (
+    StagedGlobalNetworkPolicy,
+    StagedGlobalNetworkPolicySpec,
+    StagedKubernetesNetworkPolicy,
+    StagedKubernetesNetworkPolicySpec,
+    StagedNetworkPolicy,
+    StagedNetworkPolicySpec,
+)
 from calico.model.workload import EndpointPort, WorkloadEndpoint, WorkloadEndpointSpec
 
 Change = tuple[ResourceKey, Resource | None]
+ServiceChange = tuple[ServiceName, ServiceEndpoints | None]
 FLUSH = None
+SOURCE = "from now on somebody tells services"
 
 HOST = "here"
 NAMESPACES = ("red", "blue")
@@ -101,7 +121,7 @@ entities = st.builds(
     namespace_selector=mostly(st.sampled_from(ENTITY_NAMESPACES), "global() || has(a)"),
     ports=mostly(tuples(80, "80:90", "http", "dns"), (0,)),
     not_ports=tuples("http", 443, max_size=1),
-    services=mostly(None, ServiceMatch(name="web", namespace="red")),
+    services=mostly(None, st.sampled_from((ServiceMatch(name="web", namespace="red"), ServiceMatch(name="web")))),
     service_accounts=mostly(None, ServiceAccountMatch(names=("robot",), selector="a == 'x'")),
 )
 simple_entities = st.builds(EntityRule, selector=selectors, ports=tuples("http", "dns", max_size=1))
@@ -123,7 +143,15 @@ odd_rules = st.builds(
     source=entities,
     destination=entities,
 )
-rules = st.lists(st.one_of(simple_rules, simple_rules, odd_rules), max_size=2).map(tuple)
+service_entities = st.builds(
+    EntityRule,
+    services=st.sampled_from((ServiceMatch(name="web", namespace="red"), ServiceMatch(name="dns", namespace="red"))),
+)
+service_rules = st.one_of(
+    st.builds(Rule, action=st.sampled_from(("Allow", "Deny")), source=service_entities),
+    st.builds(Rule, action=st.sampled_from(("Allow", "Deny")), destination=service_entities),
+)
+rules = st.lists(st.one_of(simple_rules, simple_rules, odd_rules, service_rules), max_size=2).map(tuple)
 
 
 def policy_specs(cls: type[Any], **more: Any) -> st.SearchStrategy[Any]:
@@ -136,6 +164,7 @@ def policy_specs(cls: type[Any], **more: Any) -> st.SearchStrategy[Any]:
         ingress=rules,
         egress=rules,
         service_account_selector=mostly("", "a == 'x'"),
+        performance_hints=mostly((), ("AssumeNeededOnEveryNode",)),
         **more,
     )
 
@@ -145,6 +174,9 @@ def keyed(kind: str, spec: Any, *, namespaced: bool = False, names: tuple[str, .
     cls = {
         "NetworkPolicy": NetworkPolicy,
         "GlobalNetworkPolicy": GlobalNetworkPolicy,
+        "StagedNetworkPolicy": StagedNetworkPolicy,
+        "StagedGlobalNetworkPolicy": StagedGlobalNetworkPolicy,
+        "StagedKubernetesNetworkPolicy": StagedKubernetesNetworkPolicy,
         "NetworkSet": NetworkSet,
         "GlobalNetworkSet": GlobalNetworkSet,
         "Profile": Profile,
@@ -219,7 +251,55 @@ def host_endpoint_changes(draw: st.DrawFn) -> Change:
 
 
 NETSET_SPECS = st.builds(NetworkSetSpec, nets=mostly(tuples(*NETS, max_size=4), ("nonsense", "10.0.0.0/8")))
+STAGED = mostly(st.sampled_from(("", "Set")), st.sampled_from(("Delete", "Learn", "Ignore", "Perhaps")))
+pod_selectors = st.builds(
+    LabelSelector,
+    match_labels=st.dictionaries(st.sampled_from(("a", "b")), st.sampled_from(VALUES), max_size=1),
+    match_expressions=mostly((), (LabelSelectorRequirement(key="a", operator="Near"),)),
+)
+peers = st.one_of(
+    st.builds(PolicyPeer, pod_selector=pod_selectors),
+    st.builds(PolicyPeer, namespace_selector=pod_selectors),
+    st.just(PolicyPeer()),
+)
+k8s_ports = st.lists(st.builds(PolicyPort, port=mostly(st.sampled_from((80, "http", None)), 99999)), max_size=2)
+KUBERNETES_SPECS = st.builds(
+    StagedKubernetesNetworkPolicySpec,
+    staged_action=STAGED,
+    pod_selector=pod_selectors,
+    ingress=st.lists(
+        st.builds(PolicyIngressRule, ports=k8s_ports.map(tuple), from_=st.lists(peers, max_size=2).map(tuple)),
+        max_size=2,
+    ).map(tuple),
+    egress=st.lists(st.builds(PolicyEgressRule, to=st.lists(peers, max_size=2).map(tuple)), max_size=1).map(tuple),
+    policy_types=st.sampled_from(((), (), ("Egress",))),
+)
+SERVICES = st.builds(
+    ServiceEndpoints,
+    addresses=tuples(*ADDRESSES).map(lambda texts: frozenset(map(packed.net, texts))),
+    ports=tuples("10.0.0.1", "10.0.0.2", "fd00::1").map(
+        lambda texts: frozenset(packed.addr_port(packed.addr_bytes(text), 6, 80) for text in texts)
+    ),
+)
+service_changes: st.SearchStrategy[ServiceChange] = st.tuples(
+    st.sampled_from((("red", "web"), ("red", "dns"))), st.one_of(st.none(), SERVICES, SERVICES)
+)
 CHANGES = st.one_of(
+    service_changes,
+    keyed("StagedNetworkPolicy", policy_specs(StagedNetworkPolicySpec, staged_action=STAGED), namespaced=True),
+    keyed(
+        "StagedGlobalNetworkPolicy",
+        policy_specs(
+            StagedGlobalNetworkPolicySpec,
+            staged_action=STAGED,
+            namespace_selector=st.sampled_from(("", "", "all()", "a == 'x'")),
+            do_not_track=mostly(False, True),
+            pre_dnat=mostly(False, True),
+            apply_on_forward=st.booleans(),
+        ),
+        names=("p", "r"),
+    ),
+    keyed("StagedKubernetesNetworkPolicy", KUBERNETES_SPECS, namespaced=True),
     endpoint_changes(),
     endpoint_changes(),
     endpoint_changes(),
@@ -248,7 +328,41 @@ CHANGES = st.one_of(
         names=("p", "r", "s"),
     ),
 )
-HISTORIES = st.lists(st.one_of(CHANGES, CHANGES, CHANGES, st.just(FLUSH)), min_size=5, max_size=40)
+STEPS = st.one_of(CHANGES, CHANGES, CHANGES, st.just(FLUSH), mostly(st.just(FLUSH), SOURCE))
+HISTORIES = st.lists(STEPS, min_size=5, max_size=40)
+
+
+class World:
+    """A graph and what it was given."""
+
+    def __init__(self) -> None:
+        self.graph = Graph(HOST)
+        self.resources: dict[ResourceKey, Resource] = {}
+        self.services: dict[ServiceName, ServiceEndpoints] = {}
+        self.tells_services = False
+
+    def give(self, change: Any) -> None:
+        if change == SOURCE:
+            self.graph.on_service_source()
+            self.tells_services = True
+            for name, service in self.services.items():
+                self.graph.on_service(*name, service)
+            return
+        key, value = change
+        book: dict[Any, Any] = self.resources
+        if isinstance(key, ResourceKey):
+            self.graph.on_resource(key, value)
+        else:
+            book = self.services
+            if self.tells_services:
+                self.graph.on_service(*key, value)
+        if value is None:
+            book.pop(key, None)
+        else:
+            book[key] = value
+
+    def recompute(self) -> DataplaneState:
+        return recompute(HOST, self.resources, self.services if self.tells_services else None)
 
 
 def _scene() -> list[Change]:
@@ -291,56 +405,50 @@ def _scene() -> list[Change]:
 def test_any_history_leaves_the_dataplane_at_the_recomputed_state(
     scene: bool, before: list[Any], after: list[Any]
 ) -> None:
-    graph, host, resources = Graph(HOST), DataplaneState(), {}
+    world, host = World(), DataplaneState()
     for change in [*before, *_scene()] if scene else before:
         if change is FLUSH:
-            assert graph.flush() == []
+            assert world.graph.flush() == []
             continue
-        _give(graph, resources, change)
-    graph.on_in_sync()
+        world.give(change)
+    world.graph.on_in_sync()
     for change in (FLUSH, *after, FLUSH):
         if change is not FLUSH:
-            _give(graph, resources, change)
+            world.give(change)
             continue
-        host.replay(graph.flush())
-        assert host == recompute(HOST, resources)
-        assert graph.flush() == []
+        host.replay(world.graph.flush())
+        assert host == world.recompute()
+        assert world.graph.flush() == []
 
 
 @settings(max_examples=60, deadline=None)
 @given(history=HISTORIES)
 def test_repeating_every_resource_and_deleting_what_never_was_says_nothing(history: list[Any]) -> None:
-    graph, resources = Graph(HOST), {}
+    world = World()
     for change in history:
         if change is not FLUSH:
-            _give(graph, resources, change)
-    graph.on_in_sync()
-    assert graph.flush()[-1] == InSync()
-    for key, value in resources.items():
-        graph.on_resource(key, value)
-        graph.on_resource(ResourceKey(key.kind, key.namespace, f"never-{key.name}"), None)
-    assert graph.flush() == []
+            world.give(change)
+    world.graph.on_in_sync()
+    assert world.graph.flush()[-1] == InSync()
+    for key, value in world.resources.items():
+        world.graph.on_resource(key, value)
+        world.graph.on_resource(ResourceKey(key.kind, key.namespace, f"never-{key.name}"), None)
+    if world.tells_services:
+        world.give(SOURCE)
+        world.graph.on_service("red", "never", None)
+    assert world.graph.flush() == []
 
 
 @settings(max_examples=60, deadline=None)
 @given(history=HISTORIES)
 def test_when_everything_is_deleted_nothing_is_left_behind(history: list[Any]) -> None:
-    graph, host, resources = Graph(HOST), DataplaneState(), {}
+    world, host = World(), DataplaneState()
     for change in history:
         if change is not FLUSH:
-            _give(graph, resources, change)
-    graph.on_in_sync()
-    host.replay(graph.flush())
-    for key in list(resources):
-        graph.on_resource(key, None)
-    host.replay(graph.flush())
+            world.give(change)
+    world.graph.on_in_sync()
+    host.replay(world.graph.flush())
+    for key in [*world.resources, *world.services]:
+        world.give((key, None))
+    host.replay(world.graph.flush())
     assert host == DataplaneState(in_sync=True)
-
-
-def _give(graph: Graph, resources: dict[ResourceKey, Resource], change: Change) -> None:
-    key, value = change
-    graph.on_resource(key, value)
-    if value is None:
-        resources.pop(key, None)
-    else:
-        resources[key] = value

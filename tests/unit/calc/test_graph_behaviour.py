@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from calico.calc.graph import Graph
 from calico.calc.messages import (
     ActiveRule,
@@ -16,10 +18,15 @@ from calico.calc.messages import (
     PolicyUpdate,
     ProblemUpdate,
     ProfileUpdate,
+    RuleSide,
+    TierPolicies,
 )
+from calico.calc.services import ServiceEndpoints
 from calico.calc.spec import DataplaneState
 from calico.lib.packed import addr_bytes, addr_port, net
+from calico.model.hostendpoint import HostEndpoint, HostEndpointSpec
 from calico.model.keys import ResourceKey
+from calico.model.kubernetes.types import LabelSelector, PolicyIngressRule, PolicyPeer, PolicyPort
 from calico.model.meta import Metadata
 from calico.model.policy import (
     EntityRule,
@@ -33,8 +40,16 @@ from calico.model.policy import (
     Profile,
     ProfileSpec,
     Rule,
+    ServiceAccountMatch,
+    ServiceMatch,
     Tier,
     TierSpec,
+)
+from calico.model.staged import (
+    StagedGlobalNetworkPolicy,
+    StagedGlobalNetworkPolicySpec,
+    StagedKubernetesNetworkPolicy,
+    StagedKubernetesNetworkPolicySpec,
 )
 from calico.model.workload import EndpointPort, WorkloadEndpoint, WorkloadEndpointSpec
 
@@ -63,6 +78,12 @@ class Host:
     def policy(self, name: str, **spec: Any) -> ResourceKey:
         key = ResourceKey("GlobalNetworkPolicy", "", name)
         self.graph.on_resource(key, GlobalNetworkPolicy(spec=GlobalNetworkPolicySpec(**spec)))
+        return key
+
+    def staged(self, name: str, **spec: Any) -> ResourceKey:
+        key = ResourceKey("StagedGlobalNetworkPolicy", "", name)
+        value = StagedGlobalNetworkPolicy(spec=StagedGlobalNetworkPolicySpec(**spec))
+        self.graph.on_resource(key, value)
         return key
 
     def tier(self, name: str, **spec: Any) -> None:
@@ -352,3 +373,204 @@ def test_a_set_that_goes_out_of_use_and_back_within_a_flush_is_left_alone() -> N
     host.graph.on_resource(ResourceKey("GlobalNetworkPolicy", "", "p"), None)
     host.policy("q", **allow_from("a == 'x'"))
     assert not any(isinstance(message, IPSetUpdate) for message in host.flush())
+
+
+def test_a_staged_policy_stands_where_the_policy_that_it_would_be_would_stand() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1")
+    host.policy("p", order=1.0)
+    host.staged("p", order=1.0)
+    host.staged("a", order=0.5, tier="early")
+    host.policy("z")
+    host.flush()
+    (endpoint,) = host.state.endpoints.values()
+    assert [(tier.name, [f"{key.kind} {key.name}" for key in tier.ingress]) for tier in endpoint.tiers] == [
+        ("default", ["GlobalNetworkPolicy p", "StagedGlobalNetworkPolicy p", "GlobalNetworkPolicy z"]),
+        ("early", ["StagedGlobalNetworkPolicy a"]),
+    ]
+    kinds = {f"{key.kind} {key.name}": policy.kind for key, policy in host.state.policies.items()}
+    assert kinds["StagedGlobalNetworkPolicy p"] == kinds["StagedGlobalNetworkPolicy a"] == "staged"
+    assert kinds["GlobalNetworkPolicy p"] == "normal"
+
+
+@pytest.mark.parametrize("action", ["Delete", "Learn", "Ignore"])
+def test_only_the_staged_action_set_is_programmed(action: str) -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1")
+    key = host.staged("p", staged_action="Set")
+    host.flush()
+    assert set(host.state.policies) == {key}
+    host.staged("p", staged_action=action)
+    host.flush()
+    assert host.state.policies == {}
+    assert host.state.problems == {}
+
+
+def test_a_staged_action_that_nobody_knows_is_named_and_programs_nothing() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1")
+    key = host.staged("p", staged_action="Perhaps")
+    host.flush()
+    assert host.state.policies == {}
+    assert host.state.problems[key][0].startswith("spec.stagedAction: ")
+
+
+def test_a_staged_policy_for_untracked_or_translated_traffic_governs_no_workload() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1")
+    host.staged("p", do_not_track=True, apply_on_forward=True)
+    host.staged("q", pre_dnat=True, apply_on_forward=True)
+    host.flush()
+    assert host.state.policies == {}
+
+
+def test_a_staged_kubernetes_policy_is_staged_as_its_conversion() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1", labels={"projectcalico.org/orchestrator": "k8s", "app": "web"})
+    key = ResourceKey("StagedKubernetesNetworkPolicy", "red", "p")
+    spec = StagedKubernetesNetworkPolicySpec(
+        pod_selector=LabelSelector(match_labels={"app": "web"}),
+        ingress=(PolicyIngressRule(ports=(PolicyPort(port=80),)), PolicyIngressRule(from_=(PolicyPeer(),))),
+    )
+    metadata = Metadata(name="p", namespace="red")
+    host.graph.on_resource(key, StagedKubernetesNetworkPolicy(metadata=metadata, spec=spec))
+    host.flush()
+    allow = ActiveRule(action="allow", protocol=6, dst=RuleSide(ports=((80, 80),)))
+    assert host.state.policies == {
+        key: PolicyUpdate(key=key, tier="default", kind="staged", ingress=(allow,), egress=())
+    }
+    assert host.state.problems[key][0].startswith("spec.ingress[1] is left out: ")
+    (endpoint,) = host.state.endpoints.values()
+    assert endpoint.tiers == (TierPolicies(name="default", default_action="deny", ingress=(key,)),)
+
+
+def test_a_staged_kubernetes_policy_of_another_namespace_governs_nothing_here() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1", labels={"projectcalico.org/orchestrator": "k8s"})
+    key = ResourceKey("StagedKubernetesNetworkPolicy", "blue", "p")
+    host.graph.on_resource(key, StagedKubernetesNetworkPolicy(metadata=Metadata(name="p", namespace="blue")))
+    assert host.flush()[1:] == []
+    assert host.state.policies == {}
+
+
+def test_a_policy_needed_on_every_node_is_told_with_its_sets_before_any_endpoint_uses_it() -> None:
+    host = Host()
+    host.endpoint("q", "10.0.0.2", node="there", labels={"a": "x"})
+    key = host.policy("p", performance_hints=("AssumeNeededOnEveryNode",), selector="b == 'y'", **allow_from("has(a)"))
+    host.flush()
+    assert host.state.policies[key].preload
+    assert host.only_set() == {net("10.0.0.2")}
+    assert host.state.endpoints == {}
+    host.endpoint("p", "10.0.0.1", labels={"b": "y"})
+    assert [type(message) for message in host.flush()] == [EndpointUpdate]
+    host.policy("p", selector="b == 'z'", **allow_from("has(a)"))
+    host.flush()
+    assert (host.state.policies, host.state.ip_sets) == ({}, {})
+
+
+def web(*addresses: str) -> ServiceEndpoints:
+    return ServiceEndpoints(
+        addresses=frozenset(map(net, addresses)),
+        ports=frozenset(addr_port(addr_bytes(address), 6, 80) for address in addresses),
+    )
+
+
+def test_sets_of_a_service_follow_it_by_what_changes() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1")
+    match = EntityRule(services=ServiceMatch(name="web", namespace="blue"))
+    to_service, from_service = Rule(action="Allow", destination=match), Rule(action="Allow", source=match)
+    key = host.policy("p", ingress=(from_service,), egress=(to_service,), types=("Ingress", "Egress"))
+    host.graph.on_service_source()
+    host.flush()
+    assert host.state.problems == {}
+    assert [ip_set.members for ip_set in host.state.ip_sets.values()] == [frozenset(), frozenset()]
+    host.graph.on_service("blue", "web", web("10.9.0.1", "10.9.0.2"))
+    host.flush()
+    members = {ip_set.kind: ip_set.members for ip_set in host.state.ip_sets.values()}
+    assert members == {"nets": web("10.9.0.1", "10.9.0.2").addresses, "ports": web("10.9.0.1", "10.9.0.2").ports}
+    host.graph.on_service("blue", "web", web("10.9.0.2", "10.9.0.3"))
+    deltas = [message for message in host.flush() if isinstance(message, IPSetDelta)]
+    assert {(len(delta.added), len(delta.removed)) for delta in deltas} == {(1, 1)}
+    assert len(deltas) == 2
+    host.graph.on_service("blue", "other", web("10.9.0.9"))
+    assert host.flush() == []
+    host.graph.on_resource(key, None)
+    host.flush()
+    assert host.state.ip_sets == {}
+
+
+def test_a_service_is_a_problem_until_somebody_tells_services() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1", profiles=("kns.red",))
+    rule = Rule(action="Allow", source=EntityRule(services=ServiceMatch(name="web", namespace="red")))
+    key = host.policy("p", types=("Ingress",), ingress=(rule,))
+    host.profile("kns.red", ingress=(rule,))
+    host.flush()
+    assert set(host.state.problems) == {key, ResourceKey("Profile", "", "kns.red")}
+    host.graph.on_service_source()
+    assert {type(message) for message in host.flush()} == {ProblemUpdate}
+    assert host.state.problems == {}
+
+
+def test_an_endpoint_cannot_give_itself_labels_of_its_namespace_or_account() -> None:
+    host = Host()
+    spoofed = {
+        "pcns.team": "a",
+        "pcsa.role": "admin",
+        "projectcalico.org/namespace": "blue",
+        "projectcalico.org/serviceaccount": "root",
+    }
+    host.endpoint("p", "10.0.0.1", labels=spoofed, service_account_name="robot")
+    for number, selector in enumerate(
+        (
+            "has(pcns.team)",
+            "has(pcsa.role)",
+            "projectcalico.org/namespace == 'blue'",
+            "projectcalico.org/serviceaccount == 'root'",
+        )
+    ):
+        host.policy(f"p{number}", selector=selector)
+    host.policy("real", selector="projectcalico.org/namespace == 'red' && projectcalico.org/serviceaccount == 'robot'")
+    host.flush()
+    assert [key.name for key in host.state.policies] == ["real"]
+
+
+def test_a_network_set_cannot_give_itself_labels_of_a_namespace_or_account() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1")
+    spoofed = {
+        "pcns.team": "a",
+        "pcsa.role": "admin",
+        "projectcalico.org/namespace": "blue",
+        "projectcalico.org/serviceaccount": "root",
+    }
+    host.global_set("s", spoofed, "192.0.2.0/25")
+    key = ResourceKey("NetworkSet", "green", "s")
+    value = NetworkSet(metadata=Metadata(labels=spoofed), spec=NetworkSetSpec(nets=("192.0.2.128/25",)))
+    host.graph.on_resource(key, value)
+    entities = (
+        EntityRule(namespace_selector="team == 'a'"),
+        EntityRule(namespace_selector="projectcalico.org/name == 'blue'"),
+        EntityRule(selector="projectcalico.org/namespace == 'blue'"),
+        EntityRule(service_accounts=ServiceAccountMatch(names=("root",))),
+        EntityRule(service_accounts=ServiceAccountMatch(selector="role == 'admin'")),
+    )
+    host.policy("p", types=("Ingress",), ingress=tuple(Rule(action="Allow", source=entity) for entity in entities))
+    host.flush()
+    assert len(host.state.ip_sets) == len(entities)
+    assert {ip_set.members for ip_set in host.state.ip_sets.values()} == {frozenset()}
+
+
+def test_staged_policies_stand_in_every_list_of_a_host_endpoint_that_they_would_be_in() -> None:
+    host = Host()
+    spec = HostEndpointSpec(node="here", interface_name="eth0")
+    host.graph.on_resource(ResourceKey("HostEndpoint", "", "h"), HostEndpoint(spec=spec))
+    forward = host.staged("f", apply_on_forward=True)
+    untracked = host.staged("u", do_not_track=True, apply_on_forward=True)
+    pre_dnat = host.staged("d", pre_dnat=True, apply_on_forward=True, types=("Ingress",))
+    host.flush()
+    (endpoint,) = host.state.host_endpoints.values()
+    lists = (endpoint.tiers, endpoint.forward_tiers, endpoint.untracked_tiers, endpoint.pre_dnat_tiers)
+    assert [tiers[0].ingress for tiers in lists] == [(forward,), (forward,), (untracked,), (pre_dnat,)]
+    assert {policy.kind for policy in host.state.policies.values()} == {"staged"}

@@ -3,6 +3,7 @@
 import pytest
 
 from calico.felix.config import PARAMETERS, FelixConfig, merge_config, needs_restart
+from calico.felix.host import rules_config
 
 
 def test_without_sources_every_setting_has_its_built_in_default() -> None:
@@ -39,8 +40,16 @@ def test_a_later_source_wins_and_is_remembered() -> None:
         ("reportingInterval", "-3"),
         ("nftablesMarkMask", 1),
         ("logPrefix", 'x"; drop'),
+        ("logActionRateLimit", "0/second"),
+        ("logActionRateLimit", "10000/second"),
+        ("logActionRateLimit", "5/week"),
+        ("logActionRateLimit", "5"),
+        ("logActionRateLimitBurst", 10000),
+        ("nftablesFilterDenyAction", "Accept"),
         ("deviceRouteProtocol", 2),
         ("openstackRegion", "a/b"),
+        ("failsafeInboundHostPorts", "tcp:22,icmp:0"),
+        ("failsafeOutboundHostPorts", [{"protocol": "ICMP", "port": 8}]),
     ],
 )
 def test_a_wrong_value_is_named_and_the_next_lower_source_is_used(field: str, value: object) -> None:
@@ -64,3 +73,24 @@ def test_only_settings_that_shape_the_dataplane_need_a_new_start() -> None:
 
 def test_every_parameter_sets_an_attribute_of_the_configuration() -> None:
     assert {parameter.attribute for parameter in PARAMETERS} == set(FelixConfig.__struct_fields__)
+
+
+@pytest.mark.parametrize(
+    ("limit", "rate"),
+    [("", None), ("100/second", (100, 1)), ("5/minute", (5, 60)), ("9999/hour", (9999, 3600)), ("1/day", (1, 86400))],
+)
+def test_a_rate_of_logging_is_a_number_in_a_time(limit: str, rate: tuple[int, int] | None) -> None:
+    config, _, problems = merge_config([("x", {"logActionRateLimit": limit, "logActionRateLimitBurst": 7})])
+    assert problems == {}
+    rules = rules_config(config)
+    assert (rules.log_rate, rules.log_burst) == (rate, 7)
+
+
+def test_the_deny_action_of_the_iptables_dataplane_counts_where_ours_is_not_given() -> None:
+    alias = {"iptablesFilterDenyAction": "Reject"}
+    assert merge_config([("environment", alias)])[0].deny_action == "reject"
+    own = {"nftablesFilterDenyAction": "Drop"}
+    assert merge_config([("default", own), ("environment", alias)])[0].deny_action == "drop"
+    config, _, problems = merge_config([("default", {"iptablesFilterDenyAction": "Perhaps"})])
+    assert config.deny_action == "drop"
+    assert list(problems) == ["default: IptablesFilterDenyAction"]

@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from calico.calc.messages import ActiveRule, EndpointId, EndpointUpdate, ProfileUpdate, TierPolicies
+from calico.calc.messages import (
+    ActiveRule,
+    EndpointId,
+    EndpointUpdate,
+    HostEndpointUpdate,
+    ProfileUpdate,
+    TierPolicies,
+)
 from calico.lib.packed import addr_bytes, net
 from calico.model.keys import ResourceKey
 from calico.rules.config import RulesConfig
@@ -51,20 +58,37 @@ class Host:
         )
         return identity
 
+    def endpoint(self, name: str = "h", interface: str = "eth0", *expected: str, **fields: Any) -> None:
+        """A host endpoint; with policies as its fields say."""
+        key = ResourceKey("HostEndpoint", "", name)
+        addresses = tuple(map(addr_bytes, expected))
+        self.say(HostEndpointUpdate(name=name, key=key, interface=interface, expected_ips=addresses, **fields))
+
+    def link(self, name: str, *addresses: str) -> None:
+        """An interface is there with these addresses."""
+        self.ruleset.on_host_interface(name, frozenset(map(addr_bytes, addresses)))
+
     def packet(self, source: str, destination: str, flow: Flow, **more: Any) -> Packet:
         return Packet(data=flow.data(), iifname=source, oifname=destination, **more)
 
-    def forward(self, source: str, destination: str, flow: Flow, **more: Any) -> Outcome:
-        return forward(self.state, self.packet(source, destination, flow, **more))
+    def forward(
+        self, source: str, destination: str, flow: Flow, translated: Flow | None = None, **more: Any
+    ) -> Outcome:
+        """``translated``: what DNAT makes of the packet."""
+        then = self.packet(source, destination, translated, **more) if translated else None
+        return forward(self.state, self.packet(source, destination, flow, **more), then)
 
-    def forwards(self, source: str, destination: str, flow: Flow, **more: Any) -> bool:
-        return self.forward(source, destination, flow, **more).verdict == "accept"
+    def forwards(self, source: str, destination: str, flow: Flow, translated: Flow | None = None, **more: Any) -> bool:
+        return self.forward(source, destination, flow, translated, **more).verdict == "accept"
 
-    def reached_from(self, source: str, flow: Flow, **more: Any) -> bool:
-        return to_host(self.state, self.packet(source, "", flow, **more)).verdict == "accept"
+    def reached_from(self, source: str, flow: Flow, translated: Flow | None = None, **more: Any) -> bool:
+        then = self.packet(source, "", translated, **more) if translated else None
+        return to_host(self.state, self.packet(source, "", flow, **more), then).verdict == "accept"
 
-    def sends_to(self, destination: str, flow: Flow) -> bool:
-        return from_host(self.state, self.packet("", destination, flow)).verdict == "accept"
+    def sends_to(self, destination: str, flow: Flow, translated: tuple[str, Flow] | None = None, **more: Any) -> bool:
+        """``translated``: where DNAT sends the packet, and what it makes of it."""
+        then = self.packet("", *translated, **more) if translated else None
+        return from_host(self.state, self.packet("", destination, flow, **more), then).verdict == "accept"
 
     @staticmethod
     def flow(src: str, dst: str, **fields: Any) -> Flow:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
+import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +15,8 @@ from calico.calc.messages import (
     EndpointId,
     EndpointRemove,
     EndpointUpdate,
+    HostEndpointRemove,
+    HostEndpointUpdate,
     IPSetDelta,
     IPSetUpdate,
     Message,
@@ -23,7 +27,7 @@ from calico.calc.messages import (
 )
 from calico.lib.packed import addr_bytes, addr_port, net
 from calico.model.keys import ResourceKey
-from calico.rules.config import RulesConfig
+from calico.rules.config import FAILSAFE_IN, FAILSAFE_OUT, FailsafePort, RulesConfig
 from calico.rules.evaluate import Packet, forward, from_host, to_host
 from calico.rules.packets import Flow
 from calico.rules.reference import Reference
@@ -40,10 +44,13 @@ NETS6 = [net(text) for text in ("fd00::/16", "fd00::/111", "fd00::1:0/112", "fd0
 ALL_NETS = HOSTS + NETS4 + NETS6
 PORTS = [22, 53, 67, 68, 80, 81, 546, 547, 4789, 9000]
 PROTOCOLS = [1, 4, 6, 17, 47, 58, 132]
-INTERFACES = ["cali1", "cali2", "cali3", "eth0"]
+INTERFACES = ["cali1", "cali2", "cali3", "eth0", "eth1", "eth2", "lo"]
+HOST_POLICIES = [ResourceKey("GlobalNetworkPolicy", "", name) for name in ("u", "d")]
 POLICIES = [ResourceKey("NetworkPolicy", "ns", name) for name in ("a", "b", "c")] + [
     ResourceKey("GlobalNetworkPolicy", "", "a")
 ]
+STAGED = [ResourceKey("StagedNetworkPolicy", "ns", "a"), ResourceKey("StagedGlobalNetworkPolicy", "", "a")]
+KEYS = POLICIES + STAGED
 
 port_ranges = st.lists(
     st.sampled_from([(80, 80), (22, 22), (53, 80), (80, 81), (0, 65535), (1, 2000), (4000, 9000)]), max_size=3
@@ -91,8 +98,8 @@ tiers = st.lists(
         TierPolicies,
         name=st.sampled_from(["t1", "t2"]),
         default_action=st.sampled_from(["deny", "pass"]),
-        ingress=tuples(POLICIES, 3),
-        egress=tuples(POLICIES, 3),
+        ingress=tuples(KEYS, 4),
+        egress=tuples(KEYS, 4),
     ),
     max_size=3,
 ).map(tuple)
@@ -100,7 +107,10 @@ tiers = st.lists(
 
 def policy_updates(keys: list[ResourceKey]) -> st.SearchStrategy[PolicyUpdate]:
     key = st.sampled_from(keys)
-    return st.builds(PolicyUpdate, key=key, tier=st.just("t"), ingress=rule_lists, egress=rule_lists)
+    update = st.builds(
+        PolicyUpdate, key=key, tier=st.just("t"), preload=st.booleans(), ingress=rule_lists, egress=rule_lists
+    )
+    return update.map(lambda policy: msgspec.structs.replace(policy, kind="staged") if policy.key in STAGED else policy)
 
 
 def profile_updates(names: list[str]) -> st.SearchStrategy[ProfileUpdate]:
@@ -120,6 +130,67 @@ def endpoint_updates(number: int, interfaces: list[str]) -> st.SearchStrategy[En
     )
 
 
+def host_tiers(keys: list[ResourceKey], *, egress: bool = True) -> st.SearchStrategy[tuple[TierPolicies, ...]]:
+    chosen = st.lists(st.sampled_from(keys), min_size=1, max_size=2).map(tuple)
+    tier = st.builds(
+        TierPolicies,
+        name=st.sampled_from(["t1", "t2"]),
+        default_action=st.sampled_from(["deny", "pass"]),
+        ingress=st.one_of(st.just(()), chosen, chosen),
+        egress=st.one_of(st.just(()), chosen, chosen) if egress else st.just(()),
+    )
+    return st.one_of(st.just(()), st.lists(tier, min_size=1, max_size=2).map(tuple))
+
+
+def host_endpoint_updates(names: list[str]) -> st.SearchStrategy[HostEndpointUpdate]:
+    return st.builds(
+        HostEndpointUpdate,
+        name=st.sampled_from(names),
+        key=st.just(ResourceKey("HostEndpoint", "", "h")),
+        interface=st.sampled_from(["eth0", "eth0", "eth1", "*", "*", "", "", "cali1", "lo"]),
+        expected_ips=tuples(V4[:2] + V6[:1]),
+        tiers=tiers,
+        forward_tiers=host_tiers(KEYS),
+        untracked_tiers=host_tiers(HOST_POLICIES + STAGED),
+        pre_dnat_tiers=host_tiers(HOST_POLICIES + STAGED, egress=False),
+        profiles=tuples(["x", "y", "missing"]),
+    )
+
+
+class Link(NamedTuple):
+    """An interface as the kernel tells it; None is gone."""
+
+    name: str
+    addresses: frozenset[bytes] | None
+
+
+def links(names: list[str]) -> st.SearchStrategy[Link]:
+    addresses = st.frozensets(st.sampled_from(V4[:3] + V6[:2]), min_size=1, max_size=2)
+    return st.builds(Link, st.sampled_from(names), st.one_of(st.none(), addresses, addresses))
+
+
+def host_policies(keys: list[ResourceKey]) -> st.SearchStrategy[PolicyUpdate]:
+    some = st.sampled_from([(ActiveRule(action="allow", protocol=number),) for number in (6, 17)])
+    rules = st.one_of(some, rule_lists)
+    return st.builds(PolicyUpdate, key=st.sampled_from(keys), tier=st.just("t"), ingress=rules, egress=rules)
+
+
+host_snapshots = st.tuples(
+    *(host_policies([key]) for key in HOST_POLICIES),
+    *(host_endpoint_updates([name]) for name in ("h1", "h2", "h3")),
+    *(links([name]) for name in ("eth0", "eth1", "eth2")),
+).map(list)
+host_changes = st.lists(
+    st.one_of(
+        host_endpoint_updates(["h1", "h2", "h3"]),
+        st.builds(HostEndpointRemove, name=st.sampled_from(["h1", "h2", "h3"])),
+        links(["eth0", "eth1", "eth2", "lo", "cali1"]),
+        host_policies(HOST_POLICIES),
+    ),
+    max_size=6,
+)
+
+
 def set_updates(name: str) -> st.SearchStrategy[IPSetUpdate]:
     nets = name.startswith("n")
     members = net_members if nets else port_members
@@ -128,7 +199,7 @@ def set_updates(name: str) -> st.SearchStrategy[IPSetUpdate]:
 
 snapshots = st.tuples(
     *map(set_updates, ("n1", "n2", "p1", "p2")),
-    *(policy_updates([key]) for key in POLICIES),
+    *(policy_updates([key]) for key in KEYS),
     *(profile_updates([name]) for name in ("x", "y")),
     endpoint_updates(1, ["cali1"]),
     endpoint_updates(2, ["cali2"]),
@@ -137,10 +208,13 @@ messages = st.one_of(
     *map(set_updates, ("n1", "n2", "p1", "p2")),
     st.tuples(st.sampled_from(["n1", "n2"]), net_members),
     st.tuples(st.sampled_from(["p1", "p2"]), port_members),
-    policy_updates(POLICIES),
+    policy_updates(KEYS),
     profile_updates(["x", "y"]),
     st.integers(1, 3).flatmap(lambda number: endpoint_updates(number, ["cali1", "cali2"])),
     st.builds(EndpointRemove, id=st.just(EndpointId("k8s", "ns/w3", "eth0"))),
+    host_endpoint_updates(["h1", "h2"]),
+    st.builds(HostEndpointRemove, name=st.just("h1")),
+    links(["eth0", "eth1"]),
 )
 histories = st.builds(lambda snapshot, later: snapshot + later, snapshots, st.lists(messages, max_size=6))
 
@@ -172,6 +246,7 @@ flows = st.integers(0, len(FLOWS) - 150).map(lambda start: FLOWS[start : start +
 
 def resolved(draft: Any, sets: dict[str, frozenset[bytes]]) -> Message:
     """A drawn (set, members) becomes the delta to those members, as the calculation would send it."""
+    assert not isinstance(draft, Link)
     if not isinstance(draft, tuple):
         if isinstance(draft, IPSetUpdate):
             sets[draft.id] = draft.members
@@ -198,25 +273,93 @@ def test_the_ruleset_and_the_specification_agree_on_every_packet(
     state, reference, sets = TableState(), Reference(config), dict[str, frozenset[bytes]]()
     ruleset = Ruleset(state, config)
     for draft in history:
+        if isinstance(draft, Link):
+            ruleset.on_host_interface(*draft)
+            reference.on_host_interface(*draft)
+            continue
         message = resolved(draft, sets)
         ruleset.on_message(message)
         reference.on_message(message)
     for number, flow in enumerate(packets):
-        source, destination = INTERFACES[number % 4], INTERFACES[number // 4 % 4]
+        source, destination = INTERFACES[number % 7], INTERFACES[number // 7 % 7]
         packet = Packet(data=flow.data(), iifname=source, oifname=destination, mark=0xFFFFFFFF if number % 3 else 0)
         outcome = forward(state, packet)
         assert (outcome.verdict == "accept") == reference.forwards(source, destination, flow), (flow, outcome)
         outcome = to_host(state, packet)
         assert (outcome.verdict == "accept") == reference.reaches_host(source, flow), (flow, outcome)
-        assert (from_host(state, packet).verdict == "accept") == reference.leaves_host(destination)
+        assert (from_host(state, packet).verdict == "accept") == reference.leaves_host(destination, flow)
+
+
+DENY_ALL = {"failsafe_in": (), "failsafe_out": ()}
+SOME_NETS = {
+    "failsafe_in": (*FAILSAFE_IN[:2], FailsafePort(6, 80, net("10.0.0.0/24")), FailsafePort(17, 53, net("::/0"))),
+    "failsafe_out": (*FAILSAFE_OUT[:2], FailsafePort(6, 9000, net("fd00::/111")), FailsafePort(132, 80)),
+}
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    snapshots,
+    host_snapshots,
+    host_changes,
+    flows,
+    st.sampled_from([{}, DENY_ALL, SOME_NETS]),
+    st.sampled_from(["drop", "reject"]),
+    st.booleans(),
+)
+def test_they_agree_on_every_packet_of_the_host_whatever_is_translated(
+    workloads: list[Any],
+    hosts: list[Any],
+    changes: list[Any],
+    packets: list[Flow],
+    ports: Any,
+    deny: Any,
+    drop_invalid: bool,
+) -> None:
+    config = RulesConfig(endpoint_to_host="accept", deny=deny, drop_invalid=drop_invalid, **ports)
+    state, reference, sets = TableState(), Reference(config), dict[str, frozenset[bytes]]()
+    ruleset = Ruleset(state, config)
+    for draft in workloads + hosts + changes:
+        if isinstance(draft, Link):
+            ruleset.on_host_interface(*draft)
+            reference.on_host_interface(*draft)
+            continue
+        message = resolved(draft, sets)
+        ruleset.on_message(message)
+        reference.on_message(message)
+    for number, (flow, other) in enumerate(pairwise(packets)):
+        source, destination = ["eth0", "eth1", "eth2", "cali1"][number % 4], INTERFACES[number // 4 % 7]
+        elsewhere = INTERFACES[number // 28 % 7]
+        mark = 0xFFFFFFFF if number % 2 else 0
+        packet = Packet(data=flow.data(), iifname=source, oifname=destination, mark=mark)
+        new = other if other.version == flow.version and number % 5 else None
+        changed = Packet(data=new.data(), iifname=source, oifname=elsewhere) if new else None
+        then = (elsewhere, new) if new else None
+        outcome = forward(state, packet, changed)
+        assert (outcome.verdict == "accept") == reference.forwards(source, destination, flow, then), (
+            flow,
+            new,
+            outcome,
+        )
+        outcome = to_host(state, packet, changed)
+        assert (outcome.verdict == "accept") == reference.reaches_host(source, flow, new), (flow, new, outcome)
+        outcome = from_host(state, packet, changed)
+        assert (outcome.verdict == "accept") == reference.leaves_host(destination, flow, then), (flow, new, outcome)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(messages, max_size=16))
 def test_the_table_depends_on_the_last_message_about_each_thing_only(history: list[Any]) -> None:
-    state, sets, last = TableState(), dict[str, frozenset[bytes]](), dict[Any, Message]()
+    state, sets, last = TableState(), dict[str, frozenset[bytes]](), dict[Any, Any]()
     ruleset = Ruleset(state, RulesConfig())
     for draft in history:
+        if isinstance(draft, Link):
+            ruleset.on_host_interface(*draft)
+            if draft.addresses is None:
+                last.pop(draft.name, None)
+            else:
+                last[draft.name] = draft
+            continue
         message = resolved(draft, sets)
         ruleset.on_message(message)
         match message:
@@ -231,10 +374,17 @@ def test_the_table_depends_on_the_last_message_about_each_thing_only(history: li
                 last.pop(message.id, None)
             case EndpointUpdate():
                 last[message.id] = message
+            case HostEndpointUpdate():
+                last[message.name] = message
+            case HostEndpointRemove():
+                last.pop(message.name, None)
     fresh = TableState()
     again = Ruleset(fresh, RulesConfig())
     for message in last.values():
-        again.on_message(message)
+        if isinstance(message, Link):
+            again.on_host_interface(*message)
+        else:
+            again.on_message(message)
     assert dict(state.chains) == dict(fresh.chains)
     assert state.sets.keys() == fresh.sets.keys()
     for name in state.sets:
@@ -248,7 +398,10 @@ def test_a_table_refers_to_nothing_that_it_does_not_have() -> None:
     @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
     @given(messages)
     def check(draft: Any) -> None:
-        ruleset.on_message(resolved(draft, sets))
+        if isinstance(draft, Link):
+            ruleset.on_host_interface(*draft)
+        else:
+            ruleset.on_message(resolved(draft, sets))
         exprs = [expr for chain in state.chains.values() for rule in chain.rules for expr in rule.exprs]
         verdicts = [verdict for name in state.sets for verdict in state.elements(name).values() if verdict]
         assert {expr.set for expr in exprs if hasattr(expr, "set")} <= state.sets.keys()

@@ -40,9 +40,9 @@ def _check_name(report: Report, kind: str, name: str) -> None:
         return
     report.means(syntax.dns_label if kind == "Tier" else syntax.name, where, name)
     match kind:
-        case "NetworkPolicy":
+        case "NetworkPolicy" | "StagedNetworkPolicy":
             report.check(_POLICY.fullmatch(name), where, name, "must hold at most one dot")
-        case "GlobalNetworkPolicy":
+        case "GlobalNetworkPolicy" | "StagedGlobalNetworkPolicy":
             report.check(_GLOBAL_POLICY.fullmatch(name), where, name, "must hold at most one dot")
         case "ClusterInformation":
             report.check(name == "default", where, name, "must be 'default'")

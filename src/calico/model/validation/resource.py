@@ -9,6 +9,7 @@ from calico.model.ippool import IPPool
 from calico.model.meta import Resource
 from calico.model.node import Node
 from calico.model.policy import GlobalNetworkPolicy, GlobalNetworkSet, NetworkPolicy, NetworkSet, Profile, Tier
+from calico.model.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 from calico.model.validation.bgp import check_bgp_configuration, check_node_bgp_configuration, check_peer
 from calico.model.validation.felix import check_felix, check_felix_scope
 from calico.model.validation.hosts import check_endpoint_name, check_endpoint_spec, check_host_endpoint, check_node
@@ -22,6 +23,7 @@ from calico.model.validation.policies import (
 )
 from calico.model.validation.pools import check_pool
 from calico.model.validation.report import FieldError, Report
+from calico.model.validation.staged import check_staged_kubernetes_policy, check_staged_policy
 from calico.model.workload import WorkloadEndpoint
 
 __all__ = ["validate"]
@@ -41,6 +43,10 @@ def _check_spec(report: Report, resource: Resource) -> None:
             check_policy(report, resource.spec)
         case GlobalNetworkPolicy():
             check_global_policy(report, resource.spec)
+        case StagedNetworkPolicy() | StagedGlobalNetworkPolicy():
+            check_staged_policy(report, resource.spec)
+        case StagedKubernetesNetworkPolicy():
+            check_staged_kubernetes_policy(report, resource.spec)
         case Tier():
             check_tier(report, resource)
         case Profile():

@@ -137,3 +137,9 @@ def test_a_pod_gives_labels_profiles_and_named_ports() -> None:
         }
     )
     assert [(p.name, p.protocol, p.port, p.host_port) for p in ports] == [("web", "TCP", 80, 0), ("", "UDP", 82, 8082)]
+
+
+def test_a_pod_cannot_name_its_own_service_account() -> None:
+    forged = {"projectcalico.org/serviceaccount": "root"}
+    assert "projectcalico.org/serviceaccount" not in pod_labels("x", forged)
+    assert "projectcalico.org/serviceaccount" not in pod_labels("x", forged, "a" * 63)

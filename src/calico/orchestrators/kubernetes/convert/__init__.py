@@ -1,7 +1,7 @@
 """Kubernetes objects (parsed JSON) to Calico resources. Pure; what cannot be converted is dropped and reported."""
 
+from calico.model.kubernetes.networkpolicy import Converted, network_policy_to_calico
 from calico.orchestrators.kubernetes.convert.namespace import namespace_to_profile, service_account_to_profile
-from calico.orchestrators.kubernetes.convert.networkpolicy import Converted, network_policy_to_calico
 from calico.orchestrators.kubernetes.convert.pod import pod_labels, pod_ports, pod_profiles
 
 __all__ = [

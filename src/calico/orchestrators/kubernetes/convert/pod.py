@@ -15,6 +15,7 @@ _LABEL_VALUE_MAX = 63
 def pod_labels(namespace: str, labels: Mapping[str, str], service_account: str = "") -> dict[str, str]:
     """Labels of the endpoint: the pod's, and those by which policy knows namespace, orchestrator and account."""
     given = dict(labels)
+    given.pop("projectcalico.org/serviceaccount", None)  # nobody gives himself an account
     given["projectcalico.org/namespace"] = namespace
     given["projectcalico.org/orchestrator"] = "k8s"
     if service_account and len(service_account) < _LABEL_VALUE_MAX:

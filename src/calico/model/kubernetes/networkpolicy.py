@@ -1,7 +1,8 @@
 """A Kubernetes NetworkPolicy (networking/v1 JSON) as a Calico NetworkPolicy ``knp.default.<name>``.
 
 Every rule allows; a peer and a group of ports of one protocol make one Calico rule. A rule that cannot be converted
-is left out, which allows less, and is reported.
+is left out, which allows less, and is reported. Without ``policyTypes`` a policy is for ingress, and for egress if it
+has such rules.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import Any
 import msgspec
 
 from calico.errors import InvalidInput
+from calico.model.kubernetes.selector import namespace_selector_text, pod_selector_text
 from calico.model.meta import Metadata
 from calico.model.policy import EntityRule, NetworkPolicy, NetworkPolicySpec, Rule
-from calico.orchestrators.kubernetes.convert.selector import namespace_selector_text, pod_selector_text
 
 __all__ = ["Converted", "network_policy_to_calico"]
 
@@ -33,7 +34,7 @@ def network_policy_to_calico(source: Mapping[str, Any]) -> Converted:
     """Convert; InvalidInput when even the pods it selects cannot be told."""
     metadata, spec = source.get("metadata") or {}, source.get("spec") or {}
     problems: list[str] = []
-    types = tuple(spec.get("policyTypes") or ("Ingress",))
+    types = tuple(spec.get("policyTypes") or (("Ingress", "Egress") if spec.get("egress") else ("Ingress",)))
     ingress = _rules("ingress", "from", spec.get("ingress") or (), problems) if "Ingress" in types else ()
     egress = _rules("egress", "to", spec.get("egress") or (), problems) if "Egress" in types else ()
     policy = NetworkPolicy(

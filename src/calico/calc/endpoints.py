@@ -12,7 +12,8 @@ from collections.abc import Iterable
 import msgspec
 
 from calico.calc.labels import Labels, NamedPort, pack_labels
-from calico.calc.messages import EndpointId
+from calico.calc.messages import EndpointId, QoS
+from calico.calc.qos import decode_qos
 from calico.errors import InvalidInput
 from calico.lib import packed
 from calico.model.effective import NAMESPACE_LABEL, SERVICE_ACCOUNT_LABEL
@@ -29,7 +30,10 @@ _MAC = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
 
 
 class Endpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A usable endpoint. ``nets`` are its addresses (/32, /128) and ``labels`` its own, not inherited ones."""
+    """A usable endpoint. ``nets`` are its addresses (/32, /128) and ``labels`` its own, not inherited ones.
+
+    ``problems`` say what was left out of it; its own host tells them.
+    """
 
     id: EndpointId
     node: str
@@ -41,6 +45,8 @@ class Endpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     labels: Labels
     profiles: tuple[str, ...]
     ports: tuple[NamedPort, ...]
+    qos: QoS | None = None
+    problems: tuple[str, ...] = ()
 
 
 def node_of(key: ResourceKey) -> str:
@@ -59,6 +65,7 @@ def decode_endpoint(key: ResourceKey, resource: WorkloadEndpoint) -> Endpoint:
         raise InvalidInput("source spoofing is not enabled on hosts", field="spec.allowSpoofedSourcePrefixes")
     if not _INTERFACE.fullmatch(spec.interface_name) or spec.interface_name in (".", ".."):
         raise InvalidInput(f"{spec.interface_name!r} is no name of an interface", field="spec.interfaceName")
+    qos, problems = decode_qos(spec.qos_controls, resource.metadata.annotations)
     return Endpoint(
         id=EndpointId(
             names.orchestrator,
@@ -74,6 +81,8 @@ def decode_endpoint(key: ResourceKey, resource: WorkloadEndpoint) -> Endpoint:
         labels=_labels(key, resource),
         profiles=tuple(dict.fromkeys(spec.profiles)),
         ports=_named_ports(spec.ports),
+        qos=qos,
+        problems=problems,
     )
 
 

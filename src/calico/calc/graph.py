@@ -50,6 +50,7 @@ def endpoint_update(key: ResourceKey, endpoint: Endpoint, tiers: tuple[TierPolic
         gateway_v6=endpoint.gateway_v6,
         tiers=tiers,
         profiles=endpoint.profiles,
+        qos=endpoint.qos,
     )
 
 
@@ -119,10 +120,10 @@ class Graph:
         self._sequencer.on_problems(key, problems)
         if endpoint is not None and endpoint.node != self._hostname:
             endpoint = None
-        for claimant, usable, conflicts in self._claims.on_endpoint(key, endpoint):
+        for claimant, usable, said in self._claims.on_endpoint(key, endpoint):
             self._on_usable(claimant, usable)
-            if claimant != key or conflicts:
-                self._sequencer.on_problems(claimant, conflicts)
+            if claimant != key or said:
+                self._sequencer.on_problems(claimant, said)
 
     def _on_usable(self, key: ResourceKey, endpoint: Endpoint | None) -> None:
         old = self._endpoints.pop(key, None)

@@ -53,5 +53,5 @@ class InterfaceClaims:
         endpoint = self._endpoints.get(key)
         if endpoint is None:
             return None, ()
-        problems = conflict(endpoint.interface, self._claims[endpoint.interface] - {key})
-        return (None if problems else endpoint), problems
+        rivals = conflict(endpoint.interface, self._claims[endpoint.interface] - {key})
+        return (None if rivals else endpoint), endpoint.problems + rivals

@@ -80,6 +80,7 @@ def recompute(hostname: str, resources: Resources) -> DataplaneState:
             gateway_v6=endpoint.gateway_v6,
             tiers=tuple(_tiers(applied, tiers)),
             profiles=endpoint.profiles,
+            qos=endpoint.qos,
         )
         for policy_key, policy in applied.items():
             compiled = compile_policy(policy_key, policy)
@@ -117,9 +118,12 @@ def _without_conflicts(local: dict[ResourceKey, Endpoint], problems: Problems) -
         rivals = sorted(other for other, e in local.items() if e.interface == endpoint.interface and other != key)
         if rivals:
             names = ", ".join(f"{rival.namespace}/{rival.name}" for rival in rivals)
-            problems[key] = (f"spec.interfaceName: {endpoint.interface!r} is also the interface of {names}",)
+            rivalry = f"spec.interfaceName: {endpoint.interface!r} is also the interface of {names}"
+            problems[key] = (*endpoint.problems, rivalry)
         else:
             alone[key] = endpoint
+            if endpoint.problems:
+                problems[key] = endpoint.problems
     return alone
 
 

@@ -31,6 +31,7 @@ from calico.model.policy import (
     Tier,
     TierSpec,
 )
+from calico.model.qos import QoSControls
 from calico.model.workload import EndpointPort, WorkloadEndpoint, WorkloadEndpointSpec
 
 Change = tuple[ResourceKey, Resource | None]
@@ -160,6 +161,26 @@ def keyed(kind: str, spec: Any, *, namespaced: bool = False, names: tuple[str, .
     return change()
 
 
+LIMITS = st.one_of(
+    st.none(),
+    st.builds(
+        QoSControls,
+        ingress_bandwidth=st.sampled_from((0, 1000000, 999)),
+        ingress_burst=st.sampled_from((0, 5000)),
+        egress_packet_rate=st.sampled_from((0, 100, 10001)),
+        dscp=st.sampled_from((None, 0, "ef", "nonsense")),
+    ),
+)
+ANNOTATIONS = st.one_of(
+    st.just({}),
+    st.dictionaries(
+        st.sampled_from(("qos.projectcalico.org/dscp", "qos.projectcalico.org/ingressBandwidth", "other")),
+        st.sampled_from(("10", "1M", "fast")),
+        max_size=2,
+    ),
+)
+
+
 @st.composite
 def endpoint_changes(draw: st.DrawFn) -> Change:
     node, pod = draw(st.sampled_from(("here", "here", "there"))), draw(st.sampled_from(("p", "q")))
@@ -188,8 +209,10 @@ def endpoint_changes(draw: st.DrawFn) -> Change:
             )
         ),
         allow_spoofed_source_prefixes=draw(mostly((), ("10.1.0.0/16",))),
+        qos_controls=draw(LIMITS),
     )
-    return key, WorkloadEndpoint(metadata=Metadata(name=name, namespace=namespace, labels=draw(labels)), spec=spec)
+    metadata = Metadata(name=name, namespace=namespace, labels=draw(labels), annotations=draw(ANNOTATIONS))
+    return key, WorkloadEndpoint(metadata=metadata, spec=spec)
 
 
 NETSET_SPECS = st.builds(NetworkSetSpec, nets=mostly(tuples(*NETS, max_size=4), ("nonsense", "10.0.0.0/8")))

@@ -11,6 +11,7 @@ from calico.rules.antispoof import SOURCES_V4, SOURCES_V6
 from calico.rules.config import RulesConfig
 from calico.rules.lists import ListChains, PolicyList, policy_list
 from calico.rules.names import ifname_key
+from calico.rules.qos import Limits
 from calico.rules.room import make_room
 from calico.rules.static import FROM_MAP, INTERFACES, TO_MAP
 from calico.rules.table import TableState
@@ -25,10 +26,11 @@ class Dispatch:
     interface is ignored, so that no endpoint can bring the host's own interfaces under its policy.
     """
 
-    def __init__(self, state: TableState, config: RulesConfig, lists: ListChains) -> None:
+    def __init__(self, state: TableState, config: RulesConfig, lists: ListChains, limits: Limits) -> None:
         self._state = state
         self._config = config
         self._lists = lists
+        self._limits = limits
         self._endpoints: dict[EndpointId, EndpointUpdate] = {}
         self._claims: dict[str, set[EndpointId]] = {}
         self._shown: dict[str, EndpointUpdate] = {}
@@ -63,6 +65,7 @@ class Dispatch:
                 self._lists.acquire(wanted)
         if after != before:
             self._write(interface, before, after)
+            self._limits.show(interface, after.qos if after else None)
         if before is not None:
             for unwanted in _lists(before):
                 self._lists.release(unwanted)

@@ -34,12 +34,14 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What happens. ``trace``: (chain, comment) of every rule that matched, in order; ``logs``: prefixes logged."""
+    """What happens. ``trace``: (chain, comment) of every rule that matched, in order; ``logs``: prefixes logged;
+    ``data``: the packet as it goes on."""
 
     verdict: Literal["accept", "drop"]
     trace: tuple[tuple[str, str], ...] = ()
     logs: tuple[str, ...] = ()
     mark: int = 0
+    data: bytes = b""
 
 
 def forward(state: TableState, packet: Packet) -> Outcome:
@@ -54,17 +56,18 @@ def to_host(state: TableState, packet: Packet) -> Outcome:
 
 def from_host(state: TableState, packet: Packet) -> Outcome:
     """The fate of a packet that this host itself sends to ``oifname``."""
-    return _way(state, packet, ("output", "postrouting"))
+    return _way(state, msgspec.structs.replace(packet, iifname=""), ("output", "postrouting"))
 
 
 def evaluate(state: TableState, packet: Packet, hook: HookName) -> Outcome:
     """Run the base chains of one hook in the order of their priorities."""
     bases = [chain for chain in state.chains.values() if chain.hook is not None and chain.hook.hook == hook]
-    outcome = Outcome("accept", mark=packet.mark)
+    outcome = Outcome("accept", mark=packet.mark, data=packet.data)
     for base in sorted(bases, key=lambda chain: (chain.hook.priority if chain.hook else 0, chain.name)):
-        run = _Run(state, msgspec.structs.replace(packet, mark=outcome.mark))
+        run = _Run(state, msgspec.structs.replace(packet, mark=outcome.mark, data=outcome.data))
         verdict = run.base(base)
-        outcome = Outcome(verdict, outcome.trace + tuple(run.trace), outcome.logs + tuple(run.logs), run.machine.mark)
+        trace, logs = outcome.trace + tuple(run.trace), outcome.logs + tuple(run.logs)
+        outcome = Outcome(verdict, trace, logs, run.machine.mark, run.machine.data)
         if verdict == "drop":
             break
     return outcome
@@ -72,16 +75,16 @@ def evaluate(state: TableState, packet: Packet, hook: HookName) -> Outcome:
 
 def _way(state: TableState, packet: Packet, hooks: tuple[HookName, ...]) -> Outcome:
     """Every hook that the packet meets; it only knows the interfaces that are decided there."""
-    outcome = Outcome("accept", mark=packet.mark)
+    outcome = Outcome("accept", mark=packet.mark, data=packet.data)
     for hook in hooks:
         seen = msgspec.structs.replace(
             packet,
             mark=outcome.mark,
-            iifname="" if hook in ("output", "postrouting") else packet.iifname,
+            data=outcome.data,
             oifname="" if hook in ("prerouting", "input") else packet.oifname,
         )
         here = evaluate(state, seen, hook)
-        outcome = Outcome(here.verdict, outcome.trace + here.trace, outcome.logs + here.logs, here.mark)
+        outcome = Outcome(here.verdict, outcome.trace + here.trace, outcome.logs + here.logs, here.mark, here.data)
         if outcome.verdict == "drop":
             break
     return outcome

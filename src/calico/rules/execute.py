@@ -10,6 +10,7 @@ from calico.netlink.nftables.expr import (
     Bitwise,
     Byteorder,
     Cmp,
+    ConnLimit,
     Counter,
     Ct,
     Expr,
@@ -19,6 +20,7 @@ from calico.netlink.nftables.expr import (
     Meta,
     MetaSet,
     Payload,
+    PayloadSet,
     Range,
     Verdict,
 )
@@ -31,6 +33,9 @@ __all__ = ["Machine", "Metadata"]
 
 Result: TypeAlias = bool | Verdict
 _CT_STATES = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
+_CT_STATUS = {"new": 0, "established": 2 | 8, "related": 8}
+"""Bits of a connection's status, where there is one: confirmed is 8, seen-reply 2."""
+
 _NFPROTO = {4: 2, 6: 10}
 _ETHERTYPE = {4: 0x0800, 6: 0x86DD}
 _FIELD_SIZE: dict[KeyField, int] = {"ifname": 16, "ipv6_addr": 16, "ether_addr": 8}
@@ -50,11 +55,14 @@ class Metadata(Protocol):
 
 
 class Machine:
-    """Registers, mark and packet. ``step`` executes one expression and says whether the rule goes on."""
+    """Registers, mark and packet. ``step`` executes one expression and says whether the rule goes on.
+
+    Limits are never reached here: a packet is judged by itself.
+    """
 
     def __init__(self, state: TableState, data: bytes, headers: Headers, meta: Metadata) -> None:
         self._state = state
-        self._data = data
+        self.data = data
         self._headers = headers
         self._meta = meta
         self._registers = bytearray(64)
@@ -75,6 +83,9 @@ class Machine:
                 return self._load(expr.reg, bytes((expr.type in self._headers.extensions,)))
             case Ct(key="state"):
                 return self._load(expr.reg, _host(_CT_STATES[self._meta.ct_state]))
+            case Ct(key="status"):
+                status = _CT_STATUS.get(self._meta.ct_state)
+                return self._load(expr.reg, None if status is None else _host(status))
             case Cmp():
                 return _compare(expr.op, self._read(expr.reg, len(expr.data)), expr.data)
             case Range():
@@ -92,7 +103,11 @@ class Machine:
                 return True
             case Lookup():
                 return self._lookup(expr)
-            case Counter() | Limit():
+            case PayloadSet():
+                return self._store(expr)
+            case Limit(over=True) | ConnLimit(over=True):
+                return False
+            case Counter() | Limit() | ConnLimit():
                 return True
             case _:
                 raise InvalidInput(f"cannot evaluate {expr}")
@@ -129,8 +144,14 @@ class Machine:
         start = 0 if expr.base == "network" else self._headers.transport
         if start is None or expr.base == "link":
             return None
-        value = self._data[start + expr.offset : start + expr.offset + expr.length]
+        value = self.data[start + expr.offset : start + expr.offset + expr.length]
         return value if len(value) == expr.length else None
+
+    def _store(self, expr: PayloadSet) -> Result:
+        """Write into the network header. Checksums are not kept: packets are judged, not sent."""
+        value = self._read(expr.reg, expr.length)
+        self.data = self.data[: expr.offset] + value + self.data[expr.offset + expr.length :]
+        return True
 
     def _swapped(self, expr: Byteorder) -> bytes:
         value = self._read(expr.src, expr.length)

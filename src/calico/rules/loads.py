@@ -14,6 +14,7 @@ __all__ = [
     "ACCEPT",
     "DROP",
     "ESTABLISHED_OR_RELATED",
+    "FIRST_PACKET",
     "HOST_SERVICE_TYPES",
     "ICMP",
     "ICMPV6",
@@ -112,6 +113,8 @@ def _host(value: int) -> bytes:
 
 INVALID = _state(1)
 ESTABLISHED_OR_RELATED = _state(2 | 4)
+FIRST_PACKET: Exprs = (Ct("status"), Bitwise(_host(8), bytes(4)), Cmp("eq", bytes(4)))
+"""Of a connection that conntrack has not confirmed: no packet of it has passed all packet filters yet."""
 
 
 def mark_set(bit: int) -> Exprs:

@@ -2,7 +2,7 @@
 
 Naive on purpose: it keeps the last message about each thing and reads them for every packet. The rendered ruleset,
 judged by ``calico.rules.evaluate``, must say the same for every packet; tests compare them. A ``Flow`` quotes no other
-packet, so what ICMP errors may quote is not said here.
+packet, so what ICMP errors may quote is not said here; nor are limits, which depend on other packets.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from calico.calc.messages import (
+    IPAM_POOLS,
     ActiveRule,
     EndpointId,
     EndpointRemove,
@@ -93,6 +94,12 @@ class Reference:
     def leaves_host(self, destination: str) -> bool:
         """Whether a packet of this host itself goes out of an interface: policy does not matter."""
         return not self._is_workload(destination) or self._owner(destination) is not None
+
+    def marks(self, source: str, flow: Flow) -> int | None:
+        """The DSCP that a forwarded packet is given; None: it keeps its own."""
+        owner = self._owner(source) if self._is_workload(source) else None
+        qos = owner.qos if owner else None
+        return None if qos is None or self._in_set(flow.dst, IPAM_POOLS) else qos.dscp
 
     # -- who sends it ------------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from calico.rules.dispatch import Dispatch
 from calico.rules.ipsets import IPSets
 from calico.rules.lists import Direction, ListChains
 from calico.rules.names import policy_name, profile_name
+from calico.rules.qos import Limits
 from calico.rules.static import write_static
 from calico.rules.table import TableState
 
@@ -42,7 +43,8 @@ class Ruleset:
         self._sets = IPSets(state)
         self._policies = PolicyChains(state, config, self._sets)
         self._lists = ListChains(state, config, self._policies)
-        self._dispatch = Dispatch(state, config, self._lists)
+        self._limits = Limits(state, self._sets)
+        self._dispatch = Dispatch(state, config, self._lists, self._limits)
 
     def on_message(self, message: Message) -> None:
         """Take one message of the calculation into account; those that rules do not depend on are ignored."""
@@ -75,9 +77,14 @@ class Ruleset:
             case _:
                 pass
 
+    def police_bandwidth(self, on: bool) -> None:
+        """Whether the rules limit bandwidth from workloads, since nothing else can (they do unless told otherwise)."""
+        self._limits.police(on)
+
     def _refresh(self, set_id: str, changed: bool) -> None:
         if changed:
             self._policies.refresh(set_id)
+            self._limits.refresh(set_id)
 
     def _define(
         self,

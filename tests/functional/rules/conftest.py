@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from calico.calc.messages import EndpointId, EndpointUpdate, Message, TierPolicies
+from calico.calc.messages import EndpointId, EndpointUpdate, Message, QoS, TierPolicies
 from calico.dataplane.links import Links
 from calico.dataplane.netns import in_netns, temporary_netns
 from calico.dataplane.nft import NftDataplane
@@ -97,6 +97,7 @@ class Host:
         tiers: tuple[TierPolicies, ...] = (),
         profiles: tuple[str, ...] = (),
         nets: tuple[bytes, ...] = (),
+        qos: QoS | None = None,
     ) -> EndpointUpdate:
         name = f"w{workload.number}"
         return EndpointUpdate(
@@ -106,6 +107,7 @@ class Host:
             nets=nets or (net(f"{workload.v4}/32"), net(f"{workload.v6}/128")),
             tiers=tiers,
             profiles=profiles,
+            qos=qos,
         )
 
 

@@ -9,15 +9,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from calico.calc.messages import (
+    IPAM_POOLS,
     ActiveRule,
     EndpointId,
     EndpointRemove,
     EndpointUpdate,
     IPSetDelta,
+    IPSetRemove,
     IPSetUpdate,
     Message,
     PolicyUpdate,
     ProfileUpdate,
+    QoS,
     RuleSide,
     TierPolicies,
 )
@@ -108,6 +111,20 @@ def profile_updates(names: list[str]) -> st.SearchStrategy[ProfileUpdate]:
     return st.builds(ProfileUpdate, name=st.sampled_from(names), ingress=rules, egress=rules)
 
 
+limits = st.one_of(
+    st.none(),
+    st.builds(
+        QoS,
+        egress_bandwidth=st.sampled_from([0, 8000]),
+        ingress_packet_rate=st.sampled_from([0, 10]),
+        egress_packet_rate=st.sampled_from([0, 10]),
+        ingress_max_connections=st.sampled_from([0, 1]),
+        egress_max_connections=st.sampled_from([0, 1]),
+        dscp=st.sampled_from([None, 10, 46, 46]),
+    ),
+)
+
+
 def endpoint_updates(number: int, interfaces: list[str]) -> st.SearchStrategy[EndpointUpdate]:
     return st.builds(
         EndpointUpdate,
@@ -117,25 +134,31 @@ def endpoint_updates(number: int, interfaces: list[str]) -> st.SearchStrategy[En
         nets=st.just(tuple(HOSTS)),
         tiers=tiers,
         profiles=st.one_of(st.just(("x",)), tuples(["x", "y", "missing"])),
+        qos=limits,
     )
 
 
+def is_nets(name: str) -> bool:
+    return name.startswith("n") or name == IPAM_POOLS
+
+
 def set_updates(name: str) -> st.SearchStrategy[IPSetUpdate]:
-    nets = name.startswith("n")
+    nets = is_nets(name)
     members = net_members if nets else port_members
     return st.builds(IPSetUpdate, id=st.just(name), kind=st.just("nets" if nets else "ports"), members=members)
 
 
 snapshots = st.tuples(
-    *map(set_updates, ("n1", "n2", "p1", "p2")),
+    *map(set_updates, ("n1", "n2", "p1", "p2", IPAM_POOLS)),
     *(policy_updates([key]) for key in POLICIES),
     *(profile_updates([name]) for name in ("x", "y")),
     endpoint_updates(1, ["cali1"]),
     endpoint_updates(2, ["cali2"]),
 ).map(list)
 messages = st.one_of(
-    *map(set_updates, ("n1", "n2", "p1", "p2")),
-    st.tuples(st.sampled_from(["n1", "n2"]), net_members),
+    *map(set_updates, ("n1", "n2", "p1", "p2", IPAM_POOLS)),
+    st.tuples(st.sampled_from(["n1", "n2", IPAM_POOLS]), net_members),
+    st.builds(IPSetRemove, id=st.just(IPAM_POOLS)),
     st.tuples(st.sampled_from(["p1", "p2"]), port_members),
     policy_updates(POLICIES),
     profile_updates(["x", "y"]),
@@ -175,13 +198,27 @@ def resolved(draft: Any, sets: dict[str, frozenset[bytes]]) -> Message:
     if not isinstance(draft, tuple):
         if isinstance(draft, IPSetUpdate):
             sets[draft.id] = draft.members
+        if isinstance(draft, IPSetRemove) and sets.pop(draft.id, None) is None:
+            return resolved((draft.id, frozenset[bytes]()), sets)  # there is nothing to remove: made empty instead
         return draft
     name, members = draft
     before = sets.get(name)
     sets[name] = members
     if before is None:
-        return IPSetUpdate(id=name, kind="nets" if name.startswith("n") else "ports", members=members)
+        return IPSetUpdate(id=name, kind="nets" if is_nets(name) else "ports", members=members)
     return IPSetDelta(id=name, added=members - before, removed=before - members)
+
+
+def dscp_of(data: bytes, flow: Flow) -> int | None:
+    """The DSCP that a packet has got on its way; None when it is as it was (flows begin with 0)."""
+    before = flow.data()
+    if data == before:
+        return None
+    ecn_and_rest = 0xF03F if flow.version == 6 else 0xFF03
+    old, new = int.from_bytes(before[:2], "big"), int.from_bytes(data[:2], "big")
+    assert old & ecn_and_rest == new & ecn_and_rest
+    assert before[2:] == data[2:]
+    return (new & 0x0FFF) >> 6 if flow.version == 6 else (new & 0xFF) >> 2
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -206,6 +243,8 @@ def test_the_ruleset_and_the_specification_agree_on_every_packet(
         packet = Packet(data=flow.data(), iifname=source, oifname=destination, mark=0xFFFFFFFF if number % 3 else 0)
         outcome = forward(state, packet)
         assert (outcome.verdict == "accept") == reference.forwards(source, destination, flow), (flow, outcome)
+        if outcome.verdict == "accept":
+            assert dscp_of(outcome.data, flow) == reference.marks(source, flow), flow
         outcome = to_host(state, packet)
         assert (outcome.verdict == "accept") == reference.reaches_host(source, flow), (flow, outcome)
         assert (from_host(state, packet).verdict == "accept") == reference.leaves_host(destination)
@@ -221,8 +260,10 @@ def test_the_table_depends_on_the_last_message_about_each_thing_only(history: li
         ruleset.on_message(message)
         match message:
             case IPSetUpdate() | IPSetDelta():
-                kind = "nets" if message.id.startswith("n") else "ports"
+                kind = "nets" if is_nets(message.id) else "ports"
                 last[message.id] = IPSetUpdate(id=message.id, kind=kind, members=sets[message.id])
+            case IPSetRemove():
+                last.pop(message.id, None)
             case PolicyUpdate():
                 last[message.key] = message
             case ProfileUpdate():

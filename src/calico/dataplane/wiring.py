@@ -12,6 +12,7 @@ from calico.dataplane.gateways import DEFAULT_GATEWAY_V4
 from calico.dataplane.interfaces import Interface
 from calico.dataplane.neighbours import NeighbourKey
 from calico.dataplane.routes import Route
+from calico.dataplane.shaping import UNSHAPED, Shape, shape_of
 from calico.lib import packed
 
 __all__ = ["NOTHING", "Wiring", "wiring_of"]
@@ -26,6 +27,7 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     routes: frozenset[Route] = frozenset()
     neighbours: Mapping[NeighbourKey, bytes] = {}
     gateway: bytes = b""
+    shape: Shape = UNSHAPED
 
 
 NOTHING: Final = Wiring()
@@ -37,7 +39,7 @@ def wiring_of(
     """The wiring of an endpoint that owns its interface and these of its nets.
 
     Routes are wanted whatever the interface does (the route table waits for it), neighbours while it is up, because
-    the kernel drops them when it is not, and settings while it exists.
+    the kernel drops them when it is not, settings and the shape of its bandwidth while it exists.
     """
     has_v6 = any(packed.is_v6(net) for net in nets)
     has_v4 = any(not packed.is_v6(net) for net in nets)
@@ -54,4 +56,5 @@ def wiring_of(
         routes=frozenset(Route(dst=net, interface=update.interface, metric=metric) for net in nets),
         neighbours=neighbours,
         gateway=(update.gateway_v4 or DEFAULT_GATEWAY_V4) if has_v4 else b"",
+        shape=shape_of(update.qos, interface.mtu) if interface is not None else UNSHAPED,
     )

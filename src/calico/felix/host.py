@@ -60,9 +60,12 @@ class Host:
         self._ruleset = Ruleset(state, rules_config(config))
         self._nft = NftDataplane(TABLE, state)
         self._endpoints = EndpointManager(
-            protocol=config.device_route_protocol, on_status_change=self._on_endpoint_status, wake=wake
+            protocol=config.device_route_protocol,
+            prefixes=config.interface_prefixes,
+            on_status_change=self._on_endpoint_status,
+            wake=wake,
         )
-
+        self._policed: set[EndpointId] = set()
         self._wake = wake
         self.interfaces = InterfaceMonitor(
             self._on_interface,
@@ -83,6 +86,7 @@ class Host:
 
     def on_message(self, message: Message) -> None:
         """Take one message of the calculation; nothing is written before ``apply``."""
+        self._choose_limiter(message)
         self._ruleset.on_message(message)
         if isinstance(message, EndpointUpdate):
             self._keys[message.id] = message.key
@@ -115,6 +119,18 @@ class Host:
         self._endpoints.close()
         self._nft.close()
 
+    def _choose_limiter(self, message: Message) -> None:
+        """Bandwidth from workloads is shaped where the kernel can do that, tried when it is first asked for."""
+        if isinstance(message, EndpointRemove):
+            self._policed.discard(message.id)
+        elif isinstance(message, EndpointUpdate):
+            self._policed.discard(message.id)
+            if message.qos is not None and message.qos.egress_bandwidth:
+                shaped = self._endpoints.qdiscs.can_shape_egress()
+                self._ruleset.police_bandwidth(not shaped)
+                if not shaped:
+                    self._policed.add(message.id)
+
     def _on_interface(self, name: str, interface: Interface | None) -> None:
         self._endpoints.on_interface(name, interface)
         self._wake()
@@ -127,6 +143,8 @@ class Host:
         failed = {item.name: f"{item.kind}: {item.reason} {item.effect}".strip() for item in self._nft.failed}
         self._conditions.replace("dataplane-rejected", failed)
         missing = {} if self._nft.owned else {"nftables": "tables cannot be owned: others may change ours"}
+        if self._policed:
+            missing["bandwidth"] = "bandwidth from workloads is policed, not shaped"
         self._conditions.replace("feature-missing", missing)
 
     def _on_endpoint_status(self, endpoint: EndpointId, status: EndpointStatus | None) -> None:

@@ -98,8 +98,11 @@ class Port:
 
 
 def _raw_senders() -> dict[int, socket.socket]:
-    v6 = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
-    return {4: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW), 6: v6}
+    socks = {4: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)}
+    socks[6] = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    for sock in socks.values():
+        sock.setsockopt(socket.SOL_SOCKET, 32, 1 << 24)  # SO_SNDBUFFORCE: no sender waits for packets that wait
+    return socks
 
 
 def _sniffers(interface: str | None) -> list[socket.socket]:

@@ -2,13 +2,13 @@
 
 Naive on purpose: it keeps the last message about each thing and reads them for every packet. The rendered ruleset,
 judged by ``calico.rules.evaluate``, must say the same for every packet; tests compare them. A ``Flow`` quotes no other
-packet, so what ICMP errors may quote is not said here; nor are limits, which depend on other packets.
+packet, so what ICMP errors may quote is not said here; what limits count is told by who asks.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Literal
 
 from calico.calc.messages import (
@@ -73,10 +73,15 @@ class Reference:
             case _:
                 pass
 
-    def forwards(self, source: str, destination: str, flow: Flow) -> bool:
-        """Whether a packet from one interface is forwarded to another."""
+    def forwards(self, source: str, destination: str, flow: Flow, exceeded: Collection[str] = ()) -> bool:
+        """Whether a packet from one interface is forwarded to another.
+
+        ``exceeded``: of what (packets, bytes, connections) there was too much for every endpoint that limits it.
+        """
         return (
             self._is_genuine(source, flow)
+            and not self._is_limited(source, "egress", exceeded)
+            and not self._is_limited(destination, "ingress", exceeded)
             and (not self._is_workload(source) or self._may(source, "egress", flow))
             and (not self._is_workload(destination) or self._may(destination, "ingress", flow))
         )
@@ -137,6 +142,21 @@ class Reference:
             on_link = flow.hop_limit == 255 and kind in (133, 135, 136)
             return on_link or (kind in (131, 132, 143) and destination in _LINK_SCOPE)
         return str(destination) == "ff02::1:2" and ports == (546, 547)
+
+    # -- what its limits say ------------------------------------------------------------------------------------------
+
+    def _is_limited(self, interface: str, direction: Literal["ingress", "egress"], exceeded: Collection[str]) -> bool:
+        """Bandwidth towards workloads is not the packet filter's affair."""
+        owner = self._owner(interface) if self._is_workload(interface) else None
+        if owner is None or owner.qos is None:
+            return False
+        qos, is_egress = owner.qos, direction == "egress"
+        limits = {
+            "packets": qos.egress_packet_rate if is_egress else qos.ingress_packet_rate,
+            "bytes": qos.egress_bandwidth if is_egress else 0,
+            "connections": qos.egress_max_connections if is_egress else qos.ingress_max_connections,
+        }
+        return any(limits[what] for what in exceeded)
 
     # -- what its policies say ---------------------------------------------------------------------------------------
 

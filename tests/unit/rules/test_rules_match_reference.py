@@ -27,7 +27,7 @@ from calico.calc.messages import (
 from calico.lib.packed import addr_bytes, addr_port, net
 from calico.model.keys import ResourceKey
 from calico.rules.config import RulesConfig
-from calico.rules.evaluate import Packet, forward, from_host, to_host
+from calico.rules.evaluate import Excess, Packet, forward, from_host, to_host
 from calico.rules.packets import Flow
 from calico.rules.reference import Reference
 from calico.rules.ruleset import Ruleset
@@ -189,6 +189,12 @@ def random_flow(draw: random.Random) -> Flow:
 
 
 _random = random.Random(20)
+EXCEEDED: list[frozenset[Excess]] = [
+    *[frozenset()] * 8,
+    frozenset(("packets",)),
+    frozenset(("bytes",)),
+    frozenset(("connections",)),
+]
 FLOWS = [random_flow(_random) for _ in range(3000)]
 flows = st.integers(0, len(FLOWS) - 150).map(lambda start: FLOWS[start : start + 150])
 
@@ -217,7 +223,9 @@ def dscp_of(data: bytes, flow: Flow) -> int | None:
     ecn_and_rest = 0xF03F if flow.version == 6 else 0xFF03
     old, new = int.from_bytes(before[:2], "big"), int.from_bytes(data[:2], "big")
     assert old & ecn_and_rest == new & ecn_and_rest
-    assert before[2:] == data[2:]
+    kept = slice(2, None) if flow.version == 6 else slice(2, 10)  # the checksum of IPv4 follows
+    assert before[kept] == data[kept]
+    assert before[12:] == data[12:]
     return (new & 0x0FFF) >> 6 if flow.version == 6 else (new & 0xFF) >> 2
 
 
@@ -240,9 +248,11 @@ def test_the_ruleset_and_the_specification_agree_on_every_packet(
         reference.on_message(message)
     for number, flow in enumerate(packets):
         source, destination = INTERFACES[number % 4], INTERFACES[number // 4 % 4]
-        packet = Packet(data=flow.data(), iifname=source, oifname=destination, mark=0xFFFFFFFF if number % 3 else 0)
+        exceeded = EXCEEDED[number % len(EXCEEDED)]
+        mark = 0xFFFFFFFF if number % 3 else 0
+        packet = Packet(data=flow.data(), iifname=source, oifname=destination, mark=mark, exceeded=exceeded)
         outcome = forward(state, packet)
-        assert (outcome.verdict == "accept") == reference.forwards(source, destination, flow), (flow, outcome)
+        assert (outcome.verdict == "accept") == reference.forwards(source, destination, flow, exceeded), (flow, outcome)
         if outcome.verdict == "accept":
             assert dscp_of(outcome.data, flow) == reference.marks(source, flow), flow
         outcome = to_host(state, packet)

@@ -20,7 +20,7 @@ from calico.netlink.rtnetlink.qdisc import (
     new_tbf,
     same_tbf,
 )
-from calico.netlink.socket import NetlinkSocket
+from calico.netlink.socket import NetlinkError, NetlinkSocket
 
 __all__ = ["GONE", "OUR_HANDLE", "BucketDriver", "is_ours", "read_links", "read_qdiscs"]
 
@@ -76,8 +76,13 @@ def is_ours(qdisc: Qdisc) -> bool:
 
 
 def read_qdiscs(sock: NetlinkSocket) -> list[Qdisc]:
-    """Every queueing discipline of the namespace."""
-    return [decode_qdisc(answer.payload) for answer in dump_all(sock, dump_qdiscs)]
+    """Every queueing discipline of the namespace; none where the kernel is built without them."""
+    try:
+        return [decode_qdisc(answer.payload) for answer in dump_all(sock, dump_qdiscs)]
+    except NetlinkError as error:
+        if error.errno == errno.EOPNOTSUPP:
+            return []
+        raise
 
 
 def read_links(sock: NetlinkSocket) -> dict[int, Link]:

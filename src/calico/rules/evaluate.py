@@ -81,7 +81,7 @@ def to_host(state: TableState, packet: Packet) -> Outcome:
 
 def from_host(state: TableState, packet: Packet) -> Outcome:
     """The fate of a packet that this host itself sends to ``oifname``."""
-    return _way(state, packet, ("output", "postrouting"))
+    return _way(state, msgspec.structs.replace(packet, iifname=""), ("output", "postrouting"))
 
 
 def evaluate(state: TableState, packet: Packet, hook: HookName) -> Outcome:

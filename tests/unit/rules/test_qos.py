@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from calico.calc.messages import IPAM_POOLS, EndpointId, EndpointRemove, EndpointUpdate, IPSetRemove, IPSetUpdate, QoS
-from calico.lib.packed import net
+from calico.lib.packed import addr_bytes, net
 from calico.model.keys import ResourceKey
 from calico.netlink.nftables.expr import ConnLimit, Limit, Verdict
 from calico.rules.config import RulesConfig
+from calico.rules.evaluate import Packet, evaluate, from_host
+from calico.rules.packets import Flow
 from calico.rules.ruleset import Ruleset
 from calico.rules.table import TableState
 
@@ -177,3 +179,11 @@ def test_a_hundred_limited_endpoints_have_room_in_the_maps(table: Table) -> None
     for name in MAPS:
         assert len(table.state.elements(name)) == 100
         assert table.state.sets[name].size > 130
+
+
+def test_the_hosts_own_packets_keep_their_dscp(table: Table) -> None:
+    table.put(1, QoS(dscp=46))
+    flow = Flow(src=addr_bytes("10.0.0.1"), dst=addr_bytes("192.0.2.1"))
+    packet = Packet(data=flow.data(), iifname="cali1", oifname="eth0")
+    assert from_host(table.state, packet).data == flow.data()
+    assert evaluate(table.state, packet, "postrouting").data[1] == 46 << 2

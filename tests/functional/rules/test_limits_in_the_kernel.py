@@ -69,7 +69,23 @@ class Pair:
 
 @pytest.fixture
 def pair(host: Any) -> Pair:
-    return Pair(host)
+    """Once packets of both families pass: the kernel takes a moment to begin with IPv6 on a new interface."""
+    made = Pair(host)
+    for family in (4, 6):
+        with made.udp(family, 6999) as (left, right):
+            for source, target in ((left, right), (right, left)):
+                assert any(passes(source, target) for _ in range(100))
+    return made
+
+
+def passes(source: socket.socket, target: socket.socket) -> bool:
+    """Whether a packet arrives soon."""
+    target.settimeout(0.1)
+    source.send(b"?")
+    try:
+        return target.recv(1) == b"?"
+    except TimeoutError:
+        return False
 
 
 def count(source: socket.socket, target: socket.socket, number: int = SENT, size: int = 8) -> int:

@@ -11,9 +11,9 @@ import msgspec
 
 from calico.netlink import wire
 from calico.netlink.nftables import uapi
-from calico.netlink.nftables.element_codec import KernelElement, decode_elements
+from calico.netlink.nftables.element_codec import KernelElement, decode_elements, encode_value
 from calico.netlink.nftables.expr import Expr, Lookup, Verdict
-from calico.netlink.nftables.expr_codec import decode_exprs, encode_verdict
+from calico.netlink.nftables.expr_codec import decode_exprs
 from calico.netlink.nftables.objects import ElementValue
 from calico.netlink.wire import NLM_F_EXCL, WireError
 
@@ -252,8 +252,8 @@ class FakeTable:
         return [
             wire.attr(uapi.ELEM_LIST_TABLE, head)
             + wire.attr_str(uapi.ELEM_LIST_SET, name)
-            + wire.nested(uapi.ELEM_LIST_ELEMENTS, _element(key, verdict, is_end))
-            for (key, is_end), verdict in each.elements.items()
+            + wire.nested(uapi.ELEM_LIST_ELEMENTS, _element(key, value, is_end))
+            for (key, is_end), value in each.elements.items()
         ]
 
 
@@ -285,10 +285,10 @@ def _alternates(elements: Mapping[_ElementKey, ElementValue]) -> bool:
     return True
 
 
-def _element(key: bytes, verdict: ElementValue, is_end: bool) -> bytes:
+def _element(key: bytes, value: ElementValue, is_end: bool) -> bytes:
     parts = [wire.nested(uapi.ELEM_KEY, wire.attr(uapi.DATA_VALUE, key))]
-    if isinstance(verdict, Verdict):
-        parts.append(wire.nested(uapi.ELEM_DATA, encode_verdict(verdict)))
+    if value is not None:
+        parts.append(encode_value(value))
     if is_end:
         parts.append(wire.attr_be32(uapi.ELEM_FLAGS, uapi.ELEM_F_INTERVAL_END))
     return wire.nested(uapi.LIST_ELEM, *parts)

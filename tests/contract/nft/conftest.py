@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
 
 from calico.dataplane.fake_nft import FakeNft
@@ -10,9 +11,9 @@ from calico.dataplane.netns import in_netns, temporary_netns
 from calico.dataplane.nft import NftDataplane
 from calico.dataplane.nft_read import NftSocket, TableStatus, read_table
 from calico.netlink.nftables.codec import Request, TableCodec, encode_batch
-from calico.netlink.nftables.expr import Expr, Lookup, Verdict
+from calico.netlink.nftables.expr import Expr, Lookup
 from calico.netlink.nftables.expr_codec import decode_exprs
-from calico.netlink.nftables.objects import Hook, SetDecl, Table
+from calico.netlink.nftables.objects import ElementValue, Hook, SetDecl, Table
 from calico.netlink.socket import NETLINK_NETFILTER, Failure, NetlinkSocket
 from calico.rules.table import TableState
 
@@ -29,7 +30,7 @@ class Content:
         own_names = {kernel_name: name for name, kernel_name in self.kernel_names.items()}
         self.hooks: dict[str, Hook | None] = {name: chain.hook for name, chain in mirror.chains.items()}
         self.sets: dict[str, SetDecl | None] = {name: kernel_set.decl for name, kernel_set in mirror.sets.items()}
-        self.elements: dict[str, dict[bytes, Verdict | None]] = mirror.elements
+        self.elements: dict[str, dict[bytes, ElementValue]] = mirror.elements
         self.chains: dict[str, list[tuple[Expr, ...]]] = {
             name: [tuple(_own(expr, own_names) for expr in decode_exprs(rule.exprs)) for rule in chain.read]
             for name, chain in mirror.chains.items()
@@ -38,7 +39,7 @@ class Content:
 
 def _own(expr: Expr, own_names: dict[str, str]) -> Expr:
     if isinstance(expr, Lookup):
-        return Lookup(own_names.get(expr.set, expr.set), expr.reg, expr.inverted, expr.verdict)
+        return msgspec.structs.replace(expr, set=own_names.get(expr.set, expr.set))
     return expr
 
 

@@ -12,17 +12,23 @@ from calico.netlink.nftables.expr import (
     Bitwise,
     Byteorder,
     Cmp,
+    ConnLimit,
     Counter,
     Ct,
     Expr,
     Exthdr,
     Fib,
+    Immediate,
     Limit,
     Log,
     Lookup,
+    Masquerade,
     Meta,
     MetaSet,
+    Nat,
+    Notrack,
     Payload,
+    PayloadSet,
     Range,
     Reject,
     Rule,
@@ -33,7 +39,7 @@ from calico.rules.table import TableState
 
 pytestmark = pytest.mark.root
 
-ACCEPT, DROP = Verdict("accept"), Verdict("drop")
+ACCEPT, DROP, RETURN = Verdict("accept"), Verdict("drop"), Verdict("return")
 V4 = (Meta("nfproto"), Cmp("eq", b"\x02"))
 V6 = (Meta("nfproto"), Cmp("eq", b"\x0a"))
 TCP = (Meta("l4proto"), Cmp("eq", b"\x06"))
@@ -119,12 +125,49 @@ RULES: list[tuple[str, tuple[Expr, ...], str]] = [
     ("ct direction", (Ct("direction"), Cmp("eq", b"\0"), ACCEPT), "ct direction original accept"),
     ("fib oif", (Fib("oif", ("saddr", "iif")), Cmp("eq", ZERO), DROP), "fib saddr . iif oif 0 drop"),
     ("fib type", (Fib("type", ("daddr",)), Cmp("eq", host32(2)), ACCEPT), "fib daddr type local accept"),
+    ("fib source type", (Fib("type", ("saddr",)), Cmp("eq", host32(2)), DROP), "fib saddr type local drop"),
+    (
+        "fib type not",
+        (*V4, Fib("type", ("daddr",)), Cmp("neq", host32(2)), RETURN),
+        "meta nfproto ipv4 fib daddr type != local return",
+    ),
     ("v6 fragment", (*V6, Exthdr(44), Cmp("eq", b"\x01"), DROP), "exthdr frag exists drop"),
     ("log", (Log("calico-drop "), DROP), 'log prefix "calico-drop " drop'),
     ("log level", (Log("x", level=6),), 'log prefix "x" level info'),
     ("log group", (Log("x", group=3),), 'log prefix "x" group 3'),
     ("limit", (Limit(5, 1, 7), ACCEPT), "limit rate 5/second burst 7 packets accept"),
     ("limit per minute", (Limit(10, 60), ACCEPT), "limit rate 10/minute accept"),
+    ("limit of few", (Limit(3, 1, 1), ACCEPT), "limit rate 3/second burst 1 packets accept"),
+    (
+        "packets over",
+        (Limit(100, 1, 20, over=True), DROP),
+        "limit rate over 100/second burst 20 packets drop",
+    ),
+    (
+        "bytes over",
+        (Limit(125_000, 1, 250_000, "bytes", over=True), DROP),
+        "limit rate over 125000 bytes/second burst 250000 bytes drop",
+    ),
+    ("bytes", (Limit(1, 1, 0, "bytes"), ACCEPT), "limit rate 1 bytes/second accept"),
+    ("connections over", (ConnLimit(20, over=True), DROP), "ct count over 20 drop"),
+    ("connections", (ConnLimit(20), ACCEPT), "ct count 20 accept"),
+    (
+        "new connections over",
+        (Ct("state"), Bitwise(host32(8), ZERO), Cmp("neq", ZERO), ConnLimit(2, over=True), Reject("tcp-reset")),
+        "ct state new ct count over 2 reject with tcp reset",
+    ),
+    ("notrack", (*V4, Notrack(), ACCEPT), "meta nfproto ipv4 notrack accept"),
+    ("ct untracked", (Ct("state"), Bitwise(host32(64), ZERO), Cmp("neq", ZERO), ACCEPT), "ct state untracked accept"),
+    (
+        "dscp",
+        (*V4, Payload("network", 0, 2), Bitwise(b"\xff\x03", b"\0\xb8"), PayloadSet(0, 2, 10)),
+        "ip dscp set ef",
+    ),
+    (
+        "v6 dscp",
+        (*V6, Payload("network", 0, 2), Bitwise(b"\xf0\x3f", b"\x0b\x80"), PayloadSet(0, 2)),
+        "ip6 dscp set ef",
+    ),
     ("counter", (Counter(), DROP), "counter packets 0 bytes 0 drop"),
     ("reject", (Reject("icmpx-port-unreachable"),), "reject"),
     ("reject admin", (Reject("icmpx-admin-prohibited"),), "reject with icmpx admin-prohibited"),
@@ -138,6 +181,82 @@ RULES: list[tuple[str, tuple[Expr, ...], str]] = [
     ),
     ("verdict map", (Meta("iifname"), Lookup("from", verdict=True)), "iifname vmap @from"),
 ]
+
+
+PREROUTING, POSTROUTING = Hook("prerouting", -100, type="nat"), Hook("postrouting", 100, type="nat")
+PORTS = (Immediate(b"\x03\xe8", 4), Immediate(b"\x07\xd0", 8))
+TRANSLATIONS: list[tuple[str, Hook, tuple[Expr, ...], str]] = [
+    (
+        "dnat by a map",
+        PREROUTING,
+        (*V4, Payload("network", 16, 4), Lookup("d4", dst=0), Nat("dnat", 4, 0)),
+        "dnat ip to ip daddr map @d4",
+    ),
+    (
+        "v6 dnat by a map",
+        PREROUTING,
+        (*V6, Payload("network", 24, 16), Lookup("d6", dst=0), Nat("dnat", 6, 0)),
+        "dnat ip6 to ip6 daddr map @d6",
+    ),
+    (
+        "snat by a map",
+        POSTROUTING,
+        (*V4, Payload("network", 12, 4), Lookup("d4", dst=0), Nat("snat", 4, 0)),
+        "snat ip to ip saddr map @d4",
+    ),
+    (
+        "v6 snat by a map",
+        POSTROUTING,
+        (*V6, Payload("network", 8, 16), Lookup("d6", dst=0), Nat("snat", 6, 0)),
+        "snat ip6 to ip6 saddr map @d6",
+    ),
+    (
+        "dnat to a constant",
+        Hook("output", -100, type="nat"),
+        (*V4, Immediate(bytes((10, 0, 0, 1))), Nat("dnat", 4, 0)),
+        "meta nfproto ipv4 dnat ip to 10.0.0.1",
+    ),
+    (
+        "snat to a port range",
+        POSTROUTING,
+        (*V4, *TCP, Immediate(bytes((10, 0, 0, 1))), *PORTS, Nat("snat", 4, 0, 4, 8, random_fully=True)),
+        "meta nfproto ipv4 meta l4proto tcp snat ip to 10.0.0.1:1000-2000 fully-random",
+    ),
+    ("masquerade", POSTROUTING, (*V4, Masquerade()), "meta nfproto ipv4 masquerade"),
+    ("masquerade at random", POSTROUTING, (Masquerade(random_fully=True),), "masquerade fully-random"),
+    (
+        "masquerade to ports",
+        POSTROUTING,
+        (*TCP, Immediate(b"\x03\xe8"), Immediate(b"\x07\xd0", 4), Masquerade(0, 4)),
+        "meta l4proto tcp masquerade to :1000-2000",
+    ),
+    (
+        "masquerade to ports at random",
+        POSTROUTING,
+        (*TCP, Immediate(b"\x03\xe8"), Immediate(b"\x07\xd0", 1), Masquerade(0, 1, random_fully=True)),
+        "meta l4proto tcp masquerade to :1000-2000 fully-random",
+    ),
+    (
+        "masquerade to a port",
+        POSTROUTING,
+        (*TCP, Immediate(b"\x03\xe8"), Masquerade(0)),
+        "meta l4proto tcp masquerade to :1000",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("hook", "exprs", "text"), [case[1:] for case in TRANSLATIONS], ids=[case[0] for case in TRANSLATIONS]
+)
+def test_a_translation_reads_in_nft_as_intended_and_back_as_written(host, hook, exprs, text: str) -> None:
+    state = base_state()
+    state.want_chain(Chain("c", (Rule(exprs, "why"),), hook))
+    dataplane = host.dataplane(state)
+    assert dataplane.apply().failed == ()
+    assert host.rules("c") == [f'{text} comment "why"']
+    dataplane.resync()
+    again = dataplane.apply()
+    assert (again.changed, again.messages, again.failed) == (False, 0, ())
 
 
 @pytest.mark.parametrize(("exprs", "text"), [case[1:] for case in RULES], ids=[case[0] for case in RULES])
@@ -158,6 +277,8 @@ def base_state() -> TableState:
     state.want_set(SetDecl("h4", ("ipv4_addr",), size=64))
     state.want_set(SetDecl("src4", ("ifname", "ipv4_addr"), size=64))
     state.want_set(SetDecl("from", ("ifname",), "verdict", size=64))
+    state.want_set(SetDecl("d4", ("ipv4_addr",), "ipv4_addr", size=64))
+    state.want_set(SetDecl("d6", ("ipv6_addr",), "ipv6_addr", size=64))
     return state
 
 
@@ -247,6 +368,38 @@ def test_a_verdict_map_reads_in_nft_as_intended_and_back_as_written(host, verdic
     assert not dataplane.apply().changed
 
 
+MAPS: list[tuple[KeyField, bytes, Any]] = [
+    ("ipv4_addr", bytes((10, 0, 0, 1)), "10.0.0.1"),
+    ("ipv6_addr", packed.addr_bytes("fd00::1"), "fd00::1"),
+    ("ifname", ifname("cali1"), "cali1"),
+    ("mark", host32(0x20), 0x20),
+    ("inet_service", b"\0\x50\0\0", 80),
+    ("inet_proto", b"\x06\0\0\0", "tcp"),
+    ("icmp_type", b"\x08\0\0\0", "echo-request"),
+    ("icmpv6_type", b"\x80\0\0\0", "echo-request"),
+    ("ether_addr", b"\xee\xee\xee\xee\xee\xee\0\0", "ee:ee:ee:ee:ee:ee"),
+]
+
+
+@pytest.mark.parametrize("key", [("ipv4_addr",), ("inet_service",), ("ipv4_addr", "inet_service")])
+@pytest.mark.parametrize(("value", "data", "shown"), MAPS)
+def test_a_map_of_data_reads_in_nft_as_intended_and_back_as_written(host, key, value, data, shown) -> None:
+    fields = {"ipv4_addr": (bytes((1, 2, 3, 4)), "1.2.3.4"), "inet_service": (b"\0\x16\0\0", 22)}
+    element = b"".join(fields[field][0] for field in key)
+    names = [fields[field][1] for field in key]
+    state = TableState()
+    state.want_set(SetDecl("m", key, value, size=8))
+    state.want_element("m", element, data)
+    dataplane = host.dataplane(state)
+    assert dataplane.apply().failed == ()
+    assert host.elements("m", "map") == [[names[0] if len(names) == 1 else {"concat": names}, shown]]
+    dataplane.resync()
+    assert not dataplane.apply().changed
+    state.unwant_element("m", element)
+    assert dataplane.apply().failed == ()
+    assert host.elements("m", "map") == []
+
+
 def test_a_declared_size_is_kept(programmed: Callable[[TableState], NftDataplane], host) -> None:
     state = TableState()
     state.want_set(SetDecl("s", ("ipv4_addr",), size=4096))
@@ -265,6 +418,27 @@ def test_a_base_chain_sits_where_it_should(programmed, host, hook, priority, pol
     assert (listed["hook"], listed["prio"], listed["policy"], listed["type"]) == (hook, priority, policy, "filter")
 
 
+@pytest.mark.parametrize(
+    "hook",
+    [
+        Hook("prerouting", -100, type="nat"),
+        Hook("output", -100, type="nat"),
+        Hook("postrouting", 100, type="nat"),
+        Hook("input", 100, type="nat"),
+        Hook("output", -150, type="route"),
+        Hook("postrouting", -140),
+    ],
+)
+def test_a_base_chain_is_of_the_type_it_should_be(programmed, host, hook: Hook) -> None:
+    state = TableState()
+    state.want_chain(Chain("b", hook=hook))
+    dataplane = programmed(state)
+    (listed,) = host.objects("chain")
+    assert (listed["hook"], listed["prio"], listed["type"]) == (hook.hook, hook.priority, hook.type)
+    dataplane.resync()
+    assert not dataplane.apply().changed
+
+
 def test_ten_thousand_elements_of_a_set_are_all_there(host) -> None:
     state = TableState()
     state.want_set(SetDecl("h4", ("ipv4_addr",), size=32768))
@@ -273,6 +447,18 @@ def test_ten_thousand_elements_of_a_set_are_all_there(host) -> None:
     dataplane = host.dataplane(state)
     assert dataplane.apply().failed == ()
     assert len(host.elements("h4")) == 10_000
+    dataplane.resync()
+    assert not dataplane.apply().changed
+
+
+def test_ten_thousand_elements_of_a_map_of_data_are_all_there(host) -> None:
+    state = TableState()
+    state.want_set(SetDecl("m", ("ipv4_addr",), "ipv4_addr", size=32768))
+    for number in range(10_000):
+        state.want_element("m", (0x0A000000 + number).to_bytes(4, "big"), (0x0B000000 + number).to_bytes(4, "big"))
+    dataplane = host.dataplane(state)
+    assert dataplane.apply().failed == ()
+    assert len(host.elements("m", "map")) == 10_000
     dataplane.resync()
     assert not dataplane.apply().changed
 

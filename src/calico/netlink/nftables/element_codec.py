@@ -1,4 +1,4 @@
-"""Elements of sets and verdict maps to netlink and back, in bulk: a set may have a million.
+"""Elements of sets and maps to netlink and back, in bulk: a set may have a million.
 
 An interval set's CIDR is two kernel elements: where it starts, and (flagged) where it ends; a CIDR that reaches the
 last address has no end.
@@ -13,13 +13,13 @@ from typing import Final
 
 from calico.netlink import wire
 from calico.netlink.nftables import uapi
+from calico.netlink.nftables.data_codec import decode_verdict, encode_verdict
 from calico.netlink.nftables.expr import Verdict
-from calico.netlink.nftables.expr_codec import decode_verdict, encode_verdict
-from calico.netlink.nftables.objects import ElementValue, SetDecl
-from calico.netlink.nftables.set_codec import kernel_key_length, key_length
+from calico.netlink.nftables.objects import VERDICT_VALUE, ElementValue, SetDecl
+from calico.netlink.nftables.set_codec import kernel_key_length, key_length, value_length
 from calico.netlink.wire import WireError, attr, attr_be32, nested
 
-__all__ = ["KernelElement", "decode_elements", "element_chunks", "elements_to_content"]
+__all__ = ["KernelElement", "decode_elements", "element_chunks", "elements_to_content", "encode_value"]
 
 _CHUNK_MAX: Final = 60_000
 """Bytes of elements in one message: a netlink attribute holds 64 KiB."""
@@ -32,7 +32,7 @@ _KEY_AT: Final = 12
 """Where the key starts in an encoded element: after the headers of the element, its key and the key's value."""
 
 KernelElement = tuple[bytes, ElementValue, bool]
-"""A kernel element: its key, its verdict if any, whether it ends an interval."""
+"""A kernel element: its key, its value if any (not padded), whether it ends an interval."""
 
 
 def element_chunks(
@@ -40,8 +40,8 @@ def element_chunks(
 ) -> Iterator[tuple[bytes, Sequence[bytes]]]:
     """NFTA_SET_ELEM_LIST_ELEMENTS attributes that fit a message, each with the keys that it holds.
 
-    ``values`` are the verdicts of a map's elements to add; a deletion needs none. ``single``: one key in each.
-    WireError if a key has not the length that the declaration tells.
+    ``values`` are those of a map's elements to add; a deletion needs none. ``single``: one key in each. WireError if a
+    key or a value is not of the length and kind that the declaration tells.
     """
     expected = key_length(decl.key) + (1 if decl.interval else 0)
     for key in keys:
@@ -51,7 +51,7 @@ def element_chunks(
         yield from _grouped(keys, [_interval(key) for key in keys], single)
     elif decl.value and values is not None:
         length = kernel_key_length(decl)
-        yield from _grouped(keys, [_mapping(key[:length], values[key]) for key in keys], single)
+        yield from _grouped(keys, [_mapping(key[:length], _kernel_value(decl, values[key])) for key in keys], single)
     else:
         yield from _plain_chunks(keys, kernel_key_length(decl), single)
 
@@ -75,8 +75,8 @@ def elements_to_content(decl: SetDecl, elements: Iterable[KernelElement]) -> dic
     content: dict[bytes, ElementValue] = {}
     count = 0
     padding = bytes(key_length(decl.key) - kernel_key_length(decl))
-    for key, verdict, _ in elements:
-        content[key + padding] = verdict
+    for key, value, _ in elements:
+        content[key + padding] = value.ljust((len(value) + 3) & ~3, b"\0") if isinstance(value, bytes) else value
         count += 1
     return content if len(content) == count else None
 
@@ -110,16 +110,33 @@ def _element(key: bytes, *more: bytes) -> bytes:
     return nested(uapi.LIST_ELEM, nested(uapi.ELEM_KEY, attr(uapi.DATA_VALUE, key)), *more)
 
 
-def _mapping(key: bytes, verdict: ElementValue) -> bytes:
-    if verdict is None:
-        raise WireError(f"map element {key.hex()} has no verdict")
-    before, after = _mapping_frame(len(key), verdict)
+def encode_value(value: Verdict | bytes) -> bytes:
+    """NFTA_SET_ELEM_DATA."""
+    return nested(uapi.ELEM_DATA, encode_verdict(value) if isinstance(value, Verdict) else attr(uapi.DATA_VALUE, value))
+
+
+def _kernel_value(decl: SetDecl, value: ElementValue) -> Verdict | bytes:
+    """A value as the kernel wants it: without padding."""
+    if decl.value is None or decl.value == VERDICT_VALUE:
+        if not isinstance(value, Verdict):
+            raise WireError(f"map {decl.name}: {value!r} is no verdict")
+        return value
+    length = value_length(decl.value)
+    if not isinstance(value, bytes) or len(value) != (length + 3) & ~3 or any(value[length:]):
+        raise WireError(f"map {decl.name}: {value!r} is not {length} bytes of {decl.value}, padded")
+    return value[:length]
+
+
+def _mapping(key: bytes, value: Verdict | bytes) -> bytes:
+    if not isinstance(value, Verdict):
+        return _element(key, encode_value(value))
+    before, after = _mapping_frame(len(key), value)
     return before + key + after
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def _mapping_frame(length: int, verdict: Verdict) -> tuple[bytes, bytes]:
-    element = _element(bytes(length), nested(uapi.ELEM_DATA, encode_verdict(verdict)))
+    element = _element(bytes(length), encode_value(verdict))
     return element[:_KEY_AT], element[_KEY_AT + length :]
 
 
@@ -154,9 +171,14 @@ def _decode_element(element: bytes) -> KernelElement:
     key = wire.parse_attrs(attrs.get(uapi.ELEM_KEY, b"")).get(uapi.DATA_VALUE)
     if key is None:
         raise WireError("element without a key")
-    data = wire.parse_attrs(attrs.get(uapi.ELEM_DATA, b"")).get(uapi.DATA_VERDICT)
     is_end = bool(wire.be32(attrs.get(uapi.ELEM_FLAGS, b"\0\0\0\0")) & uapi.ELEM_F_INTERVAL_END)
-    return key, None if data is None else decode_verdict(data), is_end
+    return key, _value_of(wire.parse_attrs(attrs.get(uapi.ELEM_DATA, b""))), is_end
+
+
+def _value_of(data: Mapping[int, bytes]) -> ElementValue:
+    if uapi.DATA_VERDICT in data:
+        return decode_verdict(data[uapi.DATA_VERDICT])
+    return data.get(uapi.DATA_VALUE)
 
 
 def _nets_of(elements: list[KernelElement]) -> dict[bytes, ElementValue] | None:

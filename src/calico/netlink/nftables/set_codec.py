@@ -1,4 +1,4 @@
-"""Declarations of sets and verdict maps to netlink and back.
+"""Declarations of sets and maps to netlink and back.
 
 A set's *kernel name* may differ from its own (``SetDecl.name``): while a set is replaced by a larger one both exist.
 The own name is then kept in the set's comment, which ``nft list`` shows.
@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Literal, cast
 
 import msgspec
 
 from calico.netlink import wire
 from calico.netlink.nftables import uapi
-from calico.netlink.nftables.objects import KeyField, SetDecl
+from calico.netlink.nftables.objects import VERDICT_VALUE, KeyField, SetDecl
 from calico.netlink.wire import WireError, attr, attr_be32, attr_str, nested
 
-__all__ = ["KernelSet", "decode_set", "encode_set", "kernel_key_length", "key_length"]
+__all__ = ["KernelSet", "decode_set", "encode_set", "kernel_key_length", "key_length", "value_length"]
 
 
 class KernelSet(msgspec.Struct, frozen=True, gc=False):
@@ -36,8 +36,15 @@ def key_length(key: Sequence[KeyField]) -> int:
     return sum((uapi.KEY_TYPES[field][1] + 3) & ~3 for field in key)
 
 
+def value_length(field: KeyField) -> int:
+    """Bytes of an element's value in the kernel; in ``TableState`` it is padded to a multiple of 4."""
+    return uapi.KEY_TYPES[field][1]
+
+
 def encode_set(decl: SetDecl, kernel_name: str, set_id: int) -> bytes:
     """The attributes of NFT_MSG_NEWSET after the table's; ``set_id`` is unique within the batch."""
+    if decl.interval and decl.value:
+        raise WireError(f"map {decl.name}: maps of intervals are not supported")
     flags = (uapi.SET_F_INTERVAL if decl.interval else 0) | (uapi.SET_F_MAP if decl.value else 0)
     parts = [
         attr_str(uapi.SET_NAME, kernel_name),
@@ -47,8 +54,9 @@ def encode_set(decl: SetDecl, kernel_name: str, set_id: int) -> bytes:
         attr_be32(uapi.SET_ID, set_id),
     ]
     if decl.value:
-        parts.append(attr_be32(uapi.SET_DATA_TYPE, uapi.DATA_TYPE_VERDICT))
-        parts.append(attr_be32(uapi.SET_DATA_LEN, uapi.DATA_LEN_VERDICT))
+        kind, length = _data_type(decl.value)
+        parts.append(attr_be32(uapi.SET_DATA_TYPE, kind))
+        parts.append(attr_be32(uapi.SET_DATA_LEN, length))
     if decl.size:
         parts.append(nested(uapi.SET_DESC, attr_be32(uapi.SET_DESC_SIZE, decl.size)))
     parts.append(attr(uapi.SET_USERDATA, _set_userdata(decl, kernel_name)))
@@ -61,20 +69,39 @@ def decode_set(attrs: Mapping[int, bytes]) -> KernelSet:
     name = _comment(attrs.get(uapi.SET_USERDATA, b"")) or kernel_name
     flags = wire.be32(attrs.get(uapi.SET_FLAGS, b"\0\0\0\0"))
     key = _key_of(wire.be32(attrs.get(uapi.SET_KEY_TYPE, b"\0\0\0\0")))
-    is_map = bool(flags & uapi.SET_F_MAP)
-    if key is None or flags & ~(uapi.SET_F_INTERVAL | uapi.SET_F_MAP):
+    if key is None or flags not in (0, uapi.SET_F_INTERVAL, uapi.SET_F_MAP):
         return KernelSet(kernel_name, name, None)
-    if is_map and wire.be32(attrs.get(uapi.SET_DATA_TYPE, b"\0\0\0\0")) != uapi.DATA_TYPE_VERDICT:
+    value = _value_of(attrs) if flags & uapi.SET_F_MAP else None
+    if flags & uapi.SET_F_MAP and value is None:
         return KernelSet(kernel_name, name, None)
     desc = wire.parse_attrs(attrs.get(uapi.SET_DESC, b""))
     size = wire.be32(desc.get(uapi.SET_DESC_SIZE, b"\0\0\0\0"))
     interval = bool(flags & uapi.SET_F_INTERVAL)
-    decl = SetDecl(name, key, "verdict" if is_map else None, interval, size)
+    decl = SetDecl(name, key, value, interval, size)
     if interval and key not in (("ipv4_addr",), ("ipv6_addr",)):
         return KernelSet(kernel_name, name, None)
     if wire.be32(attrs.get(uapi.SET_KEY_LEN, b"\0\0\0\0")) != kernel_key_length(decl):
         return KernelSet(kernel_name, name, None)
     return KernelSet(kernel_name, name, decl)
+
+
+def _data_type(value: Literal["verdict"] | KeyField) -> tuple[int, int]:
+    """The number and length of what a map's elements hold."""
+    if value == VERDICT_VALUE:
+        return uapi.DATA_TYPE_VERDICT, uapi.DATA_LEN_VERDICT
+    return uapi.KEY_TYPES[value][0], value_length(value)
+
+
+def _value_of(attrs: Mapping[int, bytes]) -> Literal["verdict"] | KeyField | None:
+    """What a map's elements hold; None if it is nothing that we declare."""
+    kind = wire.be32(attrs.get(uapi.SET_DATA_TYPE, b"\0\0\0\0"))
+    if kind == uapi.DATA_TYPE_VERDICT:
+        return VERDICT_VALUE
+    fields = _key_of(kind)
+    if fields is None or len(fields) != 1:
+        return None
+    length = wire.be32(attrs.get(uapi.SET_DATA_LEN, b"\0\0\0\0"))
+    return fields[0] if length == value_length(fields[0]) else None
 
 
 def _key_type(key: Sequence[KeyField]) -> int:
@@ -106,17 +133,20 @@ def kernel_key_length(decl: SetDecl) -> int:
 
 
 def _set_userdata(decl: SetDecl, kernel_name: str) -> bytes:
-    """Byte orders, so that ``nft list`` shows the keys, and the own name if the kernel's differs."""
-    order = 0
-    if len(decl.key) == 1:
-        order = uapi.BYTEORDER_HOST if uapi.KEY_TYPES[decl.key[0]][2] else uapi.BYTEORDER_BIG
-    data = _udata_u32(uapi.UDATA_SET_KEY_BYTEORDER, order)
+    """Byte orders, so that ``nft list`` shows keys and values, and the own name if the kernel's differs."""
+    data = _udata_u32(uapi.UDATA_SET_KEY_BYTEORDER, _byte_order(decl.key[0]) if len(decl.key) == 1 else 0)
+    if decl.value and decl.value != VERDICT_VALUE:
+        data += _udata_u32(uapi.UDATA_SET_DATA_BYTEORDER, _byte_order(decl.value))
     if kernel_name != decl.name:
         name = decl.name.encode() + b"\0"
         if len(name) > 128:
             raise WireError(f"set name {decl.name!r} is too long to be kept in a comment")
         data += bytes((uapi.UDATA_SET_COMMENT, len(name))) + name
     return data
+
+
+def _byte_order(field: KeyField) -> int:
+    return uapi.BYTEORDER_HOST if uapi.KEY_TYPES[field][2] else uapi.BYTEORDER_BIG
 
 
 def _udata_u32(kind: int, value: int) -> bytes:

@@ -97,6 +97,7 @@ VERDICTS: Final = {"drop": 0, "accept": 1, "continue": -1, "jump": -3, "goto": -
 # -- userdata, which the kernel only stores: libnftnl's type-length-values ------------------------------------------
 UDATA_RULE_COMMENT: Final = 0
 UDATA_SET_KEY_BYTEORDER: Final = 0
+UDATA_SET_DATA_BYTEORDER: Final = 1
 UDATA_SET_COMMENT: Final = 7
 UDATA_ELEM_FLAGS: Final = 1
 UDATA_ELEM_F_OPEN: Final = 1

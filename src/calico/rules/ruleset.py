@@ -23,9 +23,11 @@ from calico.calc.messages import (
 from calico.rules.chains import PolicyChains
 from calico.rules.config import RulesConfig
 from calico.rules.dispatch import Dispatch
+from calico.rules.floating import FloatingMaps
 from calico.rules.ipsets import IPSets
 from calico.rules.lists import Direction, ListChains
 from calico.rules.names import policy_name, profile_name
+from calico.rules.nat import NatChains
 from calico.rules.static import write_static
 from calico.rules.table import TableState
 
@@ -42,7 +44,9 @@ class Ruleset:
         self._sets = IPSets(state)
         self._policies = PolicyChains(state, config, self._sets)
         self._lists = ListChains(state, config, self._policies)
-        self._dispatch = Dispatch(state, config, self._lists)
+        floating = FloatingMaps(state)
+        self._nat = NatChains(state, config, self._sets, floating)
+        self._dispatch = Dispatch(state, config, self._lists, floating, self._nat)
 
     def on_message(self, message: Message) -> None:
         """Take one message of the calculation into account; those that rules do not depend on are ignored."""
@@ -78,6 +82,7 @@ class Ruleset:
     def _refresh(self, set_id: str, changed: bool) -> None:
         if changed:
             self._policies.refresh(set_id)
+            self._nat.refresh(set_id)
 
     def _define(
         self,

@@ -140,10 +140,11 @@ def _other_interfaces(name: str) -> Iterator[Rule]:
 def _outgoing(config: RulesConfig) -> Iterator[Rule]:
     """Protocols with ports get one of the wanted ports, others have none."""
     if config.nat_address_v4:
-        fixed = (*family(4), Immediate(config.nat_address_v4))
+        fixed = Immediate(config.nat_address_v4)
         for match, loads, first, last in _ports(config, 1):
-            yield Rule((*fixed, *match, *loads, Nat("snat", 4, 0, first, last, random_fully=True)), "own address")
-        yield Rule((*fixed, Nat("snat", 4, 0, random_fully=True)), "own address")
+            exprs = (*family(4), *match, fixed, *loads, Nat("snat", 4, 0, first, last, random_fully=True))
+            yield Rule(exprs, "own address")
+        yield Rule((*family(4), fixed, Nat("snat", 4, 0, random_fully=True)), "own address")
     for match, loads, first, last in _ports(config, 0):
         yield Rule((*match, *loads, Masquerade(first, last, random_fully=True)), "masquerade")
     yield Rule((Masquerade(random_fully=True),), "masquerade")

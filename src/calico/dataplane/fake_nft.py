@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from calico.dataplane.fake_nft_table import FakeTable, Refusal
+from calico.dataplane.fake_nft_checks import Refusal
+from calico.dataplane.fake_nft_table import FakeTable
 from calico.errors import Transient
 from calico.netlink import wire
 from calico.netlink.nftables import uapi
@@ -32,6 +33,8 @@ class FakeNft:
         self.generation = 1
         self.tables: dict[_Key, FakeTable] = {}
         self._ports = 1000
+        self._given: set[_Key] = set()
+        """Tables that this transaction gave an owner: they get no new base chain in it."""
 
     def socket(self) -> FakeNftSocket:
         """Another socket, with a port of its own."""
@@ -44,7 +47,7 @@ class FakeNft:
         self.tables = dict(before)
         copied: set[_Key] = set()
         failures = self._run(messages, port, copied, validate=False)
-        if not failures and any(self.tables[key].has_bad_graph() for key in copied if key in self.tables):
+        if not failures and any(self.tables[key].fault() for key in copied if key in self.tables):
             self.tables = dict(before)
             failures = self._run(messages, port, set(), validate=True)
         if failures:
@@ -68,6 +71,7 @@ class FakeNft:
 
     def _run(self, messages: list[Message], port: int, copied: set[_Key], *, validate: bool) -> list[Failure]:
         failures = []
+        self._given = set()
         for request in messages:
             try:
                 self._request(request, port, copied, validate=validate)
@@ -90,13 +94,16 @@ class FakeNft:
         if kind == uapi.DELTABLE:
             del self.tables[key]
             copied.discard(key)
+            self._given.discard(key)
             return
+        if kind == uapi.NEWCHAIN and key in self._given and table.lacks_base_chain(attrs):
+            raise Refusal(errno.EINVAL)
         if key not in copied:
             table = self.tables[key] = table.copy()
             copied.add(key)
         table.request(kind, request.flags, attrs)
-        if validate and kind in (uapi.NEWRULE, uapi.NEWSETELEM) and table.has_bad_graph():
-            raise Refusal(errno.EMLINK)
+        if validate and kind in (uapi.NEWRULE, uapi.NEWSETELEM) and (fault := table.fault()):
+            raise Refusal(fault)
 
     def _put_table(self, key: _Key, attrs: Mapping[int, bytes], port: int) -> None:
         flags = wire.be32(attrs.get(uapi.TABLE_FLAGS, b"\0\0\0\0"))
@@ -108,6 +115,8 @@ class FakeNft:
             raise Refusal(errno.EPERM)
         if table is not None and (flags ^ table.flags) & uapi.TABLE_F_PERSIST:
             raise Refusal(errno.EOPNOTSUPP)
+        if table is not None and flags & uapi.TABLE_F_OWNER and not table.owner:
+            self._given.add(key)
         table = FakeTable() if table is None else table.copy()
         table.flags = flags
         table.owner = port if flags & uapi.TABLE_F_OWNER else 0

@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
 
+from calico.dataplane.fake_nft_checks import Reach, Refusal, check_expr, check_hook, value_fits
 from calico.netlink import wire
 from calico.netlink.nftables import uapi
+from calico.netlink.nftables.codec import decode_chain
 from calico.netlink.nftables.element_codec import KernelElement, decode_elements, encode_value
 from calico.netlink.nftables.expr import Expr, Lookup, Verdict
 from calico.netlink.nftables.expr_codec import decode_exprs
-from calico.netlink.nftables.objects import ElementValue
+from calico.netlink.nftables.objects import ElementValue, Hook
 from calico.netlink.wire import NLM_F_EXCL, WireError
 
-__all__ = ["FakeTable", "Refusal"]
+__all__ = ["FakeTable"]
 
-_JUMP_STACK: Final = 16
 _NAME_MAX: Final = 255
 _Reference = tuple[str, str]
 _ElementKey = tuple[bytes, bool]
-
-
-class Refusal(Exception):
-    """A request is refused with this errno."""
-
-    def __init__(self, code: int) -> None:
-        self.errno = code
-        super().__init__(errno.errorcode.get(code, str(code)))
 
 
 class _Rule(msgspec.Struct, frozen=True, gc=False):
@@ -41,7 +34,7 @@ class _Rule(msgspec.Struct, frozen=True, gc=False):
 
 class _Chain(msgspec.Struct):
     payload: bytes
-    is_base: bool
+    hook: Hook | None
     rules: tuple[_Rule, ...] = ()
 
 
@@ -49,6 +42,8 @@ class _Set(msgspec.Struct):
     payload: bytes
     flags: int
     size: int
+    data_type: int
+    data_length: int
     elements: dict[_ElementKey, ElementValue] = msgspec.field(default_factory=dict)
 
 
@@ -94,26 +89,33 @@ class FakeTable:
         else:
             raise Refusal(errno.EOPNOTSUPP)
 
+    def lacks_base_chain(self, attrs: Mapping[int, bytes]) -> bool:
+        """Whether a request for a chain would make a base chain."""
+        return uapi.CHAIN_HOOK in attrs and wire.text(attrs[uapi.CHAIN_NAME]) not in self._chains
+
     # -- chains and rules --------------------------------------------------------------------------------------------
 
     def _new_chain(self, attrs: Mapping[int, bytes]) -> None:
         name = _name(attrs[uapi.CHAIN_NAME])
         chain = self._chains.get(name)
-        is_base = uapi.CHAIN_HOOK in attrs
+        _, hook = decode_chain(attrs)
+        if hook is not None:
+            check_hook(hook)
         if chain is None:
-            self._chains[name] = _Chain(_again(attrs), is_base)
-        elif is_base:
-            if not chain.is_base:
+            self._chains[name] = _Chain(_again(attrs), hook)
+        elif hook is not None:
+            if chain.hook is None:
                 raise Refusal(errno.EEXIST)
             before = wire.parse_attrs(chain.payload)
             place = wire.parse_attrs(attrs[uapi.CHAIN_HOOK])
             if place != wire.parse_attrs(before[uapi.CHAIN_HOOK]):
                 raise Refusal(errno.EEXIST)
-            chain.payload = _again(attrs)
+            chain.payload, chain.hook = _again(attrs), hook
 
     def _delete_chain(self, name: str) -> None:
-        chain = self._chain(name)
-        if chain.rules or self._used["chain", name]:
+        """A chain goes with its rules."""
+        self._flush_chain(name)
+        if self._used["chain", name]:
             raise Refusal(errno.EBUSY)
         del self._chains[name]
 
@@ -126,6 +128,8 @@ class FakeTable:
         references = tuple(reference for expr in exprs if (reference := _reference(expr)) is not None)
         for reference in references:
             self._check(reference)
+        for expr in exprs:
+            check_expr(expr, self._sets[expr.set].data_type if isinstance(expr, Lookup) else None)
         chain.rules += (_Rule(_again(attrs), exprs, references),)
         self._used.update(references)
 
@@ -146,7 +150,7 @@ class FakeTable:
         if kind == "set":
             if name not in self._sets:
                 raise Refusal(errno.ENOENT)
-        elif self._chain(name).is_base:
+        elif self._chain(name).hook is not None:
             raise Refusal(errno.EOPNOTSUPP)
 
     # -- sets and elements -------------------------------------------------------------------------------------------
@@ -158,31 +162,34 @@ class FakeTable:
                 raise Refusal(errno.EEXIST)
             return
         desc = wire.parse_attrs(attrs.get(uapi.SET_DESC, b""))
-        size = wire.be32(desc.get(uapi.SET_DESC_SIZE, b"\0\0\0\0"))
-        self._sets[name] = _Set(_again(attrs), wire.be32(attrs.get(uapi.SET_FLAGS, b"\0\0\0\0")), size)
+        size, set_flags = _number(desc, uapi.SET_DESC_SIZE), _number(attrs, uapi.SET_FLAGS)
+        data_type, data_length = _number(attrs, uapi.SET_DATA_TYPE), _number(attrs, uapi.SET_DATA_LEN)
+        self._sets[name] = _Set(_again(attrs), set_flags, size, data_type, data_length)
 
     def _delete_set(self, name: str) -> None:
         each = self._set(name)
         if self._used["set", name]:
             raise Refusal(errno.EBUSY)
-        for verdict in each.elements.values():
-            self._unuse(verdict)
+        for value in each.elements.values():
+            self._unuse(value)
         del self._sets[name]
 
     def _new_elements(self, attrs: Mapping[int, bytes], flags: int) -> None:
         each = self._set(wire.text(attrs[uapi.ELEM_LIST_SET]))
         before = dict(each.elements) if each.flags & uapi.SET_F_INTERVAL else {}
-        for key, verdict, is_end in decode_elements(attrs.get(uapi.ELEM_LIST_ELEMENTS, b"")):
+        for key, value, is_end in decode_elements(attrs.get(uapi.ELEM_LIST_ELEMENTS, b"")):
+            if not value_fits(value, each.data_type, each.data_length):
+                raise Refusal(errno.EINVAL)
             if (key, is_end) in each.elements:
-                if flags & NLM_F_EXCL or each.elements[key, is_end] != verdict:
+                if flags & NLM_F_EXCL or each.elements[key, is_end] != value:
                     raise Refusal(errno.EEXIST)
                 continue
             if each.size and len(each.elements) >= each.size:
                 raise Refusal(errno.ENFILE)
-            if isinstance(verdict, Verdict) and verdict.chain:
-                self._check(("chain", verdict.chain))
-                self._used["chain", verdict.chain] += 1
-            each.elements[key, is_end] = verdict
+            if isinstance(value, Verdict) and value.chain:
+                self._check(("chain", value.chain))
+                self._used["chain", value.chain] += 1
+            each.elements[key, is_end] = value
         if each.flags & uapi.SET_F_INTERVAL and not _alternates(each.elements):
             each.elements = before
             raise Refusal(errno.EEXIST)
@@ -190,7 +197,7 @@ class FakeTable:
     def _delete_elements(self, attrs: Mapping[int, bytes]) -> None:
         each = self._set(wire.text(attrs[uapi.ELEM_LIST_SET]))
         if uapi.ELEM_LIST_ELEMENTS not in attrs:
-            found: list[KernelElement] = [(key, verdict, is_end) for (key, is_end), verdict in each.elements.items()]
+            found: list[KernelElement] = [(key, value, is_end) for (key, is_end), value in each.elements.items()]
         else:
             found = decode_elements(attrs[uapi.ELEM_LIST_ELEMENTS])
         for key, _, is_end in found:
@@ -198,9 +205,9 @@ class FakeTable:
                 raise Refusal(errno.ENOENT)
             self._unuse(each.elements.pop((key, is_end)))
 
-    def _unuse(self, verdict: ElementValue) -> None:
-        if isinstance(verdict, Verdict) and verdict.chain:
-            self._used["chain", verdict.chain] -= 1
+    def _unuse(self, value: ElementValue) -> None:
+        if isinstance(value, Verdict) and value.chain:
+            self._used["chain", value.chain] -= 1
 
     def _set(self, name: str) -> _Set:
         each = self._sets.get(name)
@@ -208,30 +215,25 @@ class FakeTable:
             raise Refusal(errno.ENOENT)
         return each
 
-    # -- the jump graph ----------------------------------------------------------------------------------------------
+    # -- what base chains lead to ------------------------------------------------------------------------------------
 
-    def has_bad_graph(self) -> bool:
-        """Whether a packet could jump deeper than the kernel's stack; a loop is that, too."""
-        depths: dict[str, int] = {}
-        return any(chain.is_base and self._depth(name, depths) >= _JUMP_STACK for name, chain in self._chains.items())
+    def fault(self) -> int:
+        """The errno of what base chains must not lead to, or 0."""
+        hooks = {name: chain.hook for name, chain in self._chains.items() if chain.hook is not None}
+        return Reach(self._exprs, self._targets).fault(hooks)
 
-    def _depth(self, name: str, depths: dict[str, int]) -> int:
-        """The longest way of jumps from a chain; without end while the chain itself is on the way."""
-        if name not in depths:
-            depths[name] = _JUMP_STACK
-            targets = self._targets(name)
-            depths[name] = max((1 + self._depth(target, depths) for target in targets), default=0)
-        return depths[name]
+    def _exprs(self, name: str) -> Iterator[Expr]:
+        for rule in self._chains[name].rules:
+            yield from rule.exprs
 
     def _targets(self, name: str) -> set[str]:
         targets: set[str] = set()
-        for rule in self._chains[name].rules:
-            for expr in rule.exprs:
-                if isinstance(expr, Verdict) and expr.chain:
-                    targets.add(expr.chain)
-                elif isinstance(expr, Lookup) and expr.verdict:
-                    values = self._sets[expr.set].elements.values()
-                    targets.update(v.chain for v in values if isinstance(v, Verdict) and v.chain)
+        for expr in self._exprs(name):
+            if isinstance(expr, Verdict) and expr.chain:
+                targets.add(expr.chain)
+            elif isinstance(expr, Lookup) and expr.verdict:
+                values = self._sets[expr.set].elements.values()
+                targets.update(v.chain for v in values if isinstance(v, Verdict) and v.chain)
         return targets
 
     # -- reading -----------------------------------------------------------------------------------------------------
@@ -261,6 +263,10 @@ def _name(payload: bytes) -> str:
     if len(payload) > _NAME_MAX + 1:
         raise Refusal(errno.ENAMETOOLONG)
     return wire.text(payload)
+
+
+def _number(attrs: Mapping[int, bytes], kind: int) -> int:
+    return wire.be32(attrs.get(kind, b"\0\0\0\0"))
 
 
 def _again(attrs: Mapping[int, bytes]) -> bytes:

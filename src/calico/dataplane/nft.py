@@ -64,6 +64,7 @@ class NftDataplane:
         self._failed: tuple[Refused, ...] = ()
         self._generation: int | None = None
         self._prelude: list[Request] = []
+        self._adopting = False
         self._kernel_can_own = True
         self._owned = False
 
@@ -115,12 +116,14 @@ class NftDataplane:
         for _ in range(_ATTEMPTS_MAX):
             if self._generation is None:
                 self._read()
-            plan = make_plan(self._codec, self._state, self._mirror, self._dirty, exclusions)
+            plan = self._make_plan(exclusions)
             size, failures = self._send(plan)
-            if not failures:
+            if not failures and not self._adopting:
                 self._commit(plan, exclusions)
                 return len(plan.requests), size
-            if _is_restart(failures):
+            if not failures:
+                self._adopting, self._prelude, self._owned = False, [], True
+            elif _is_restart(failures):
                 foreign_writes += 1
                 if foreign_writes > _FOREIGN_WRITES_MAX:
                     raise Transient("others write nftables all the time")
@@ -133,6 +136,13 @@ class NftDataplane:
             elif not exclusions.blame(failures, lambda name: may_drop(self._state.chains.get(name))):
                 raise Transient(f"nftables transaction refused: {failures[0][1]}")
         raise Transient("nftables transaction refused again and again")
+
+    def _make_plan(self, exclusions: Exclusions) -> Plan:
+        """An existing table is adopted by itself: the kernel refuses a new base chain in the transaction that gives its
+        table an owner (nf_tables_api.c, ``__NFT_TABLE_F_UPDATE``)."""
+        if self._adopting:
+            return Plan()
+        return make_plan(self._codec, self._state, self._mirror, self._dirty, exclusions)
 
     def _send(self, plan: Plan) -> tuple[int, list[tuple[Owner, Failure]]]:
         """Send prelude and plan as one transaction; the bytes sent, and who was refused (nobody: it is in force)."""
@@ -184,6 +194,7 @@ class NftDataplane:
         if status.owner and status.owner != self._sock.port:
             raise Transient(f"table {self._table.name} is owned by netlink port {status.owner}")
         self._prelude = self._take_over(status)
+        self._adopting = status.exists and len(self._prelude) == 1
         if len(self._prelude) > 1:
             mirror = Mirror()
         self._mirror = mirror

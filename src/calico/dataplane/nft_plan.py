@@ -14,7 +14,7 @@ from calico.dataplane.nft_refusal import Exclusions, Owner
 from calico.netlink.nftables.codec import Request, TableCodec, encode_rules, same_rules
 from calico.netlink.nftables.element_codec import element_chunks
 from calico.netlink.nftables.expr import Lookup, Rule, Verdict
-from calico.netlink.nftables.objects import Chain, ElementValue, SetDecl
+from calico.netlink.nftables.objects import VERDICT_VALUE, Chain, ElementValue, SetDecl
 from calico.netlink.nftables.set_codec import KernelSet, encode_set
 from calico.netlink.wire import WireError
 from calico.rules.table import Changes, TableState
@@ -165,13 +165,13 @@ class _Planner:
 
     def _encodable(self, decl: SetDecl, put: Mapping[bytes, ElementValue]) -> dict[bytes, ElementValue]:
         kept: dict[bytes, ElementValue] = {}
-        for key, verdict in put.items():
+        for key, value in put.items():
             try:
-                list(element_chunks(decl, [key], {key: verdict}))
+                list(element_chunks(decl, [key], {key: value}))
             except WireError as error:
                 self._excluded.refuse_elements(decl.name, [key], str(error))
             else:
-                kept[key] = verdict
+                kept[key] = value
         return kept
 
     # -- chains ------------------------------------------------------------------------------------------------------
@@ -247,8 +247,8 @@ class _Planner:
 
     def _delete_set(self, owner: Owner, kernel_set: KernelSet) -> None:
         """Before 6.4 the kernel counts the chains that a deleted map's elements refer to as used until the end."""
-        is_map = kernel_set.decl is None or kernel_set.decl.value is not None
-        if is_map:
+        leads_to_chains = kernel_set.decl is None or kernel_set.decl.value == VERDICT_VALUE
+        if leads_to_chains:
             self._plan.add(owner, self._codec.delete_elements(kernel_set.kernel_name))
         self._plan.add(owner, self._codec.delete_set(kernel_set.kernel_name))
 

@@ -1,8 +1,9 @@
 """Which objects of a refused transaction are to blame, and what the next attempt does without them. Pure.
 
 The kernel names every message that it could not carry out. Some of these fail only because another one did, so blame
-is given in rounds: first to what could not be created, then to the rest. A jump graph that is too deep or has a loop
-is reported for every message after the one that made it so; there only the first counts.
+is given in rounds: first to what could not be created, then to the rest. A jump graph that is too deep or has a loop,
+and an expression that has no meaning in a base chain that leads to it, are reported for every message after the one
+that made it so; there only the first counts.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Owner = tuple[OwnerKind, str, Sequence[bytes]]
 
 DROP_CHAIN: Final = "replaced by a drop rule"
 _CREATIONS: Final = ("chain", "set")
-_GRAPH_ERRORS: Final = (errno.EMLINK, errno.ELOOP)
+_GRAPH_ERRORS: Final = (errno.EMLINK, errno.ELOOP, errno.EOPNOTSUPP)
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False):

@@ -61,6 +61,14 @@ class Kernel:
     def content(self, table: Table = TABLE) -> Content:
         return Content(self.socket(), table)
 
+    def agrees(self, state: TableState, table: Table = TABLE) -> None:
+        """The kernel has exactly what is desired."""
+        content = self.content(table)
+        assert content.chains == {name: [rule.exprs for rule in chain.rules] for name, chain in state.chains.items()}
+        assert content.hooks == {name: chain.hook for name, chain in state.chains.items()}
+        assert content.sets == dict(state.sets)
+        assert content.elements == {name: dict(state.elements(name)) for name in state.sets}
+
     def write(self, *requests: Request) -> list[Failure]:
         """A transaction of someone else."""
         sock = self.socket()

@@ -102,7 +102,7 @@ class Proxy:
                 numgen inc mod 2 vmap {{ 0 : goto sep-a, 1 : goto sep-b }}
             }}
             chain prerouting {{ type nat hook prerouting priority dstnat; {service}; }}
-            chain output {{ type nat hook output priority dstnat; {service}; }}
+            chain output {{ type nat hook output priority -100; {service}; }}
             chain postrouting {{ type nat hook postrouting priority srcnat; meta mark & {MARK} != 0 masquerade; }}
             chain forward {{ type filter hook forward priority filter; meta mark & {MARK} != 0 accept; }}
         }}

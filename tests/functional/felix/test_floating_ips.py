@@ -208,6 +208,27 @@ def test_the_chains_go_with_the_last_external_address(fip: World) -> None:
     assert fip.ruleset().count("type nat") == 1
 
 
+def test_workloads_reach_openstacks_metadata_service_whatever_policy_says_and_nothing_else_of_the_host(
+    fip: World,
+) -> None:
+    fip.apply(resource("GlobalNetworkPolicy", "p", {"selector": "all()", "types": ["Ingress", "Egress"]}))
+    fip.restart_felix(FELIX_METADATAPORT="7110")
+    try:
+        with fip.socket("h", 4, STREAM) as server, fip.socket("a", 4, STREAM) as client:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.bind(("127.0.0.1", 7110))
+            server.listen()
+            client.connect(("169.254.169.254", 80))
+            accepted, peer = server.accept()
+            with accepted:
+                assert peer[0] == fip.address("a", 4)
+                accepted.sendall(b"metadata")
+                assert client.recv(100) == b"metadata"
+        fip.expect(4, "!a>h tcp:7110", "!a>h tcp:80", "!a>x tcp:80")
+    finally:
+        fip.restart_felix(FELIX_FLOATINGIPS="Enabled")
+
+
 def test_without_the_setting_nothing_is_translated(fip: World, family: int) -> None:
     fip.restart_felix()
     try:
@@ -226,7 +247,6 @@ def test_in_an_openstack_cluster_they_are_always_enabled(fip: World, family: int
         fip.apply(resource("ClusterInformation", "default", kind), settle=False)
         until(lambda: "fip-dnat4" in fip.ruleset(), "floating addresses were programmed")
         fip.settle()
-        print(fip.status)
         assert gets_through(fip, "x>a tcp:80", family)
     finally:
         fip.apply(resource("ClusterInformation", "default", information), settle=False)

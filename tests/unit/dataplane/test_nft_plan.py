@@ -5,7 +5,7 @@ from calico.dataplane.nft_plan import Plan, make_plan, may_drop
 from calico.dataplane.nft_refusal import Exclusions
 from calico.netlink.nftables import uapi
 from calico.netlink.nftables.codec import TableCodec
-from calico.netlink.nftables.expr import Lookup, Meta, Rule, Verdict
+from calico.netlink.nftables.expr import Lookup, Meta, Nat, Payload, Rule, Verdict
 from calico.netlink.nftables.objects import Chain, Hook, SetDecl, Table
 from calico.rules.table import Changes, TableState
 
@@ -86,6 +86,46 @@ def test_nothing_leaves_while_it_is_referred_to() -> None:
         ("DELCHAIN", "gi"),
         ("DELCHAIN", "pi"),
     ]
+
+
+def floating() -> Kept:
+    table = Kept()
+    nat = (Payload("network", 16, 4), Lookup("dnat", dst=0), Nat("dnat", 4, 0))
+    table.state.want_chain(Chain("nat", (Rule(nat),), Hook("prerouting", -100, type="nat")))
+    table.state.want_set(SetDecl("dnat", ("ipv4_addr",), "ipv4_addr", size=16))
+    table.state.want_element("dnat", b"1234", b"5678")
+    table.carry_out()
+    return table
+
+
+def test_a_map_of_data_refers_to_no_chain_and_is_deleted_with_its_elements() -> None:
+    table = floating()
+    table.state.unwant_chain("nat")
+    table.state.unwant_set("dnat")
+    assert kinds(table.plan()) == [("DELRULE", "nat"), ("DELSET", "dnat"), ("DELCHAIN", "nat")]
+
+
+def test_only_a_value_that_changed_leaves_and_enters_a_map() -> None:
+    table = floating()
+    table.state.want_element("dnat", b"1235", b"5678")
+    table.state.want_element("dnat", b"1234", b"5678")
+    assert kinds(table.carry_out()) == [("NEWSETELEM", "dnat")]
+    table.state.want_element("dnat", b"1234", b"9999")
+    assert kinds(table.carry_out()) == [("DELSETELEM", "dnat"), ("NEWSETELEM", "dnat")]
+    assert table.mirror.elements["dnat"] == {b"1234": b"9999", b"1235": b"5678"}
+
+
+def test_a_larger_map_takes_its_values_and_its_users_along() -> None:
+    table = floating()
+    table.state.want_set(SetDecl("dnat", ("ipv4_addr",), "ipv4_addr", size=64))
+    assert kinds(table.carry_out()) == [
+        ("NEWSET", "dnat"),
+        ("NEWSETELEM", "dnat"),
+        ("DELRULE", "nat"),
+        ("NEWRULE", "nat"),
+        ("DELSET", "dnat"),
+    ]
+    assert table.mirror.elements["dnat"] == {b"1234": b"5678"}
 
 
 def test_a_plan_that_was_carried_out_is_empty_the_next_time() -> None:

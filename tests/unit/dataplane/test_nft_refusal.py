@@ -2,6 +2,8 @@
 
 import errno
 
+import pytest
+
 from calico.dataplane.nft_refusal import DROP_CHAIN, Exclusions, Owner
 from calico.netlink.socket import Failure
 
@@ -21,9 +23,10 @@ def test_what_could_not_be_created_is_blamed_before_what_refers_to_it() -> None:
     assert exclusions.dropped == set()
 
 
-def test_of_a_graph_that_is_too_deep_only_the_first_is_blamed() -> None:
+@pytest.mark.parametrize("code", [errno.EMLINK, errno.ELOOP, errno.EOPNOTSUPP])
+def test_of_what_is_reported_for_all_that_follows_only_the_first_is_blamed(code: int) -> None:
     exclusions = Exclusions()
-    assert exclusions.blame([failed("rules", name, errno.EMLINK) for name in "abc"], always)
+    assert exclusions.blame([failed("rules", name, code) for name in "abc"], always)
     assert exclusions.dropped == {"a"}
 
 

@@ -72,6 +72,11 @@ rules = st.lists(st.builds(ActiveRule, action=st.sampled_from(["allow", "deny"])
 endpoints = st.builds(
     endpoint, st.integers(1, 3), st.sampled_from(["cali1", "cali2", "eth0"]), several(PAIRS, 4), st.booleans()
 )
+POOLS = {
+    IPAM_POOLS: several([n for n in NETS if n[-1]], 3).map(frozenset),
+    MASQ_POOLS: several(NETS, 3).map(frozenset),
+    ALL_HOSTS: several([net_of_host(HOSTS[family]) for family in (4, 6)], 2).map(frozenset),
+}
 set_updates = st.builds(
     IPSetUpdate, id=st.sampled_from(SETS), kind=st.just("nets"), members=several(NETS, 3).map(frozenset)
 )
@@ -84,12 +89,22 @@ messages = st.one_of(
     st.integers(1, 3).map(lambda number: EndpointRemove(id=EndpointId("k8s", f"ns/w{number}", "eth0"))),
     st.builds(PolicyUpdate, key=st.just(POLICY), tier=st.just("t"), ingress=rules.map(tuple), egress=rules.map(tuple)),
 )
-histories = st.lists(messages, min_size=4, max_size=14)
+snapshots = st.tuples(
+    *(
+        st.builds(IPSetUpdate, id=st.just(name), kind=st.just("nets"), members=members)
+        for name, members in POOLS.items()
+    ),
+    st.builds(endpoint, st.just(1), st.just("cali1"), several(PAIRS, 4), st.just(False)),
+    st.builds(endpoint, st.just(2), st.just("cali2"), several(PAIRS, 4), st.booleans()),
+).map(list)
+histories = st.builds(
+    lambda snapshot, later: snapshot + later, st.one_of(snapshots, st.just([])), st.lists(messages, max_size=8)
+)
 configs = st.builds(
     RulesConfig,
     endpoint_to_host=st.just("accept"),
     openstack=st.booleans(),
-    metadata_v4=st.sampled_from([b"", HOSTS[4]]),
+    metadata_v4=st.sampled_from([b"", HOSTS[4], HOSTS[4]]),
     nat_ports=st.sampled_from([None, (40000, 40000), (81, 90), (1, 65535)]),
     nat_address_v4=st.sampled_from([b"", addr_bytes("203.0.113.50")]),
     nat_excludes_hosts=st.booleans(),
@@ -100,11 +115,11 @@ OPEN = ProfileUpdate(name="open", ingress=(ActiveRule(action="allow"),), egress=
 
 def random_flow(draw: random.Random) -> Flow:
     family = draw.choice([4, 6])
-    to_metadata = family == 4 and draw.random() < 0.2
+    to_metadata = family == 4 and draw.random() < 0.3
     return Flow(
         src=draw.choice(ADDRESSES[family]),
         dst=METADATA if to_metadata else draw.choice(ADDRESSES[family]),
-        protocol=draw.choice([6, 17, 132, 1 if family == 4 else 58, 47]),
+        protocol=6 if to_metadata else draw.choice([6, 17, 132, 1 if family == 4 else 58, 47]),
         sport=draw.choice([68, 80, 85, 40000, 50000]),
         dport=draw.choice([53, 67, 80, 8775]),
         icmp=(8 if family == 4 else 128, 0),

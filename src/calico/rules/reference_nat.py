@@ -57,7 +57,7 @@ class ReferenceNat:
         return flow
 
     def _granted(self) -> list[tuple[bytes, bytes]]:
-        """(own, external) of the endpoints in force, the lowest id first; an external address is its first claimant's."""
+        """(own, external) of the endpoints in force, the lowest id first, who also has what several claim."""
         found: dict[bytes, tuple[bytes, object]] = {}
         for endpoint in sorted(self._endpoints(), key=lambda endpoint: endpoint.id):
             for own, external in endpoint.nats:

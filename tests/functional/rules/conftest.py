@@ -97,6 +97,7 @@ class Host:
         tiers: tuple[TierPolicies, ...] = (),
         profiles: tuple[str, ...] = (),
         nets: tuple[bytes, ...] = (),
+        nats: tuple[tuple[bytes, bytes], ...] = (),
     ) -> EndpointUpdate:
         name = f"w{workload.number}"
         return EndpointUpdate(
@@ -106,6 +107,7 @@ class Host:
             nets=nets or (net(f"{workload.v4}/32"), net(f"{workload.v6}/128")),
             tiers=tiers,
             profiles=profiles,
+            nats=nats,
         )
 
 

@@ -8,6 +8,8 @@ from typing import Literal
 import msgspec
 
 from calico.calc.messages import (
+    IPAM_POOLS,
+    MASQ_POOLS,
     ActiveRule,
     EndpointId,
     EndpointRemove,
@@ -107,17 +109,24 @@ class DataplaneState(msgspec.Struct, kw_only=True):
                 assert key in self.policies, f"{key} is referred to before it exists"
         for name in endpoint.profiles:
             assert name in self.profiles, f"profile {name} is referred to before it exists"
+        assert IPAM_POOLS in self.ip_sets or not _asks_for_pools(endpoint), "pools are referred to before they exist"
 
     def _sets_referred_to(self) -> Iterator[str]:
         for policy in self.policies.values():
             yield from set_ids(policy.ingress + policy.egress)
         for profile in self.profiles.values():
             yield from set_ids(profile.ingress + profile.egress)
+        if MASQ_POOLS in self.ip_sets or any(map(_asks_for_pools, self.endpoints.values())):
+            yield IPAM_POOLS
 
     def _policies_referred_to(self) -> Iterator[ResourceKey]:
         for endpoint in self.endpoints.values():
             for tier in endpoint.tiers:
                 yield from tier.ingress + tier.egress
+
+
+def _asks_for_pools(endpoint: EndpointUpdate) -> bool:
+    return bool(endpoint.nats) or (endpoint.qos is not None and endpoint.qos.dscp is not None)
 
 
 def set_ids(rules: Iterable[ActiveRule]) -> Iterator[str]:

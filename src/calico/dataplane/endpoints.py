@@ -186,11 +186,13 @@ class EndpointManager:
         return wiring_of(update, share.nets, self._interfaces.get(update.interface), metric=self._metric)
 
     def _lost(self, wanted: Mapping[EndpointId, Wiring]) -> set[bytes]:
-        """Addresses that an endpoint has and will not have at the same interface: its flows must end."""
+        """Addresses that an endpoint has and will not have at the same interface, or not translated to the same own
+        address: their flows must end."""
         lost: set[bytes] = set()
         for endpoint, wiring in wanted.items():
-            for route in self._wirings.get(endpoint, NOTHING).routes - wiring.routes:
-                lost.add(route.dst[:-1])
+            old = self._wirings.get(endpoint, NOTHING)
+            lost.update(route.dst[:-1] for route in old.routes - wiring.routes)
+            lost.update(external for _, external in old.nats - wiring.nats)
         return lost
 
     def _withdraw(self, endpoint: EndpointId, wiring: Wiring) -> None:
@@ -215,6 +217,7 @@ class EndpointManager:
             neighbours={key: mac for key, mac in old.neighbours.items() if key in wiring.neighbours},
             gateway=old.gateway if old.gateway == wiring.gateway else b"",
             shape=old.shape if same_interface else UNSHAPED,
+            nats=old.nats & wiring.nats,
         )
 
     def _lay(self, endpoint: EndpointId, wiring: Wiring) -> None:

@@ -1,7 +1,7 @@
 """A kernel's nf_tables in memory, for simulations and tests: it reads the same bytes and refuses what the kernel does.
 
 Held to the same contract tests as the kernel. What it does not do: pass packets, name anonymous objects, other
-families of hooks, and report more than the kernel's errno.
+families of hooks, check that registers are loaded before they are used, and report more than the kernel's errno.
 """
 
 from __future__ import annotations

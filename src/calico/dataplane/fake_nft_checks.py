@@ -18,6 +18,8 @@ from calico.netlink.nftables.objects import ElementValue, Hook
 __all__ = ["Reach", "Refusal", "check_expr", "check_hook", "value_fits"]
 
 _JUMP_STACK: Final = 16
+_U64_MAX: Final = (1 << 64) - 1
+_NS_PER_S: Final = 10**9
 _CONNTRACK_PRIORITY: Final = -200
 _HOOKS_OF_TYPE: Final = {
     "filter": ("prerouting", "input", "forward", "output", "postrouting"),
@@ -58,6 +60,10 @@ def check_expr(expr: Expr, data_type: int | None) -> None:
             raise Refusal(errno.EINVAL)
         case Limit(rate=0):
             raise Refusal(errno.EINVAL)
+        case Limit() if expr.rate + expr.burst > _U64_MAX:
+            raise Refusal(errno.EOVERFLOW)
+        case Limit(unit="bytes") if expr.unit_s * _NS_PER_S * (expr.rate + expr.burst) > _U64_MAX:
+            raise Refusal(errno.EOVERFLOW)
 
 
 def value_fits(value: ElementValue, data_type: int, data_length: int) -> bool:

@@ -12,10 +12,12 @@ import msgspec
 import structlog
 
 from calico.calc.messages import EndpointId, EndpointRemove, EndpointUpdate, Message
+from calico.calc.settings import CalcSettings
 from calico.dataplane.endpoints import EndpointManager, EndpointStatus
 from calico.dataplane.interfaces import Interface, InterfaceMonitor
 from calico.dataplane.nft import NftDataplane
 from calico.felix.config import FelixConfig
+from calico.lib import packed
 from calico.model.keys import ResourceKey
 from calico.netlink.nftables.objects import Table
 from calico.obs.conditions import Conditions
@@ -23,7 +25,7 @@ from calico.rules.config import RulesConfig
 from calico.rules.ruleset import Ruleset
 from calico.rules.table import TableState
 
-__all__ = ["TABLE", "Host", "OnEndpointStatus"]
+__all__ = ["TABLE", "Host", "OnEndpointStatus", "calc_settings", "rules_config"]
 
 log = structlog.get_logger(__name__)
 
@@ -32,8 +34,17 @@ TABLE = Table("calico")
 OnEndpointStatus = Callable[[EndpointId, str | None], None]
 
 
+def calc_settings(config: FelixConfig) -> CalcSettings:
+    """What of Felix's settings the calculation depends on."""
+    return CalcSettings(
+        floating_ips=config.floating_ips == "enabled" or config.openstack_cluster,
+        nat_excludes_hosts=config.nat_outgoing_exclusions == "ippoolsandhostips",
+    )
+
+
 def rules_config(config: FelixConfig) -> RulesConfig:
     """What of Felix's settings shapes the ruleset; Pass uses the lowest bit of the mark mask."""
+    own_address, metadata = config.nat_outgoing_address, config.metadata_addr
     return RulesConfig(
         interface_prefixes=config.interface_prefixes,
         endpoint_to_host=config.endpoint_to_host,
@@ -44,6 +55,13 @@ def rules_config(config: FelixConfig) -> RulesConfig:
         allow_ipip=config.allow_ipip_from_workloads,
         drop_invalid=not config.disable_conntrack_invalid_check,
         pass_mark=config.mark_mask & -config.mark_mask,
+        openstack=config.openstack,
+        metadata_v4=packed.addr_bytes(metadata) if metadata != "none" else b"",
+        metadata_port=config.metadata_port,
+        nat_ports=(config.nat_port_range[0], config.nat_port_range[1]) if config.nat_port_range else None,
+        nat_address_v4=packed.addr_bytes(own_address) if own_address else b"",
+        nat_excludes_hosts=config.nat_outgoing_exclusions == "ippoolsandhostips",
+        nat_interface=config.nat_outgoing_interface,
     )
 
 

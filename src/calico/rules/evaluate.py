@@ -85,7 +85,10 @@ def from_host(state: TableState, packet: Packet) -> Outcome:
 
 
 def evaluate(state: TableState, packet: Packet, hook: HookName) -> Outcome:
-    """Run the base chains of one hook in the order of their priorities."""
+    """Run the base chains of one hook in the order of their priorities.
+
+    Those of one priority run in the order of their names; the kernel asks the youngest first, so let none share one.
+    """
     journey = _Journey(state, packet)
     return journey.outcome(journey.meet(hook, packet.iifname, packet.oifname))
 

@@ -21,9 +21,11 @@ __all__ = [
     "INVALID",
     "IPIP",
     "RETURN",
+    "SCTP",
     "TCP",
     "UDP",
     "Exprs",
+    "Side",
     "address",
     "family",
     "header",
@@ -41,7 +43,7 @@ __all__ = [
 Exprs: TypeAlias = tuple[Expr, ...]
 Side: TypeAlias = Literal["src", "dst"]
 
-ICMP, IPIP, TCP, UDP, ICMPV6 = 1, 4, 6, 17, 58
+ICMP, IPIP, TCP, UDP, ICMPV6, SCTP = 1, 4, 6, 17, 58, 132
 HOST_SERVICE_TYPES = (130, 131, 132, 133, 135, 136)
 """ICMPv6 types that a workload may always send its host: MLD, router and neighbour solicitation, advertisement."""
 

@@ -31,6 +31,7 @@ from calico.lib.packed import addr_port, is_v6
 from calico.model.keys import ResourceKey
 from calico.rules.config import RulesConfig
 from calico.rules.packets import ICMP, ICMPV6, SCTP, TCP, UDP, Flow
+from calico.rules.reference_nat import ReferenceNat
 
 __all__ = ["Reference"]
 
@@ -48,6 +49,7 @@ class Reference:
         self._policies: dict[ResourceKey, PolicyUpdate] = {}
         self._profiles: dict[str, ProfileUpdate] = {}
         self._endpoints: dict[EndpointId, EndpointUpdate] = {}
+        self._nat = ReferenceNat(config, self._in_force, self._sets)
 
     def on_message(self, message: Message) -> None:
         """Remember a message."""
@@ -74,17 +76,24 @@ class Reference:
                 pass
 
     def forwards(self, source: str, destination: str, flow: Flow, exceeded: Collection[str] = ()) -> bool:
-        """Whether a packet from one interface is forwarded to another.
+        """Whether a packet from one interface is forwarded to another: as its own sender it is judged as it comes, by
+        policy with its destination translated.
 
         ``exceeded``: of what (packets, bytes, connections) there was too much for every endpoint that limits it.
         """
+        asked = self._nat.destination(source, flow)
         return (
             self._is_genuine(source, flow)
             and not self._is_limited(source, "egress", exceeded)
             and not self._is_limited(destination, "ingress", exceeded)
-            and (not self._is_workload(source) or self._may(source, "egress", flow))
-            and (not self._is_workload(destination) or self._may(destination, "ingress", flow))
+            and (not self._is_workload(source) or self._may(source, "egress", asked))
+            and (not self._is_workload(destination) or self._may(destination, "ingress", asked))
         )
+
+    def sent(self, source: str, destination: str, flow: Flow, out_address: bytes) -> Flow:
+        """How a packet that is forwarded, or that the host sends (no ``source``), looks when it leaves by an interface
+        with that address."""
+        return self._nat.source(destination, self._nat.destination(source, flow), out_address)
 
     def reaches_host(self, source: str, flow: Flow) -> bool:
         """Whether a packet from an interface reaches this host itself (datamodel 15.5)."""
@@ -92,6 +101,9 @@ class Reference:
             return True
         if not self._is_genuine(source, flow):
             return False
+        flow = self._nat.destination(source, flow)
+        if self._config.openstack and self._is_openstack_service(flow):
+            return True
         if flow.version == 6 and flow.protocol == ICMPV6 and not flow.fragment and flow.icmp[0] in _HOST_SERVICES:
             return True
         return self._may(source, "egress", flow) and self._config.endpoint_to_host != "drop"
@@ -104,7 +116,8 @@ class Reference:
         """The DSCP that a forwarded packet is given; None: it keeps its own."""
         owner = self._owner(source) if self._is_workload(source) else None
         qos = owner.qos if owner else None
-        return None if qos is None or self._in_set(flow.dst, IPAM_POOLS) else qos.dscp
+        target = self._nat.destination(source, flow).dst
+        return None if qos is None or self._in_set(target, IPAM_POOLS) else qos.dscp
 
     # -- who sends it ------------------------------------------------------------------------------------------------
 
@@ -114,6 +127,20 @@ class Reference:
     def _owner(self, interface: str) -> EndpointUpdate | None:
         claims = [e for e in self._endpoints.values() if e.interface == interface]
         return min(claims, key=lambda endpoint: endpoint.id) if claims else None
+
+    def _in_force(self) -> list[EndpointUpdate]:
+        """The endpoints that have their interface."""
+        return [e for e in self._endpoints.values() if self._is_workload(e.interface) and self._owner(e.interface) is e]
+
+    def _is_openstack_service(self, flow: Flow) -> bool:
+        """Datamodel 15.5: DHCP, DNS and the metadata service of the host."""
+        if flow.fragment:
+            return False
+        dhcp = (flow.sport, flow.dport) == ((68, 67) if flow.version == 4 else (546, 547))
+        if flow.protocol == UDP:
+            return dhcp or flow.dport == 53
+        metadata = (self._config.metadata_v4, self._config.metadata_port)
+        return flow.protocol == TCP and bool(metadata[0]) and (flow.dst, flow.dport) == metadata
 
     def _is_genuine(self, interface: str, flow: Flow) -> bool:
         """Requirements S6 and S7: own sources, no source routing, no router's messages."""

@@ -23,9 +23,11 @@ from calico.calc.messages import (
 from calico.rules.chains import PolicyChains
 from calico.rules.config import RulesConfig
 from calico.rules.dispatch import Dispatch
+from calico.rules.floating import FloatingMaps
 from calico.rules.ipsets import IPSets
 from calico.rules.lists import Direction, ListChains
 from calico.rules.names import policy_name, profile_name
+from calico.rules.nat import NatChains
 from calico.rules.qos import Limits
 from calico.rules.static import write_static
 from calico.rules.table import TableState
@@ -44,7 +46,9 @@ class Ruleset:
         self._policies = PolicyChains(state, config, self._sets)
         self._lists = ListChains(state, config, self._policies)
         self._limits = Limits(state, self._sets)
-        self._dispatch = Dispatch(state, config, self._lists, self._limits)
+        floating = FloatingMaps(state)
+        self._nat = NatChains(state, config, self._sets, floating)
+        self._dispatch = Dispatch(state, config, self._lists, floating, self._nat, self._limits)
 
     def on_message(self, message: Message) -> None:
         """Take one message of the calculation into account; those that rules do not depend on are ignored."""
@@ -85,6 +89,7 @@ class Ruleset:
         if changed:
             self._policies.refresh(set_id)
             self._limits.refresh(set_id)
+            self._nat.refresh(set_id)
 
     def _define(
         self,

@@ -438,9 +438,38 @@ def test_a_look_up_that_does_not_fit_its_set_is_refused(kernel) -> None:
                     assert accepted == ((name, verdict, dst, inverted) in fitting), lookup
 
 
-@pytest.mark.parametrize("expr", [Fib("type", ("saddr", "daddr")), Fib("type", ("iif",)), Limit(0, 1)])
+@pytest.mark.parametrize(
+    "expr",
+    [
+        Fib("type", ("saddr", "daddr")),
+        Fib("type", ("iif",)),
+        Limit(0, 1),
+        Limit((1 << 64) - 1, 1),
+        Limit(2 * 10**10, 1, 0, "bytes"),
+    ],
+)
 def test_an_expression_that_makes_no_sense_is_refused(kernel, expr: Expr) -> None:
     state = floating_state((1, 101))
     state.want_chain(Chain("bad", rules((expr, ACCEPT))))
     assert refused(kernel.dataplane(state).apply()) == {("rules", "bad")}
     assert kernel.content().chains["bad"] == [(DROP,)]
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        Limit(1, 1, 0xFFFFFFFF),
+        Limit(1, 1, 0xFFFFFFFF, "bytes"),
+        Limit(14 * 10**9, 1, 0xFFFFFFFF, "bytes"),
+        Limit(10**9, 1, 1, over=True),
+        ConnLimit(0, over=True),
+        ConnLimit(0xFFFFFFFF),
+    ],
+)
+def test_a_large_limit_is_kept_as_it_is(kernel, expr: Expr) -> None:
+    state = floating_state((1, 101))
+    state.want_chain(Chain("large", rules((expr, ACCEPT))))
+    dataplane = kernel.dataplane(state)
+    assert dataplane.apply().failed == ()
+    dataplane.resync()
+    assert is_quiet(dataplane.apply())

@@ -455,12 +455,16 @@ class World:
             ends = (int(first), int(second)) if second else (sport, int(first or 0))
         return Packet(self.address(source, family), self.address(destination, family), number, *ends)
 
+    def new_tag(self) -> int:
+        """A tag that no other packet has."""
+        return next(self._tags)
+
     def passed(self, *sent: tuple[str, str, Packet], expected: int | None = None) -> list[bool]:
         """Whether each packet sent from one machine arrives at another; waits for ``expected`` of them, and a grace."""
         for port in {target[0] for _, target, _ in sent}:
             for sock in self.ports[port].seen:
                 list(arrivals(sock))
-        numbers = [next(self._tags) for _ in sent]
+        numbers = [self.new_tag() for _ in sent]
         for (source, _, packet), tag in zip(sent, numbers, strict=True):
             self.ports[source[0]].send(build(packet, tag))
         return self.arrived({t[0] for _, t, _ in sent}, numbers, expected)

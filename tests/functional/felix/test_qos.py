@@ -221,3 +221,14 @@ def test_an_interface_that_comes_back_is_limited_again(new_world: Callable[..., 
     flow = "a>b udp:7000:7001" if side == "ingress" else "b>a udp:7001:7000"
     assert burst(world, flow, 4) <= BURST + SLACK
     assert ("tbf ca1c:" if side == "ingress" else "ingress ffff:") in tc(world, "calib")
+
+
+def test_packets_to_addresses_of_a_pool_keep_their_dscp(world: World, family: int) -> None:
+    limit(world, "b", dscp="EF")
+    assert seen(world, "b>a udp:9", family) == 46 << 2
+    cidr = "10.65.0.0/16" if family == 4 else "fd00:65::/64"
+    world.apply(resource("IPPool", "pool", {"cidr": cidr}))
+    assert seen(world, "b>a udp:9", family) == 0
+    assert seen(world, "b>x udp:9", family) == 46 << 2
+    world.delete("IPPool", "pool")
+    assert seen(world, "b>a udp:9", family) == 46 << 2

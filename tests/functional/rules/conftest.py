@@ -98,6 +98,7 @@ class Host:
         profiles: tuple[str, ...] = (),
         nets: tuple[bytes, ...] = (),
         qos: QoS | None = None,
+        nats: tuple[tuple[bytes, bytes], ...] = (),
     ) -> EndpointUpdate:
         name = f"w{workload.number}"
         return EndpointUpdate(
@@ -108,6 +109,7 @@ class Host:
             tiers=tiers,
             profiles=profiles,
             qos=qos,
+            nats=nats,
         )
 
 

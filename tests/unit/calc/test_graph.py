@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 
 from calico.calc.graph import Graph
 from calico.calc.messages import InSync
+from calico.calc.settings import CalcSettings
 from calico.calc.spec import DataplaneState, recompute
+from calico.model.ippool import IPPool, IPPoolSpec
 from calico.model.keys import ResourceKey
 from calico.model.meta import Metadata, Resource
+from calico.model.node import Node, NodeAddress, NodeBGPSpec, NodeSpec
 from calico.model.policy import (
     EntityRule,
     GlobalNetworkPolicy,
@@ -32,7 +35,7 @@ from calico.model.policy import (
     TierSpec,
 )
 from calico.model.qos import QoSControls
-from calico.model.workload import EndpointPort, WorkloadEndpoint, WorkloadEndpointSpec
+from calico.model.workload import IPNAT, EndpointPort, WorkloadEndpoint, WorkloadEndpointSpec
 
 Change = tuple[ResourceKey, Resource | None]
 FLUSH = None
@@ -52,6 +55,15 @@ NETS = (
     "fd00::/64",
     "fd00::1/128",
     "::/0",
+)
+NATS = (
+    IPNAT(internal_ip="10.0.0.1", external_ip="192.0.2.1"),
+    IPNAT(internal_ip="10.0.0.1", external_ip="192.0.2.2"),
+    IPNAT(internal_ip="10.0.0.2", external_ip="192.0.2.1"),
+    IPNAT(internal_ip="10.0.0.2", external_ip="10.0.0.1"),
+    IPNAT(internal_ip="fd00::1", external_ip="2001:db8::1"),
+    IPNAT(internal_ip="10.0.0.1", external_ip="127.0.0.1"),
+    IPNAT(internal_ip="fd00::1", external_ip="192.0.2.1"),
 )
 ADDRESSES = ("10.0.0.1/32", "10.0.0.2/32", "10.0.0.5", "fd00::1/128", "fd00::2/128")
 TIERS = ("default", "one", "two")
@@ -148,6 +160,8 @@ def keyed(kind: str, spec: Any, *, namespaced: bool = False, names: tuple[str, .
         "GlobalNetworkSet": GlobalNetworkSet,
         "Profile": Profile,
         "Tier": Tier,
+        "IPPool": IPPool,
+        "Node": Node,
     }[kind]
 
     @st.composite
@@ -210,12 +224,29 @@ def endpoint_changes(draw: st.DrawFn) -> Change:
         ),
         allow_spoofed_source_prefixes=draw(mostly((), ("10.1.0.0/16",))),
         qos_controls=draw(LIMITS),
+        ip_nats=draw(tuples(*NATS, max_size=3)),
     )
     metadata = Metadata(name=name, namespace=namespace, labels=draw(labels), annotations=draw(ANNOTATIONS))
     return key, WorkloadEndpoint(metadata=metadata, spec=spec)
 
 
 NETSET_SPECS = st.builds(NetworkSetSpec, nets=mostly(tuples(*NETS, max_size=4), ("nonsense", "10.0.0.0/8")))
+POOL_SPECS = st.builds(IPPoolSpec, cidr=mostly(st.sampled_from(NETS), "10.0.0.0/33"), nat_outgoing=st.booleans())
+NODE_SPECS = st.builds(
+    NodeSpec,
+    bgp=st.one_of(
+        st.none(),
+        st.builds(
+            NodeBGPSpec,
+            ipv4_address=mostly(st.sampled_from(("", "192.0.2.1/24", "192.0.2.9")), "fd00::1"),
+            ipv6_address=mostly(st.sampled_from(("", "2001:db8::1/64")), "2001:db8::1/129"),
+        ),
+    ),
+    addresses=tuples(
+        NodeAddress(address="192.0.2.1"), NodeAddress(address="192.0.2.9/32"), NodeAddress(address="2001:db8::9")
+    ),
+)
+SETTINGS = st.builds(CalcSettings, floating_ips=st.booleans(), nat_excludes_hosts=st.booleans())
 CHANGES = st.one_of(
     endpoint_changes(),
     endpoint_changes(),
@@ -240,6 +271,8 @@ CHANGES = st.one_of(
         ),
         names=("p", "r"),
     ),
+    keyed("IPPool", POOL_SPECS),
+    keyed("Node", NODE_SPECS),
 )
 HISTORIES = st.lists(st.one_of(CHANGES, CHANGES, CHANGES, st.just(FLUSH)), min_size=5, max_size=40)
 
@@ -255,6 +288,7 @@ def _scene() -> list[Change]:
             pod=pod,
             endpoint="eth0",
             ip_networks=(address,),
+            ip_nats=(IPNAT(internal_ip=address.removesuffix("/32"), external_ip="192.0.2.1"),),
             profiles=("kns.red",),
             interface_name=f"cali{pod}red",
         )
@@ -264,15 +298,17 @@ def _scene() -> list[Change]:
         policy = GlobalNetworkPolicySpec(tier=tier, selector="has(a)", ingress=(rule,))
         changes.append((ResourceKey("GlobalNetworkPolicy", "", name), GlobalNetworkPolicy(spec=policy)))
         changes.append((ResourceKey("Tier", "", tier), Tier(spec=TierSpec(order=1.0))))
+    pool = IPPool(spec=IPPoolSpec(cidr="10.0.0.0/8", nat_outgoing=True))
+    changes.append((ResourceKey("IPPool", "", "p"), pool))
     return changes
 
 
 @settings(max_examples=200, deadline=None)
-@given(scene=st.booleans(), before=HISTORIES, after=HISTORIES)
+@given(scene=st.booleans(), before=HISTORIES, after=HISTORIES, calc_settings=SETTINGS)
 def test_any_history_leaves_the_dataplane_at_the_recomputed_state(
-    scene: bool, before: list[Any], after: list[Any]
+    scene: bool, before: list[Any], after: list[Any], calc_settings: CalcSettings
 ) -> None:
-    graph, host, resources = Graph(HOST), DataplaneState(), {}
+    graph, host, resources = Graph(HOST, calc_settings), DataplaneState(), {}
     for change in [*before, *_scene()] if scene else before:
         if change is FLUSH:
             assert graph.flush() == []
@@ -284,14 +320,16 @@ def test_any_history_leaves_the_dataplane_at_the_recomputed_state(
             _give(graph, resources, change)
             continue
         host.replay(graph.flush())
-        assert host == recompute(HOST, resources)
+        assert host == recompute(HOST, resources, calc_settings)
         assert graph.flush() == []
 
 
 @settings(max_examples=60, deadline=None)
-@given(history=HISTORIES)
-def test_repeating_every_resource_and_deleting_what_never_was_says_nothing(history: list[Any]) -> None:
-    graph, resources = Graph(HOST), {}
+@given(history=HISTORIES, calc_settings=SETTINGS)
+def test_repeating_every_resource_and_deleting_what_never_was_says_nothing(
+    history: list[Any], calc_settings: CalcSettings
+) -> None:
+    graph, resources = Graph(HOST, calc_settings), {}
     for change in history:
         if change is not FLUSH:
             _give(graph, resources, change)
@@ -304,9 +342,9 @@ def test_repeating_every_resource_and_deleting_what_never_was_says_nothing(histo
 
 
 @settings(max_examples=60, deadline=None)
-@given(history=HISTORIES)
-def test_when_everything_is_deleted_nothing_is_left_behind(history: list[Any]) -> None:
-    graph, host, resources = Graph(HOST), DataplaneState(), {}
+@given(history=HISTORIES, calc_settings=SETTINGS)
+def test_when_everything_is_deleted_nothing_is_left_behind(history: list[Any], calc_settings: CalcSettings) -> None:
+    graph, host, resources = Graph(HOST, calc_settings), DataplaneState(), {}
     for change in history:
         if change is not FLUSH:
             _give(graph, resources, change)

@@ -8,6 +8,8 @@ from typing import Literal
 import msgspec
 
 from calico.calc.messages import (
+    IPAM_POOLS,
+    MASQ_POOLS,
     ActiveRule,
     EndpointId,
     EndpointRemove,
@@ -85,6 +87,7 @@ class DataplaneState(msgspec.Struct, kw_only=True):
                 del self.profiles[name]
             case EndpointUpdate(id=endpoint_id):
                 self._check_lists(message.tiers, message.profiles)
+                assert IPAM_POOLS in self.ip_sets or not _asks_for_pools(message), "pools are not there yet"
                 assert self.endpoints.get(endpoint_id) != message, f"{endpoint_id} is updated to what it is"
                 self.endpoints[endpoint_id] = message
             case EndpointRemove(id=endpoint_id):
@@ -141,6 +144,8 @@ class DataplaneState(msgspec.Struct, kw_only=True):
             yield from set_ids(policy.ingress + policy.egress)
         for profile in self.profiles.values():
             yield from set_ids(profile.ingress + profile.egress)
+        if MASQ_POOLS in self.ip_sets or any(map(_asks_for_pools, self.endpoints.values())):
+            yield IPAM_POOLS
 
     def _policies_referred_to(self) -> Iterator[ResourceKey]:
         for endpoint in self.endpoints.values():
@@ -162,6 +167,10 @@ def _all_tiers(endpoint: HostEndpointUpdate) -> Iterator[TierPolicies]:
 def _keys(tiers: Iterable[TierPolicies]) -> Iterator[ResourceKey]:
     for tier in tiers:
         yield from tier.ingress + tier.egress
+
+
+def _asks_for_pools(endpoint: EndpointUpdate) -> bool:
+    return bool(endpoint.nats) or (endpoint.qos is not None and endpoint.qos.dscp is not None)
 
 
 def set_ids(rules: Iterable[ActiveRule]) -> Iterator[str]:

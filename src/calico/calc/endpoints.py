@@ -1,7 +1,8 @@
 """A WorkloadEndpoint resource, checked and packed: all that the calculation wants to know of it.
 
 An endpoint with any malformed field is treated as absent on every host (datamodel §15.7), so whether it belongs to IP
-sets depends on the resource alone. Its own host says what is wrong with it.
+sets depends on the resource alone. Only malformed floating addresses are left out and the endpoint stays. Its own host
+says what is wrong with it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from collections.abc import Iterable
 import msgspec
 
 from calico.calc.labels import Labels, NamedPort, pack_labels
-from calico.calc.messages import EndpointId
+from calico.calc.messages import EndpointId, QoS
+from calico.calc.nats import Nats, decode_nats
+from calico.calc.qos import decode_qos
 from calico.errors import InvalidInput
 from calico.lib import packed
 from calico.model.effective import NAMESPACE_LABEL, SERVICE_ACCOUNT_LABEL
@@ -30,7 +33,10 @@ _MAC = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
 
 
 class Endpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A usable endpoint. ``nets`` are its addresses (/32, /128) and ``labels`` its own, not inherited ones."""
+    """A usable endpoint. ``nets`` are its addresses (/32, /128) and ``labels`` its own, not inherited ones.
+
+    ``problems`` say what was left out of it; its own host tells them.
+    """
 
     id: EndpointId
     node: str
@@ -42,6 +48,9 @@ class Endpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     labels: Labels
     profiles: tuple[str, ...]
     ports: tuple[NamedPort, ...]
+    qos: QoS | None = None
+    nats: Nats = ()
+    problems: tuple[str, ...] = ()
 
 
 def node_of(key: ResourceKey) -> str:
@@ -60,6 +69,9 @@ def decode_endpoint(key: ResourceKey, resource: WorkloadEndpoint) -> Endpoint:
         raise InvalidInput("source spoofing is not enabled on hosts", field="spec.allowSpoofedSourcePrefixes")
     if not is_interface(spec.interface_name):
         raise InvalidInput(f"{spec.interface_name!r} is no name of an interface", field="spec.interfaceName")
+    qos, bad_limits = decode_qos(spec.qos_controls, resource.metadata.annotations)
+    nets = _addresses(spec.ip_networks)
+    nats, bad_nats = decode_nats(spec.ip_nats, nets)
     return Endpoint(
         id=EndpointId(
             names.orchestrator,
@@ -69,12 +81,15 @@ def decode_endpoint(key: ResourceKey, resource: WorkloadEndpoint) -> Endpoint:
         node=names.node,
         interface=spec.interface_name,
         mac=_mac(spec.mac),
-        nets=_addresses(spec.ip_networks),
+        nets=nets,
         gateway_v4=_gateway(spec.ipv4_gateway, 4, "spec.ipv4Gateway"),
         gateway_v6=_gateway(spec.ipv6_gateway, 16, "spec.ipv6Gateway"),
         labels=_labels(key, resource),
         profiles=tuple(dict.fromkeys(spec.profiles)),
         ports=named_ports(spec.ports),
+        qos=qos,
+        nats=nats,
+        problems=bad_nats + bad_limits,
     )
 
 

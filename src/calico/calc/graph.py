@@ -5,8 +5,9 @@
     Profile ──────────┬─► MemberIndex (labels, selectors, IP sets of all hosts) ──────────┐
     network sets ─────┤                                                                   ├─► Sequencer ─► messages
     HostEndpoint ─────┤                                                                   │
-    WorkloadEndpoint ─┴─► InterfaceClaims ─► PolicyIndex (local endpoints only) ─► rules ─┘
-    Tier, policies ───────────────────────────┘
+    WorkloadEndpoint ─┴─► InterfaceClaims ─► PolicyIndex (local endpoints only) ─► rules ─┤
+    Tier, policies ───────────────────────────┘      └─► NatClaims                        │
+    IPPool, Node ─────► ClusterSets (pools, hosts) ───────────────────────────────────────┘
 
 Services, where somebody tells them, go into the MemberIndex. A staged policy is compiled as what it would be.
 No I/O, no clock, no tasks. Indices follow every change at once; rules and endpoints are computed at the flush.
@@ -16,23 +17,30 @@ from __future__ import annotations
 
 from typing import Final
 
+from calico.calc.cluster_sets import ClusterSets
 from calico.calc.endpoints import Endpoint, decode_endpoint, node_of
 from calico.calc.host_endpoints import HostEndpointFacts, decode_host_endpoint, host_endpoint_update
 from calico.calc.interface_claims import InterfaceClaims
 from calico.calc.members import Contribution, MemberIndex
 from calico.calc.messages import EndpointUpdate, InSync, Message, TierPolicies
+from calico.calc.nat_claims import NatClaims
+from calico.calc.nats import Nats
 from calico.calc.netsets import decode_netset
 from calico.calc.policies import DEFAULT_ALLOW, compile_policy, compile_profile
 from calico.calc.policy_index import PolicyIndex
 from calico.calc.policy_order import tier_problems
+from calico.calc.pools import ClusterNets, node_addresses, pool_nets, sets_of_pool
 from calico.calc.sequencer import Sequencer
 from calico.calc.services import ServiceEndpoints
+from calico.calc.settings import CalcSettings
 from calico.calc.staged import POLICY_KINDS, AnyPolicy, form_of
 from calico.errors import InvalidInput
 from calico.lib.ref_counts import RefCounts
 from calico.model.hostendpoint import HostEndpoint
+from calico.model.ippool import IPPool
 from calico.model.keys import ResourceKey
 from calico.model.meta import Resource
+from calico.model.node import Node
 from calico.model.policy import GlobalNetworkSet, NetworkSet, Profile, Tier
 from calico.model.workload import WorkloadEndpoint
 
@@ -44,7 +52,9 @@ def profile_key(name: str) -> ResourceKey:
     return ResourceKey("Profile", "", name)
 
 
-def endpoint_update(key: ResourceKey, endpoint: Endpoint, tiers: tuple[TierPolicies, ...]) -> EndpointUpdate:
+def endpoint_update(
+    key: ResourceKey, endpoint: Endpoint, tiers: tuple[TierPolicies, ...], nats: Nats = ()
+) -> EndpointUpdate:
     """What the host is told of an endpoint."""
     return EndpointUpdate(
         id=endpoint.id,
@@ -56,19 +66,25 @@ def endpoint_update(key: ResourceKey, endpoint: Endpoint, tiers: tuple[TierPolic
         gateway_v6=endpoint.gateway_v6,
         tiers=tiers,
         profiles=endpoint.profiles,
+        qos=endpoint.qos,
+        nats=nats,
     )
 
 
 class Graph:
     """Always true: after a flush the messages returned so far, replayed, equal ``spec.recompute`` of what was given."""
 
-    def __init__(self, hostname: str) -> None:
+    def __init__(self, hostname: str, settings: CalcSettings | None = None) -> None:
         self._hostname: Final = hostname
+        self._settings: Final = settings or CalcSettings()
         self._members = MemberIndex()
         self._policies = PolicyIndex()
         self._claims = InterfaceClaims()
-        self._sequencer = Sequencer(self._members)
+        self._nats = NatClaims()
+        self._cluster_sets = ClusterSets()
+        self._sequencer = Sequencer(self._members, self._cluster_sets, self._settings)
         self._endpoints: dict[ResourceKey, Endpoint | HostEndpointFacts] = {}  # local and usable
+        self._granted: set[ResourceKey] = set()  # whose floating addresses may be others than told
         self._compiled: dict[ResourceKey, AnyPolicy] = {}  # as last sent to the sequencer
         self._profiles: dict[str, Profile] = {}
         self._profiles_used: RefCounts[str] = RefCounts()
@@ -90,6 +106,8 @@ class Graph:
                 self._on_netset(key, value if isinstance(value, NetworkSet | GlobalNetworkSet) else None)
             case "Profile":
                 self._on_profile(key, value if isinstance(value, Profile) else None)
+            case "IPPool" | "Node":
+                self._on_cluster_nets(key, value)
             case "Tier":
                 tier = value.spec if isinstance(value, Tier) else None
                 self._policies.on_tier(key.name, tier)
@@ -140,10 +158,10 @@ class Graph:
         self._sequencer.on_problems(key, problems)
         if endpoint is not None and endpoint.node != self._hostname:
             endpoint = None
-        for claimant, usable, conflicts in self._claims.on_endpoint(key, endpoint):
+        for claimant, usable, said in self._claims.on_endpoint(key, endpoint):
             self._on_usable(claimant, usable)
-            if claimant != key or conflicts:
-                self._sequencer.on_problems(claimant, conflicts)
+            if claimant != key or said:
+                self._sequencer.on_problems(claimant, said)
 
     def _on_host_endpoint(self, key: ResourceKey, value: HostEndpoint | None) -> None:
         facts: HostEndpointFacts | None = None
@@ -165,6 +183,8 @@ class Graph:
             self._endpoints[key] = endpoint
         if old is None and endpoint is None:
             return
+        if self._settings.floating_ips and not isinstance(endpoint, HostEndpointFacts):
+            self._granted |= self._nats.on_endpoint(key, endpoint)
         self._policies.on_endpoint(key, endpoint)
         for name in endpoint.profiles if endpoint else ():
             if self._profiles_used.acquire(name):
@@ -180,6 +200,17 @@ class Graph:
             return
         netset, problems = decode_netset(key, value)
         self._members.on_contribution(key, Contribution(netset.labels, netset.profiles, netset.nets))
+        self._sequencer.on_problems(key, problems)
+
+    def _on_cluster_nets(self, key: ResourceKey, value: Resource | None) -> None:
+        nets: ClusterNets = {}
+        problems: tuple[str, ...] = ()
+        if isinstance(value, IPPool):
+            nets, problems = pool_nets(value)
+        elif isinstance(value, Node):
+            nets, problems = node_addresses(value)
+        self._cluster_sets.on_nets(key, nets)
+        self._cluster_sets.refer(key, sets_of_pool(nets, self._settings))
         self._sequencer.on_problems(key, problems)
 
     def _on_profile(self, key: ResourceKey, value: Profile | None) -> None:
@@ -221,10 +252,11 @@ class Graph:
 
     def _refresh_endpoints(self) -> None:
         changed, self._policies.changed_endpoints = self._policies.changed_endpoints, set()
-        for key in changed:
+        granted, self._granted = self._granted, set()
+        for key in changed | granted:
             match self._endpoints.get(key):
                 case Endpoint() as endpoint:
-                    self._sequencer.on_endpoint(key, endpoint_update(key, endpoint, self._policies.tiers_of(key)))
+                    self._tell_endpoint(key, endpoint)
                 case HostEndpointFacts() as facts:
                     tiers = self._policies.host_tiers_of(key)
                     self._sequencer.on_host_endpoint(key.name, host_endpoint_update(key, facts, tiers))
@@ -232,3 +264,10 @@ class Graph:
                     self._sequencer.on_host_endpoint(key.name, None)
                 case None:
                     self._sequencer.on_endpoint(key, None)
+
+    def _tell_endpoint(self, key: ResourceKey, endpoint: Endpoint) -> None:
+        nats: Nats = ()
+        if self._settings.floating_ips:
+            nats, problems = self._nats.granted(key)
+            self._sequencer.on_problems(key, endpoint.problems + problems)
+        self._sequencer.on_endpoint(key, endpoint_update(key, endpoint, self._policies.tiers_of(key), nats))

@@ -32,7 +32,8 @@ class InterfaceClaims:
     def on_endpoint(
         self, key: ResourceKey, endpoint: Endpoint | None
     ) -> Iterator[tuple[ResourceKey, Endpoint | None, tuple[str, ...]]]:
-        """A local endpoint is new or changed; None: absent. Yields (key, endpoint or None, problems) of all touched."""
+        """A local endpoint is new or changed; None: absent. Yields (key, endpoint or None, problems) of all touched;
+        the problems are those of its resource, too."""
         touched = {key}
         old = self._endpoints.pop(key, None)
         if old is not None:
@@ -53,5 +54,5 @@ class InterfaceClaims:
         endpoint = self._endpoints.get(key)
         if endpoint is None:
             return None, ()
-        problems = conflict(endpoint.interface, self._claims[endpoint.interface] - {key})
-        return (None if problems else endpoint), problems
+        rivals = conflict(endpoint.interface, self._claims[endpoint.interface] - {key})
+        return (None if rivals else endpoint), endpoint.problems + rivals

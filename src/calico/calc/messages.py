@@ -168,8 +168,9 @@ class EndpointId(msgspec.Struct, frozen=True, gc=False, order=True):
 class QoS(_Msg, frozen=True, kw_only=True):
     """Limits of an endpoint, 0 or None where there is none. *ingress* is towards the workload.
 
-    Bandwidth and peak rate are bit/s, burst and minburst bit (datamodel 16.2), packet rate packets/s with a burst in
-    packets, connections how many may be tracked at once; ``dscp`` (0-63) is set on packets that leave the pools.
+    Bandwidth and peak rate are bit/s, burst bit, minburst bytes (datamodel 16.2), packet rate packets/s with a burst
+    in packets, connections how many may be tracked at once; ``dscp`` (0-63) is set on packets that leave the pools.
+    Defaults are filled in: a rate has a burst, and what has no effect without another limit is 0.
     """
 
     ingress_bandwidth: int = 0

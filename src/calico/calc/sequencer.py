@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from calico.calc.cluster_sets import ClusterSets
 from calico.calc.compile_entity import SetSpec
 from calico.calc.members import MemberIndex
 from calico.calc.messages import (
@@ -23,6 +24,8 @@ from calico.calc.messages import (
     ProfileUpdate,
 )
 from calico.calc.policies import Compiled
+from calico.calc.pools import sets_of_endpoint
+from calico.calc.settings import CalcSettings
 from calico.lib.latest import Latest
 from calico.lib.ref_counts import RefCounts
 from calico.model.keys import ResourceKey
@@ -33,8 +36,10 @@ __all__ = ["Sequencer"]
 class Sequencer:
     """Always true: a set is in the member index while a policy or profile in use, or the host, still refers to it."""
 
-    def __init__(self, members: MemberIndex) -> None:
+    def __init__(self, members: MemberIndex, cluster_sets: ClusterSets, settings: CalcSettings) -> None:
         self._members = members
+        self._cluster_sets = cluster_sets
+        self._settings = settings
         self._sets_of: dict[ResourceKey, tuple[SetSpec, ...]] = {}
         self._needed: RefCounts[str] = RefCounts()
         self._touched: set[str] = set()
@@ -58,6 +63,7 @@ class Sequencer:
 
     def on_endpoint(self, key: ResourceKey, endpoint: EndpointUpdate | None) -> None:
         """A local endpoint as it should be programmed; None: absent."""
+        self._cluster_sets.refer(key, sets_of_endpoint(endpoint, self._settings) if endpoint else ())
         if endpoint is not None:
             self._ids[key] = endpoint.id
             self._endpoints.put(endpoint.id, endpoint)
@@ -84,6 +90,7 @@ class Sequencer:
             yield IPSetUpdate(id=set_id, kind=kind, members=members)
         for set_id, added, removed in sorted(self._members.take_changes(), key=lambda change: change[0]):
             yield IPSetDelta(id=set_id, added=added, removed=removed)
+        yield from self._cluster_sets.updates()
         policies, gone_policies = self._policies.take()
         profiles, gone_profiles = self._profiles.take()
         endpoints, gone_endpoints = self._endpoints.take()
@@ -97,6 +104,7 @@ class Sequencer:
         yield from (ProfileRemove(name=name) for name in sorted(gone_profiles))
         yield from (PolicyRemove(key=key) for key in sorted(gone_policies))
         yield from (IPSetRemove(id=set_id) for set_id in sorted(unneeded & self._told))
+        yield from self._cluster_sets.removes()
         self._told |= fresh
         self._told -= unneeded
         yield from self._changed_problems()

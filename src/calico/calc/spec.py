@@ -15,18 +15,30 @@ from calico.calc.dataplane_state import DataplaneState, IPSet
 from calico.calc.endpoints import Endpoint, decode_endpoint, node_of
 from calico.calc.host_endpoints import HostEndpointFacts, decode_host_endpoint
 from calico.calc.labels import Labels, NamedPort, unpack_labels
-from calico.calc.messages import EndpointUpdate, HostEndpointUpdate, TierPolicies
+from calico.calc.messages import (
+    ALL_HOSTS,
+    IPAM_POOLS,
+    MASQ_POOLS,
+    EndpointUpdate,
+    HostEndpointUpdate,
+    TierPolicies,
+)
+from calico.calc.nats import Nats
 from calico.calc.net_cover import masked
 from calico.calc.netsets import decode_netset
 from calico.calc.policies import DEFAULT_ALLOW, compile_policy, compile_profile, governed, is_preloaded, place_of
+from calico.calc.pools import node_addresses, pool_nets
 from calico.calc.services import ServiceEndpoints, ServiceName, service_members
+from calico.calc.settings import CalcSettings
 from calico.calc.staged import AnyPolicy, form_of
 from calico.errors import InvalidInput
 from calico.lib import packed
 from calico.model.effective import NAMESPACE_LABEL
 from calico.model.hostendpoint import HostEndpoint
+from calico.model.ippool import IPPool
 from calico.model.keys import ResourceKey
 from calico.model.meta import Resource
+from calico.model.node import Node
 from calico.model.policy import (
     GlobalNetworkPolicy,
     GlobalNetworkPolicySpec,
@@ -55,12 +67,14 @@ class _Item(msgspec.Struct):
     ports: tuple[NamedPort, ...]
 
 
-def recompute(hostname: str, resources: Resources, services: Services | None = None) -> DataplaneState:
+def recompute(
+    hostname: str, resources: Resources, services: Services | None = None, settings: CalcSettings | None = None
+) -> DataplaneState:
     """What ``hostname`` must have programmed when these are all the resources there are.
 
     ``services`` is None while nobody tells them.
     """
-    problems: Problems = {}
+    settings, problems = settings or CalcSettings(), Problems()
     profiles = {key.name: value for key, value in resources.items() if isinstance(value, Profile)}
     profiles.pop(DEFAULT_ALLOW, None)  # virtual: what is stored under its name is not looked at
     tiers = {key.name: value.spec for key, value in resources.items() if isinstance(value, Tier)}
@@ -75,6 +89,7 @@ def recompute(hostname: str, resources: Resources, services: Services | None = N
     ]
     local = _without_conflicts({key: e for key, e in usable.items() if e.node == hostname}, problems)
     policies = _policies(resources, problems)
+    nats = _nats(local, problems) if settings.floating_ips else {}
 
     state = DataplaneState(problems=problems, in_sync=True)
     used_policies = {key: policy for key, (policy, _) in policies.items() if is_preloaded(policy)}
@@ -94,6 +109,8 @@ def recompute(hostname: str, resources: Resources, services: Services | None = N
             gateway_v6=endpoint.gateway_v6,
             tiers=tuple(_tiers(governing, tiers)),
             profiles=endpoint.profiles,
+            qos=endpoint.qos,
+            nats=nats.get(key, ()),
         )
     for key, host in hosts.items():
         if host.node == hostname:
@@ -116,6 +133,7 @@ def recompute(hostname: str, resources: Resources, services: Services | None = N
         if compiled_profile.problems:
             problems[ResourceKey("Profile", "", name)] = compiled_profile.problems
     state.ip_sets = {spec.id: IPSet(spec.kind, _members(spec, items, services or {})) for spec in needed}
+    state.ip_sets |= _cluster_sets(resources, state.endpoints.values(), settings, problems)
     return state
 
 
@@ -126,10 +144,14 @@ def _usable_endpoints(
     for key, value in resources.items():
         if isinstance(value, WorkloadEndpoint):
             try:
-                yield key, decode_endpoint(key, value)
+                endpoint = decode_endpoint(key, value)
             except InvalidInput as error:
                 if hostname in (value.spec.node, node_of(key)):
                     problems[key] = (f"{error.field}: {error.message}",)
+                continue
+            if endpoint.problems and endpoint.node == hostname:
+                problems[key] = endpoint.problems
+            yield key, endpoint
 
 
 def _usable_host_endpoints(
@@ -195,10 +217,58 @@ def _without_conflicts(local: dict[ResourceKey, Endpoint], problems: Problems) -
         rivals = sorted(other for other, e in local.items() if e.interface == endpoint.interface and other != key)
         if rivals:
             names = ", ".join(f"{rival.namespace}/{rival.name}" for rival in rivals)
-            problems[key] = (f"spec.interfaceName: {endpoint.interface!r} is also the interface of {names}",)
+            rivalry = f"spec.interfaceName: {endpoint.interface!r} is also the interface of {names}"
+            problems[key] = (*endpoint.problems, rivalry)
         else:
             alone[key] = endpoint
+            if endpoint.problems:
+                problems[key] = endpoint.problems
     return alone
+
+
+def _nats(local: Mapping[ResourceKey, Endpoint], problems: Problems) -> dict[ResourceKey, Nats]:
+    """Floating addresses: the first endpoint by key gets one, and none that is an endpoint's own address."""
+    granted: dict[ResourceKey, Nats] = {}
+    for key, endpoint in local.items():
+        said = []
+        for own, external in endpoint.nats:
+            owners = [other for other, e in local.items() if packed.net_of_host(external) in e.nets]
+            first = min(other for other, e in local.items() if external in (claimed for _, claimed in e.nats))
+            if owners:
+                said.append(f"is an own address of {min(owners).namespace}/{min(owners).name}")
+            elif first != key:
+                said.append(f"belongs to {first.namespace}/{first.name}")
+            else:
+                granted[key] = (*granted.get(key, ()), (own, external))
+                continue
+            said[-1] = f"spec.ipNATs: {packed.addr_str(external)} {said[-1]}"
+        if said:
+            problems[key] = (*endpoint.problems, *said)
+    return granted
+
+
+def _cluster_sets(
+    resources: Resources, endpoints: Iterable[EndpointUpdate], settings: CalcSettings, problems: Problems
+) -> dict[str, IPSet]:
+    """Pools and hosts, while a pool is masqueraded or an endpoint treats what leaves the pools differently."""
+    nets: dict[str, set[bytes]] = {IPAM_POOLS: set(), MASQ_POOLS: set(), ALL_HOSTS: set()}
+    for key, value in resources.items():
+        if isinstance(value, IPPool | Node):
+            brought, said = pool_nets(value) if isinstance(value, IPPool) else node_addresses(value)
+            for set_id, members in brought.items():
+                nets[set_id].update(members)
+            if said:
+                problems[key] = said
+    endpoints = list(endpoints)
+    masquerades = bool(nets[MASQ_POOLS])
+    translates = masquerades or any(endpoint.nats for endpoint in endpoints)
+    marks = any(endpoint.qos is not None and endpoint.qos.dscp is not None for endpoint in endpoints)
+    needed = {
+        MASQ_POOLS: masquerades,
+        IPAM_POOLS: translates or marks,
+        ALL_HOSTS: translates and settings.nat_excludes_hosts,
+    }
+    return {set_id: IPSet("nets", _outermost(nets[set_id])) for set_id, is_needed in needed.items() if is_needed}
 
 
 def _network_sets(resources: Resources, profiles: Mapping[str, Profile], problems: Problems) -> Iterator[_Item]:
@@ -276,7 +346,10 @@ def _members(spec: SetSpec, items: Iterable[_Item], services: Services) -> froze
             if name == spec.port and (spec.protocol is None or spec.protocol == protocol)
             for net in item.nets
         )
-    nets = {net for item in selected for net in item.nets}
+    return _outermost({net for item in selected for net in item.nets})
+
+
+def _outermost(nets: set[bytes]) -> frozenset[bytes]:
     return frozenset(net for net in nets if not any(_contains(other, net) for other in nets if other != net))
 
 

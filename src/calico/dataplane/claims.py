@@ -1,7 +1,7 @@
 """Which endpoint gets an interface or an address that several on this host claim. Pure.
 
 The lowest resource key wins, whatever the order in which they appeared. An endpoint that does not get its interface
-gets nothing, so its addresses go to the next claimant that has one.
+gets nothing, so its addresses go to the next claimant that has one. Floating addresses are claimed like its own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 from calico.calc.messages import EndpointId, EndpointUpdate
 from calico.lib import packed
 
-__all__ = ["Claims", "Share"]
+__all__ = ["Claims", "Share", "claimed_nets"]
 
 
 K = TypeVar("K")
@@ -26,6 +26,11 @@ class Share(msgspec.Struct, frozen=True):
     interface: bool
     nets: tuple[bytes, ...]
     problems: tuple[str, ...] = ()
+
+
+def claimed_nets(update: EndpointUpdate) -> tuple[bytes, ...]:
+    """What leads to an endpoint: its own addresses and the external ones that are translated to them."""
+    return (*update.nets, *(packed.net_of_host(external) for _, external in update.nats))
 
 
 class Claims:
@@ -52,7 +57,7 @@ class Claims:
         affected = self.remove(update.id)
         self._endpoints[update.id] = update
         self._interfaces.setdefault(update.interface, set()).add(update.id)
-        for net in update.nets:
+        for net in claimed_nets(update):
             self._nets.setdefault(net, set()).add(update.id)
         return affected | self._rivals(update) | {update.id}
 
@@ -64,7 +69,7 @@ class Claims:
         affected = self._rivals(old)
         del self._endpoints[endpoint]
         _discard(self._interfaces, old.interface, endpoint)
-        for net in old.nets:
+        for net in claimed_nets(old):
             _discard(self._nets, net, endpoint)
         return affected - {endpoint}
 
@@ -75,7 +80,7 @@ class Claims:
         if owner is not None and owner != endpoint:
             return Share(False, (), (f"interface {update.interface} belongs to {self._endpoints[owner].key}",))
         nets, problems = [], []
-        for net in dict.fromkeys(update.nets):
+        for net in dict.fromkeys(claimed_nets(update)):
             winner = self.net_owner(net)
             if winner is None or winner == endpoint:
                 nets.append(net)
@@ -102,7 +107,7 @@ class Claims:
     def _rivals(self, update: EndpointUpdate) -> set[EndpointId]:
         """Claimants of the same interface, and of any address that one of those claims."""
         found = set(self._interfaces.get(update.interface, ())) | {update.id}
-        nets = {net for claimant in found for net in self._endpoints[claimant].nets}
+        nets = {net for claimant in found for net in claimed_nets(self._endpoints[claimant])}
         for net in nets:
             found |= self._nets.get(net, set())
         return found

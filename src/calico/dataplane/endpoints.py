@@ -19,7 +19,9 @@ from calico.dataplane.conntrack import Conntrack
 from calico.dataplane.gateways import GatewayTable
 from calico.dataplane.interfaces import Interface
 from calico.dataplane.neighbours import NeighbourTable
+from calico.dataplane.qdiscs import QdiscTable
 from calico.dataplane.routes import OUR_PROTOCOL, RouteTable
+from calico.dataplane.shaping import UNSHAPED
 from calico.dataplane.sysctl import Sysctls
 from calico.dataplane.wiring import NOTHING, Wiring, wiring_of
 from calico.errors import CalicoError, Transient
@@ -50,16 +52,19 @@ class EndpointManager:
         *,
         protocol: int = OUR_PROTOCOL,
         metric: int = 0,
+        prefixes: tuple[str, ...] = ("cali",),
         sysctls: Sysctls | None = None,
         on_status_change: OnStatus = lambda endpoint, status: None,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
-        """``wake``: the kernel changed behind our back, call ``apply`` soon. ``metric`` is that of the routes."""
+        """``wake``: the kernel changed behind our back, call ``apply`` soon. ``metric`` is that of the routes,
+        ``prefixes`` are those of workload interfaces."""
         self._sock = NetlinkSocket(NETLINK_ROUTE)
         self._netfilter = NetlinkSocket(NETLINK_NETFILTER)
         self.routes = RouteTable(self._sock, protocol=protocol, on_dirty=self._on_route_dirty)
         self.neighbours = NeighbourTable(self._sock, protocol=protocol)
         self.gateways = GatewayTable(self._sock, protocol=protocol)
+        self.qdiscs = QdiscTable(self._sock, prefixes=prefixes)
         self.sysctls = sysctls or Sysctls()
         self._conntrack = Conntrack(self._netfilter)
         self._metric = metric
@@ -110,7 +115,7 @@ class EndpointManager:
 
     def resync(self) -> None:
         """Trust nothing that is remembered of the kernel: the next apply reads and compares all."""
-        for table in (self.routes, self.neighbours, self.gateways, self.sysctls):
+        for table in (self.routes, self.neighbours, self.gateways, self.qdiscs, self.sysctls):
             table.resync()
         self._dirty.update(self._claims.ids())
 
@@ -150,13 +155,14 @@ class EndpointManager:
         for endpoint, wiring in wanted.items():
             self._lay(endpoint, wiring)
         sysctls = await self.sysctls.apply()
+        qdiscs = await self.qdiscs.apply()
         gateways = await self.gateways.apply()
         neighbours = await self.neighbours.apply()
         routes = await self.routes.apply()
         self._to_forget |= {dst[:-1] for dst in self.routes.removed}
         self._forget_flows()
         failures: dict[EndpointId, list[str]] = {}
-        for name, text in sysctls.items():
+        for name, text in (*sysctls.items(), *qdiscs.items()):
             owner = self._claims.interface_owner(name)
             self._blame(failures, (owner,) if owner else (), text)
         for gateway, text in gateways.items():
@@ -180,11 +186,13 @@ class EndpointManager:
         return wiring_of(update, share.nets, self._interfaces.get(update.interface), metric=self._metric)
 
     def _lost(self, wanted: Mapping[EndpointId, Wiring]) -> set[bytes]:
-        """Addresses that an endpoint has and will not have at the same interface: its flows must end."""
+        """Addresses that an endpoint has and will not have at the same interface, or not translated to the same own
+        address: their flows must end."""
         lost: set[bytes] = set()
         for endpoint, wiring in wanted.items():
-            for route in self._wirings.get(endpoint, NOTHING).routes - wiring.routes:
-                lost.add(route.dst[:-1])
+            old = self._wirings.get(endpoint, NOTHING)
+            lost.update(route.dst[:-1] for route in old.routes - wiring.routes)
+            lost.update(external for _, external in old.nats - wiring.nats)
         return lost
 
     def _withdraw(self, endpoint: EndpointId, wiring: Wiring) -> None:
@@ -197,6 +205,8 @@ class EndpointManager:
             self.neighbours.unwant(key)
         if old.sysctls and not same_interface:
             self.sysctls.unwant_interface(old.interface)
+        if old.shape and not same_interface:
+            self.qdiscs.unwant(old.interface, old.index)
         if old.gateway and old.gateway != wiring.gateway:
             self.gateways.unwant(old.gateway)
         self._wirings[endpoint] = Wiring(
@@ -206,6 +216,8 @@ class EndpointManager:
             routes=old.routes & wiring.routes,
             neighbours={key: mac for key, mac in old.neighbours.items() if key in wiring.neighbours},
             gateway=old.gateway if old.gateway == wiring.gateway else b"",
+            shape=old.shape if same_interface else UNSHAPED,
+            nats=old.nats & wiring.nats,
         )
 
     def _lay(self, endpoint: EndpointId, wiring: Wiring) -> None:
@@ -220,6 +232,8 @@ class EndpointManager:
                 self.neighbours.want(key.index, key.address, mac)
         for route in wiring.routes:
             self.routes.want(route)
+        if wiring.shape or old.shape:
+            self.qdiscs.want(wiring.interface, wiring.index, wiring.shape)
         if wiring.gateway and not old.gateway:
             self.gateways.want(wiring.gateway)
         if wiring is NOTHING:

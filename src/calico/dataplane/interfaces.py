@@ -54,6 +54,7 @@ class Interface(msgspec.Struct, frozen=True, kw_only=True):
     oper_up: bool = False
     mac: bytes = b""
     addresses: frozenset[bytes] = frozenset()
+    mtu: int = 1500
 
 
 OnInterface: TypeAlias = Callable[[str, Interface | None], None]
@@ -229,7 +230,13 @@ class InterfaceMonitor:
             return
         addresses = frozenset(self._addresses.get(link.index, ()))
         seen = Interface(
-            name=link.name, index=link.index, up=link.up, oper_up=link.oper_up, mac=link.mac, addresses=addresses
+            name=link.name,
+            index=link.index,
+            up=link.up,
+            oper_up=link.oper_up,
+            mac=link.mac,
+            addresses=addresses,
+            mtu=link.mtu,
         )
         if self._published.get(link.name) != seen:
             self._published[link.name] = seen

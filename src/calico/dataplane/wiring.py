@@ -12,13 +12,15 @@ from calico.dataplane.gateways import DEFAULT_GATEWAY_V4
 from calico.dataplane.interfaces import Interface
 from calico.dataplane.neighbours import NeighbourKey
 from calico.dataplane.routes import Route
+from calico.dataplane.shaping import UNSHAPED, Shape, shape_of
 from calico.lib import packed
 
 __all__ = ["NOTHING", "Wiring", "wiring_of"]
 
 
 class Wiring(msgspec.Struct, frozen=True, kw_only=True):
-    """What an endpoint has, or should have, in the tables. ``index`` is 0 while the interface does not exist."""
+    """What an endpoint has, or should have, in the tables. ``index`` is 0 while the interface does not exist;
+    ``nats`` are the translations (own, external address) whose external address is routed here."""
 
     interface: str = ""
     index: int = 0
@@ -26,6 +28,8 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     routes: frozenset[Route] = frozenset()
     neighbours: Mapping[NeighbourKey, bytes] = {}
     gateway: bytes = b""
+    shape: Shape = UNSHAPED
+    nats: frozenset[tuple[bytes, bytes]] = frozenset()
 
 
 NOTHING: Final = Wiring()
@@ -37,14 +41,16 @@ def wiring_of(
     """The wiring of an endpoint that owns its interface and these of its nets.
 
     Routes are wanted whatever the interface does (the route table waits for it), neighbours while it is up, because
-    the kernel drops them when it is not, and settings while it exists.
+    the kernel drops them when it is not, and settings while it exists. External addresses get routes only: what comes
+    for them is translated before it is sent on.
     """
-    has_v6 = any(packed.is_v6(net) for net in nets)
-    has_v4 = any(not packed.is_v6(net) for net in nets)
+    own = [net for net in nets if net in update.nets]
+    has_v6 = any(packed.is_v6(net) for net in own)
+    has_v4 = any(not packed.is_v6(net) for net in own)
     neighbours: dict[NeighbourKey, bytes] = {}
     if interface is not None and interface.up:
         if update.mac:
-            neighbours = {NeighbourKey(interface.index, net[:-1]): update.mac for net in nets}
+            neighbours = {NeighbourKey(interface.index, net[:-1]): update.mac for net in own}
         if update.gateway_v6 and has_v6:
             neighbours[NeighbourKey(interface.index, update.gateway_v6, True)] = b""
     return Wiring(
@@ -54,4 +60,6 @@ def wiring_of(
         routes=frozenset(Route(dst=net, interface=update.interface, metric=metric) for net in nets),
         neighbours=neighbours,
         gateway=(update.gateway_v4 or DEFAULT_GATEWAY_V4) if has_v4 else b"",
+        shape=shape_of(update.qos, interface.mtu) if interface is not None else UNSHAPED,
+        nats=frozenset(nat for nat in update.nats if packed.net_of_host(nat[1]) in nets),
     )

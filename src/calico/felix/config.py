@@ -6,6 +6,7 @@ Pure. Sources, later wins: built-in default, FelixConfiguration ``default``, tho
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
@@ -14,7 +15,7 @@ import msgspec
 
 from calico.errors import InvalidInput
 from calico.felix.failsafe import failsafe_ports
-from calico.model.numorstring import parse_duration
+from calico.model.numorstring import PortRange, parse_duration, parse_port
 from calico.rules.config import FAILSAFE_IN, FAILSAFE_OUT, FailsafePort
 
 __all__ = ["PARAMETERS", "FelixConfig", "Parameter", "merge_config"]
@@ -44,6 +45,20 @@ class FelixConfig(msgspec.Struct, frozen=True, kw_only=True):
     openstack_region: str = ""
     nftables_refresh_s: float = 180.0
     route_refresh_s: float = 90.0
+    nat_port_range: tuple[int, ...] = ()
+    nat_outgoing_address: str = ""
+    nat_outgoing_exclusions: Literal["ippoolsonly", "ippoolsandhostips"] = "ippoolsonly"
+    nat_outgoing_interface: str = ""
+    floating_ips: Literal["disabled", "enabled"] = "disabled"
+    metadata_addr: str = "127.0.0.1"
+    metadata_port: int = 8775
+    openstack_cluster: bool = False
+
+    @property
+    def openstack(self) -> bool:
+        """Whether workloads are OpenStack's (datamodel 15.5)."""
+        metadata = (self.metadata_addr, self.metadata_port) != ("127.0.0.1", 8775)
+        return self.openstack_cluster or metadata or "tap" in self.interface_prefixes
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -137,6 +152,34 @@ def _region(value: Any) -> str:
     if not re.fullmatch(r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?", str(value)):
         raise ValueError("must be a DNS label")
     return str(value)
+
+
+def _nat_ports(value: Any) -> tuple[int, int]:
+    ports = parse_port(value)
+    if not isinstance(ports, PortRange) or not ports.first:
+        raise ValueError("must be a port or a range such as 32768:60999, from 1 on")
+    return ports.first, ports.last
+
+
+def _ipv4(value: Any) -> str:
+    try:
+        return str(ipaddress.IPv4Address(str(value)))
+    except ValueError:
+        raise ValueError("must be an IPv4 address") from None
+
+
+def _metadata_server(value: Any) -> str:
+    return "none" if str(value).lower() == "none" else _ipv4(value)
+
+
+def _interface_filter(value: Any) -> str:
+    if not re.fullmatch(r"[a-zA-Z0-9:._+-]{1,15}", str(value)):
+        raise ValueError("must be an interface name, or the beginning of names and a +")
+    return str(value)
+
+
+def _names_openstack(value: Any) -> bool:
+    return "openstack" in str(value).lower()
 
 
 PARAMETERS: tuple[Parameter, ...] = (
@@ -242,6 +285,61 @@ PARAMETERS: tuple[Parameter, ...] = (
         "NftablesRefreshInterval", "nftables_refresh_s", _seconds, "live", "How often the table's owner is checked."
     ),
     Parameter("RouteRefreshInterval", "route_refresh_s", _seconds, "live", "How often routes are read back."),
+    Parameter(
+        "NATPortRange",
+        "nat_port_range",
+        _nat_ports,
+        "restart",
+        "Source ports of masqueraded TCP, UDP and SCTP, `n` or `n:m`; empty: the kernel chooses.",
+        "natPortRange",
+    ),
+    Parameter(
+        "NATOutgoingAddress",
+        "nat_outgoing_address",
+        _ipv4,
+        "restart",
+        "IPv4 address that outgoing connections get instead of that of the interface they leave by.",
+        "natOutgoingAddress",
+    ),
+    Parameter(
+        "NATOutgoingExclusions",
+        "nat_outgoing_exclusions",
+        _choice("ippoolsonly", "ippoolsandhostips"),
+        "restart",
+        "Destinations whose connections are not translated: in IP pools, or also those of all hosts.",
+        "natOutgoingExclusions",
+    ),
+    Parameter(
+        "IptablesNATOutgoingInterfaceFilter",
+        "nat_outgoing_interface",
+        _interface_filter,
+        "restart",
+        "Masquerade only what leaves by this interface, or by those whose names begin so (`eth+`).",
+        "iptablesNATOutgoingInterfaceFilter",
+    ),
+    Parameter(
+        "FloatingIPs",
+        "floating_ips",
+        _choice("disabled", "enabled"),
+        "restart",
+        "Translate the `ipNATs` of endpoints; always done in OpenStack clusters.",
+        "floatingIPs",
+    ),
+    Parameter(
+        "MetadataAddr",
+        "metadata_addr",
+        _metadata_server,
+        "restart",
+        "OpenStack: IPv4 address of the metadata server that 169.254.169.254 stands for, or `none`.",
+    ),
+    Parameter("MetadataPort", "metadata_port", _integer(1, 65535), "restart", "OpenStack: its port."),
+    Parameter(
+        "ClusterType",
+        "openstack_cluster",
+        _names_openstack,
+        "restart",
+        "Kind of cluster, from ClusterInformation; OpenStack's when it names `openstack`.",
+    ),
 )
 # Felix's own default for DeviceRouteProtocol is 3 (boot); 80 tells our routes from the administrator's, so that
 # stale ones of an earlier run can be removed without touching anybody else's.

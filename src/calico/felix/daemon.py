@@ -23,7 +23,7 @@ from calico.datastore.syncer import Syncer
 from calico.errors import CalicoError
 from calico.felix.apply_loop import ApplyLoop
 from calico.felix.config import FelixConfig, merge_config, needs_restart
-from calico.felix.host import Host
+from calico.felix.host import Host, calc_settings
 from calico.felix.inputs import Inputs
 from calico.felix.reporter import EndpointStatusReporter, HostStatusReporter
 from calico.model.keys import RESOURCE_PREFIX
@@ -109,7 +109,7 @@ async def run(settings: FelixSettings) -> None:
         return configuration.current
 
     backend = EtcdBackend(settings.etcd_endpoints)
-    graph = Graph(settings.node)
+    graph = Graph(settings.node, calc_settings(configuration.current))
     inputs = Inputs(settings.node, graph, conditions, wake.set)
     configuration.bind(inputs)
     syncer = Syncer(backend, (RESOURCE_PREFIX,), inputs, require_ready=True)

@@ -20,11 +20,13 @@ from calico.calc.messages import (
     HostEndpointUpdate,
     Message,
 )
+from calico.calc.settings import CalcSettings
 from calico.dataplane.endpoints import EndpointManager, EndpointStatus
 from calico.dataplane.interfaces import Interface, InterfaceMonitor
 from calico.dataplane.nft import NftDataplane
 from calico.felix.config import FelixConfig
 from calico.felix.host_endpoints import HostEndpointStates, OnHostEndpointStatus
+from calico.lib import packed
 from calico.model.keys import ResourceKey
 from calico.netlink.nftables.objects import Table
 from calico.obs.conditions import Conditions
@@ -32,7 +34,7 @@ from calico.rules.config import RulesConfig
 from calico.rules.ruleset import Ruleset
 from calico.rules.table import TableState
 
-__all__ = ["TABLE", "Host", "OnEndpointStatus"]
+__all__ = ["TABLE", "Host", "OnEndpointStatus", "calc_settings", "rules_config"]
 
 log = structlog.get_logger(__name__)
 
@@ -43,10 +45,19 @@ _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 OnEndpointStatus = Callable[[EndpointId, str | None], None]
 
 
+def calc_settings(config: FelixConfig) -> CalcSettings:
+    """What of Felix's settings the calculation depends on."""
+    return CalcSettings(
+        floating_ips=config.floating_ips == "enabled" or config.openstack_cluster,
+        nat_excludes_hosts=config.nat_outgoing_exclusions == "ippoolsandhostips",
+    )
+
+
 def rules_config(config: FelixConfig) -> RulesConfig:
     """What of Felix's settings shapes the ruleset; the two lowest bits of the mark mask are its marks."""
     low = config.mark_mask & -config.mark_mask
     others = config.mark_mask ^ low
+    own_address, metadata = config.nat_outgoing_address, config.metadata_addr
     return RulesConfig(
         interface_prefixes=config.interface_prefixes,
         endpoint_to_host=config.endpoint_to_host,
@@ -62,6 +73,13 @@ def rules_config(config: FelixConfig) -> RulesConfig:
         accept_mark=others & -others,
         failsafe_in=config.failsafe_in,
         failsafe_out=config.failsafe_out,
+        openstack=config.openstack,
+        metadata_v4=packed.addr_bytes(metadata) if metadata != "none" else b"",
+        metadata_port=config.metadata_port,
+        nat_ports=(config.nat_port_range[0], config.nat_port_range[1]) if config.nat_port_range else None,
+        nat_address_v4=packed.addr_bytes(own_address) if own_address else b"",
+        nat_excludes_hosts=config.nat_outgoing_exclusions == "ippoolsandhostips",
+        nat_interface=config.nat_outgoing_interface,
     )
 
 
@@ -91,9 +109,12 @@ class Host:
         self._addresses: dict[str, frozenset[bytes]] = {}
         self._nft = NftDataplane(TABLE, state)
         self._endpoints = EndpointManager(
-            protocol=config.device_route_protocol, on_status_change=self._on_endpoint_status, wake=wake
+            protocol=config.device_route_protocol,
+            prefixes=config.interface_prefixes,
+            on_status_change=self._on_endpoint_status,
+            wake=wake,
         )
-
+        self._policed: set[EndpointId] = set()
         self._wake = wake
         self.interfaces = InterfaceMonitor(
             self._on_interface,
@@ -115,6 +136,7 @@ class Host:
 
     def on_message(self, message: Message) -> None:
         """Take one message of the calculation; nothing is written before ``apply``."""
+        self._choose_limiter(message)
         self._ruleset.on_message(message)
         if isinstance(message, EndpointUpdate):
             self._keys[message.id] = message.key
@@ -163,6 +185,18 @@ class Host:
         self._endpoints.close()
         self._nft.close()
 
+    def _choose_limiter(self, message: Message) -> None:
+        """Bandwidth from workloads is shaped where the kernel can do that, tried when it is first asked for."""
+        if isinstance(message, EndpointRemove):
+            self._policed.discard(message.id)
+        elif isinstance(message, EndpointUpdate):
+            self._policed.discard(message.id)
+            if message.qos is not None and message.qos.egress_bandwidth:
+                shaped = self._endpoints.qdiscs.can_shape_egress()
+                self._ruleset.police_bandwidth(not shaped)
+                if not shaped:
+                    self._policed.add(message.id)
+
     def _on_interface(self, name: str, interface: Interface | None) -> None:
         if self._rules_config.is_workload(name):
             self._endpoints.on_interface(name, interface)
@@ -189,6 +223,8 @@ class Host:
         failed = {item.name: f"{item.kind}: {item.reason} {item.effect}".strip() for item in self._nft.failed}
         self._conditions.replace("dataplane-rejected", failed)
         missing = {} if self._nft.owned else {"nftables": "tables cannot be owned: others may change ours"}
+        if self._policed:
+            missing["bandwidth"] = "bandwidth from workloads is policed, not shaped"
         self._conditions.replace("feature-missing", missing)
 
     def _on_endpoint_status(self, endpoint: EndpointId, status: EndpointStatus | None) -> None:

@@ -17,7 +17,7 @@ from calico.model.codec import decode
 from calico.model.felixconfig import FelixConfiguration
 from calico.model.keys import RESOURCE_PREFIX, ResourceKey, parse_key
 from calico.model.meta import Resource
-from calico.model.node import Node
+from calico.model.node import ClusterInformation, Node
 from calico.model.selector import parse
 from calico.obs.conditions import Conditions
 
@@ -54,6 +54,7 @@ class Inputs:
         self._wake = wake
         self._configurations: dict[str, FelixConfiguration] = {}
         self._node_labels: Mapping[str, str] = {}
+        self._cluster_type = ""
         self._decode_problems: dict[str, tuple[str, ...]] = {}
         self._graph_problems: dict[str, tuple[str, ...]] = {}
         self.status = SyncStatus.WAITING
@@ -86,12 +87,15 @@ class Inputs:
         self._note(self._graph_problems, str(key), problems)
 
     def config_sources(self) -> list[tuple[str, Mapping[str, object]]]:
-        """FelixConfigurations that apply to this host, lowest priority first, as {json name: value}."""
+        """What the datastore says of this host's settings, lowest priority first, as {json name: value}: the kind of
+        cluster, and the FelixConfigurations that apply here."""
         chosen = [name for name in ("default",) if name in self._configurations]
         chosen += sorted(name for name, item in self._configurations.items() if self._selects_us(name, item))
         per_node = f"node.{self._node}"
         chosen += [per_node] if per_node in self._configurations else []
-        return [(f"FelixConfiguration {name}", _spec_data(self._configurations[name])) for name in chosen]
+        found = [(f"FelixConfiguration {name}", _spec_data(self._configurations[name])) for name in chosen]
+        cluster = {"clusterType": self._cluster_type}
+        return [("ClusterInformation default", cluster), *found] if self._cluster_type else found
 
     def _selects_us(self, name: str, item: FelixConfiguration) -> bool:
         if name == "default" or name.startswith("node."):
@@ -121,6 +125,8 @@ class Inputs:
                 self._configurations[key.name] = resource
             else:
                 self._configurations.pop(key.name, None)
+        if key.kind == "ClusterInformation":
+            self._cluster_type = resource.spec.cluster_type if isinstance(resource, ClusterInformation) else ""
         if key.kind == "Node" and key.name == self._node:
             self._node_labels = resource.metadata.labels if isinstance(resource, Node) else {}
         self._graph.on_resource(key, resource)

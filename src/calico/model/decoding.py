@@ -28,8 +28,10 @@ from calico.model.policy import (
     Rule,
     Tier,
 )
+from calico.model.qos import QoSControls
 from calico.model.soundness import net_fault, rule_fault
 from calico.model.staged import StagedGlobalNetworkPolicy, StagedNetworkPolicy
+from calico.model.workload import WorkloadEndpoint
 
 __all__ = ["POLICY_NAME_ANNOTATION", "TIER_LABEL", "Decoded", "decode"]
 
@@ -115,6 +117,8 @@ def _salvage(cls: type[R], raw: bytes, error: Exception) -> tuple[R | None, tupl
     elif issubclass(cls, NetworkSet | GlobalNetworkSet) and isinstance(spec.get("nets"), list):
         removed = {"nets": [net for net in spec["nets"] if isinstance(net, str)]}
         problems = (f"spec.nets: entries that are no text were left out: {problem}",)
+    elif issubclass(cls, WorkloadEndpoint) and isinstance(spec.get("qosControls"), dict):
+        removed, problems = _without_bad_limits(spec["qosControls"])
     else:
         return None, (problem,)
     try:
@@ -124,6 +128,18 @@ def _salvage(cls: type[R], raw: bytes, error: Exception) -> tuple[R | None, tupl
 
 
 _DENY_TREE: list[Any] = [{"action": "Deny"}]
+
+
+def _without_bad_limits(limits: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """An endpoint is worth more than one limit of it: what is of the wrong type is left out and named."""
+    bad = []
+    for name, value in limits.items():
+        try:
+            msgspec.convert({name: value}, QoSControls)
+        except _MALFORMED as error:
+            bad.append((name, _reason(error)))
+    good = {name: value for name, value in limits.items() if name not in dict(bad)}
+    return {"qosControls": good}, tuple(f"spec.qosControls.{name}: {reason}; left out" for name, reason in bad)
 
 
 def _reason(error: Exception) -> str:

@@ -15,7 +15,7 @@ from calico.model.ippool import IPPool
 from calico.model.kinds import BY_KIND
 from calico.model.meta import API_VERSION, Resource
 from calico.model.node import Node
-from calico.model.numorstring import parse_as_number, parse_protocol, port_json
+from calico.model.numorstring import parse_as_number, parse_dscp, parse_protocol, port_json
 from calico.model.policy import GlobalNetworkPolicy, NetworkPolicy, Profile, Tier
 from calico.model.schema import graft_unknown
 from calico.model.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
@@ -144,6 +144,7 @@ def _complete_endpoint(spec: Tree) -> None:
     for nat in spec.get("ipNATs", ()):
         nat.setdefault("internalIP", "")
         nat.setdefault("externalIP", "")
+    _respell(spec.get("qosControls") or {}, "dscp", parse_dscp)
 
 
 def _complete_ports(spec: Tree, never_omitted: Tree) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import field
 
 from calico.model.meta import Model, Resource
+from calico.model.qos import QoSControls
 
 __all__ = ["IPNAT", "EndpointPort", "WorkloadEndpoint", "WorkloadEndpointSpec"]
 
@@ -45,7 +46,7 @@ class WorkloadEndpointSpec(Model, frozen=True, kw_only=True):
     mac: str = ""
     ports: tuple[EndpointPort, ...] = ()
     allow_spoofed_source_prefixes: tuple[str, ...] = ()
-    qos_controls: dict[str, int | str] | None = None
+    qos_controls: QoSControls | None = None
     type: str = ""
 
 

@@ -42,6 +42,11 @@ class RulesConfig(msgspec.Struct, frozen=True, kw_only=True):
     given, its metadata service, whatever their policy says.
     Log rules write ``log_prefix`` (see ``calico.rules.logprefix``), each at most ``log_rate`` (packets, in so many
     seconds) times after the first ``log_burst`` packets.
+
+    Of connections that leave the pools: ``nat_ports`` are the first and last source port of masqueraded ones,
+    ``nat_address_v4`` (4 packed bytes) the source that IPv4 gets instead of the interface's address, and
+    ``nat_interface`` the interface they leave by (with ``+`` at its end: the beginning of its name); with
+    ``nat_excludes_hosts`` connections to hosts do not leave the pools.
     Raises InvalidInput for a prefix or mark that would make the ruleset match what it must not.
     """
 
@@ -62,6 +67,10 @@ class RulesConfig(msgspec.Struct, frozen=True, kw_only=True):
     openstack: bool = False
     metadata_v4: bytes = b""
     metadata_port: int = 8775
+    nat_ports: tuple[int, int] | None = None
+    nat_address_v4: bytes = b""
+    nat_excludes_hosts: bool = False
+    nat_interface: str = ""
 
     def __post_init__(self) -> None:
         """Refuse an empty or overlong prefix, and marks that are not exactly one bit each."""
@@ -75,6 +84,12 @@ class RulesConfig(msgspec.Struct, frozen=True, kw_only=True):
                 raise InvalidInput("must be exactly one bit of 32", field=field)
         if self.accept_mark == self.pass_mark:
             raise InvalidInput("must be another bit than pass_mark", field="accept_mark")
+        if self.nat_ports is not None and not 0 < self.nat_ports[0] <= self.nat_ports[1] < 1 << 16:
+            raise InvalidInput(f"{self.nat_ports} is no range of ports", field="nat_ports")
+        if len(self.nat_interface.encode()) > IFNAME_MAX or "\0" in self.nat_interface:
+            raise InvalidInput(f"{self.nat_interface!r} is no name of an interface", field="nat_interface")
+        if len(self.nat_address_v4) not in (0, 4):
+            raise InvalidInput("must be an IPv4 address", field="nat_address_v4")
 
     def is_workload(self, interface: str) -> bool:
         """Whether an interface name is one that only a workload's interface may have."""

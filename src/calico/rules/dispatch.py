@@ -1,4 +1,5 @@
-"""Endpoints as elements: two verdict maps, the set of known interfaces, and the sources that each may use."""
+"""Endpoints as elements: two verdict maps, the set of known interfaces, the sources that each may use, and its floating
+addresses."""
 
 from __future__ import annotations
 
@@ -9,8 +10,11 @@ from calico.lib.packed import is_host, is_v6
 from calico.netlink.nftables.expr import Verdict
 from calico.rules.antispoof import SOURCES_V4, SOURCES_V6
 from calico.rules.config import RulesConfig
+from calico.rules.floating import FloatingMaps
 from calico.rules.lists import ListChains, PolicyList, policy_list
 from calico.rules.names import ifname_key
+from calico.rules.nat import NatChains
+from calico.rules.qos import Limits
 from calico.rules.room import make_room
 from calico.rules.static import FROM_MAP, INTERFACES, TO_MAP
 from calico.rules.table import TableState
@@ -25,10 +29,21 @@ class Dispatch:
     interface is ignored, so that no endpoint can bring the host's own interfaces under its policy.
     """
 
-    def __init__(self, state: TableState, config: RulesConfig, lists: ListChains) -> None:
+    def __init__(
+        self,
+        state: TableState,
+        config: RulesConfig,
+        lists: ListChains,
+        floating: FloatingMaps,
+        nat: NatChains,
+        limits: Limits,
+    ) -> None:
         self._state = state
         self._config = config
         self._lists = lists
+        self._floating = floating
+        self._nat = nat
+        self._limits = limits
         self._endpoints: dict[EndpointId, EndpointUpdate] = {}
         self._claims: dict[str, set[EndpointId]] = {}
         self._shown: dict[str, EndpointUpdate] = {}
@@ -63,11 +78,14 @@ class Dispatch:
                 self._lists.acquire(wanted)
         if after != before:
             self._write(interface, before, after)
+            self._limits.show(interface, after.qos if after else None)
         if before is not None:
             for unwanted in _lists(before):
                 self._lists.release(unwanted)
 
     def _write(self, interface: str, before: EndpointUpdate | None, after: EndpointUpdate | None) -> None:
+        if self._floating.change(before, after):
+            self._nat.render()
         key = ifname_key(interface)
         old = _sources(before) if before else set()
         new = _sources(after) if after else set()

@@ -23,7 +23,7 @@ from calico.rules.headers import read_headers
 from calico.rules.rewriting import address_of
 from calico.rules.table import TableState
 
-__all__ = ["Outcome", "Packet", "evaluate", "forward", "from_host", "to_host"]
+__all__ = ["Excess", "Outcome", "Packet", "evaluate", "forward", "from_host", "to_host"]
 
 HookName: TypeAlias = Literal["prerouting", "input", "forward", "output", "postrouting"]
 CtState: TypeAlias = Literal["new", "established", "related", "invalid", "untracked"]

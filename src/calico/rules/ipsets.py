@@ -38,6 +38,10 @@ class IPSets:
         names = (_name("h", set_id, v6), _name("n", set_id, v6))
         return names if self._covers[set_id, v6].has_cidrs else names[:1]
 
+    def has_nets(self, set_id: str) -> bool:
+        """Whether a set of addresses has been announced by that id."""
+        return self._kinds.get(set_id) == "nets"
+
     def port_parts(self, set_id: str, v6: bool) -> tuple[str, ...]:
         """As ``address_parts`` for a ports set, whose keys are address, protocol, port."""
         return (_name("hp", set_id, v6),) if self._kinds.get(set_id) == "ports" else ()

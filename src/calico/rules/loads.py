@@ -15,6 +15,7 @@ __all__ = [
     "ACCEPT",
     "DROP",
     "ESTABLISHED_OR_RELATED",
+    "FIRST_PACKET",
     "FROM_HERE",
     "HOST_SERVICE_TYPES",
     "ICMP",
@@ -22,10 +23,12 @@ __all__ = [
     "INVALID",
     "IPIP",
     "RETURN",
+    "SCTP",
     "TCP",
     "TRANSLATED",
     "UDP",
     "Exprs",
+    "Side",
     "address",
     "family",
     "header",
@@ -45,7 +48,7 @@ __all__ = [
 Exprs: TypeAlias = tuple[Expr, ...]
 Side: TypeAlias = Literal["src", "dst"]
 
-ICMP, IPIP, TCP, UDP, ICMPV6 = 1, 4, 6, 17, 58
+ICMP, IPIP, TCP, UDP, ICMPV6, SCTP = 1, 4, 6, 17, 58, 132
 HOST_SERVICE_TYPES = (130, 131, 132, 133, 135, 136)
 """ICMPv6 types that a workload may always send its host: MLD, router and neighbour solicitation, advertisement."""
 
@@ -126,6 +129,8 @@ TRANSLATED: Exprs = (Ct("status"), Bitwise(_host(32), bytes(4)), Cmp("neq", byte
 """The connection's destination was translated."""
 FROM_HERE: Exprs = (Fib("type", ("saddr",)), Cmp("eq", _host(2)))
 """The source is an address of this host (RTN_LOCAL)."""
+FIRST_PACKET: Exprs = (Ct("status"), Bitwise(_host(8), bytes(4)), Cmp("eq", bytes(4)))
+"""Of a connection that conntrack has not confirmed: no packet of it has passed all packet filters yet."""
 
 
 def mark_set(bit: int) -> Exprs:

@@ -2,16 +2,17 @@
 
 Naive on purpose: it keeps the last message about each thing and reads them for every packet. The rendered ruleset,
 judged by ``calico.rules.evaluate``, must say the same for every packet; tests compare them. A ``Flow`` quotes no other
-packet, so what ICMP errors may quote is not said here.
+packet, so what ICMP errors may quote is not said here; what limits count is told by who asks.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Literal
 
 from calico.calc.messages import (
+    IPAM_POOLS,
     ActiveRule,
     EndpointId,
     EndpointRemove,
@@ -33,6 +34,7 @@ from calico.model.keys import ResourceKey
 from calico.rules.config import RulesConfig
 from calico.rules.packets import ICMP, ICMPV6, SCTP, TCP, UDP, Flow
 from calico.rules.reference_host import HostEndpoints
+from calico.rules.reference_nat import ReferenceNat
 
 __all__ = ["Reference"]
 
@@ -55,6 +57,7 @@ class Reference:
             self._tier,
             lambda name, direction, flow: self._first(self._profiles.get(name), direction, flow),
         )
+        self._nat = ReferenceNat(config, self._in_force, self._sets)
 
     def on_message(self, message: Message) -> None:
         """Remember a message."""
@@ -90,16 +93,31 @@ class Reference:
         if addresses is not None:
             self._hosts.addresses[name] = addresses
 
-    def forwards(self, source: str, destination: str, flow: Flow, translated: tuple[str, Flow] | None = None) -> bool:
-        """Whether a packet from one interface is forwarded to another; ``translated``: where it goes and what it is
-        after others' DNAT, unless it is left out of connection tracking."""
+    def forwards(
+        self,
+        source: str,
+        destination: str,
+        flow: Flow,
+        translated: tuple[str, Flow] | None = None,
+        exceeded: Collection[str] = (),
+    ) -> bool:
+        """Whether a packet from one interface is forwarded to another: as its own sender it is judged as it comes, by
+        policy with its destination translated, by us or (``translated``: where it goes and what it is then) by others,
+        unless it is left out of connection tracking.
+
+        ``exceeded``: of what (packets, bytes, connections) there was too much for every endpoint that limits it.
+        """
         if not self._is_genuine(source, flow):
             return False
         arrival = self._hosts.arrives(source, flow)
         if arrival == "denied":
             return False
-        if arrival != "untracked" and translated is not None:
-            destination, flow = translated
+        if arrival == "untracked":
+            exceeded = [what for what in exceeded if what != "connections"]
+        else:
+            destination, flow = translated or (destination, self._nat.destination(source, flow))
+        if self._is_limited(source, "egress", exceeded) or self._is_limited(destination, "ingress", exceeded):
+            return False
         if self._is_workload(source):
             goes_in = self._may(source, "egress", flow)
         else:
@@ -108,23 +126,31 @@ class Reference:
             return goes_in and self._may(destination, "ingress", flow)
         return goes_in and self._hosts.forwards(destination, "egress", flow)
 
+    def sent(self, source: str, destination: str, flow: Flow, out_address: bytes) -> Flow:
+        """How a packet that is forwarded, or that the host sends (no ``source``), looks when it leaves by an interface
+        with that address."""
+        return self._nat.source(destination, self._nat.destination(source, flow), out_address)
+
     def reaches_host(self, source: str, flow: Flow, translated: Flow | None = None) -> bool:
         """Whether a packet from an interface reaches this host itself (datamodel 15.4, 15.5)."""
         if not self._is_genuine(source, flow):
             return False
+        after = translated or self._nat.destination(source, flow)
         if not self._is_workload(source):
             arrival = self._hosts.arrives(source, flow)
             if arrival == "undecided":
-                return self._hosts.reaches(source, translated or flow)
+                return self._hosts.reaches(source, after)
             return arrival != "denied"
-        flow = translated or flow
+        flow = after
+        if self._config.openstack and self._is_openstack_service(flow):
+            return True
         if flow.version == 6 and flow.protocol == ICMPV6 and not flow.fragment and flow.icmp[0] in _HOST_SERVICES:
             return True
         return self._may(source, "egress", flow) and self._config.endpoint_to_host != "drop"
 
     def leaves_host(self, destination: str, flow: Flow, translated: tuple[str, Flow] | None = None) -> bool:
         """Whether a packet of this host itself goes out of an interface. ``translated``: where it goes and what it is
-        after others' DNAT. No policy keeps the host from its own workloads."""
+        after others' DNAT (else ours). No policy keeps the host from its own workloads."""
         untracked = self._hosts.leaves_untracked(destination, flow)
         if untracked == "deny":
             return False
@@ -132,9 +158,15 @@ class Reference:
             return False
         if untracked == "allow":
             return True
-        if translated is not None:
-            destination, flow = translated
+        destination, flow = translated or (destination, self._nat.destination("", flow))
         return self._is_workload(destination) or self._hosts.leaves(destination, flow)
+
+    def marks(self, source: str, flow: Flow) -> int | None:
+        """The DSCP that a forwarded packet is given; None: it keeps its own."""
+        owner = self._owner(source) if self._is_workload(source) else None
+        qos = owner.qos if owner else None
+        target = self._nat.destination(source, flow).dst
+        return None if qos is None or self._in_set(target, IPAM_POOLS) else qos.dscp
 
     # -- who sends it ------------------------------------------------------------------------------------------------
 
@@ -144,6 +176,20 @@ class Reference:
     def _owner(self, interface: str) -> EndpointUpdate | None:
         claims = [e for e in self._endpoints.values() if e.interface == interface]
         return min(claims, key=lambda endpoint: endpoint.id) if claims else None
+
+    def _in_force(self) -> list[EndpointUpdate]:
+        """The endpoints that have their interface."""
+        return [e for e in self._endpoints.values() if self._is_workload(e.interface) and self._owner(e.interface) is e]
+
+    def _is_openstack_service(self, flow: Flow) -> bool:
+        """Datamodel 15.5: DHCP, DNS and the metadata service of the host."""
+        if flow.fragment:
+            return False
+        dhcp = (flow.sport, flow.dport) == ((68, 67) if flow.version == 4 else (546, 547))
+        if flow.protocol == UDP:
+            return dhcp or flow.dport == 53
+        metadata = (self._config.metadata_v4, self._config.metadata_port)
+        return flow.protocol == TCP and bool(metadata[0]) and (flow.dst, flow.dport) == metadata
 
     def _is_genuine(self, interface: str, flow: Flow) -> bool:
         """Requirements S6 and S7: own sources, no source routing, no router's messages."""
@@ -172,6 +218,21 @@ class Reference:
             on_link = flow.hop_limit == 255 and kind in (133, 135, 136)
             return on_link or (kind in (131, 132, 143) and destination in _LINK_SCOPE)
         return str(destination) == "ff02::1:2" and ports == (546, 547)
+
+    # -- what its limits say ------------------------------------------------------------------------------------------
+
+    def _is_limited(self, interface: str, direction: Literal["ingress", "egress"], exceeded: Collection[str]) -> bool:
+        """Bandwidth towards workloads is not the packet filter's affair."""
+        owner = self._owner(interface) if self._is_workload(interface) else None
+        if owner is None or owner.qos is None:
+            return False
+        qos, is_egress = owner.qos, direction == "egress"
+        limits = {
+            "packets": qos.egress_packet_rate if is_egress else qos.ingress_packet_rate,
+            "bytes": qos.egress_bandwidth if is_egress else 0,
+            "connections": qos.egress_max_connections if is_egress else qos.ingress_max_connections,
+        }
+        return any(limits[what] for what in exceeded)
 
     # -- what its policies say ---------------------------------------------------------------------------------------
 

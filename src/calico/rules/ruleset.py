@@ -28,12 +28,15 @@ from calico.model.keys import ResourceKey
 from calico.rules.chains import Definition, PolicyChains
 from calico.rules.config import RulesConfig
 from calico.rules.dispatch import Dispatch
+from calico.rules.floating import FloatingMaps
 from calico.rules.host_dispatch import HostDispatch
 from calico.rules.ipsets import IPSets
 from calico.rules.lists import Direction, ListChains
 from calico.rules.logprefix import log_prefix
 from calico.rules.names import Style, policy_name, profile_name
+from calico.rules.nat import NatChains
 from calico.rules.policy import Outcome
+from calico.rules.qos import Limits
 from calico.rules.static import write_static
 from calico.rules.table import TableState
 
@@ -62,7 +65,10 @@ class Ruleset:
         self._sets = IPSets(state)
         self._policies = PolicyChains(state, config, self._sets)
         self._lists = ListChains(state, config, self._policies)
-        self._dispatch = Dispatch(state, config, self._lists)
+        self._limits = Limits(state, self._sets)
+        floating = FloatingMaps(state)
+        self._nat = NatChains(state, config, self._sets, floating)
+        self._dispatch = Dispatch(state, config, self._lists, floating, self._nat, self._limits)
         self._hosts = HostDispatch(state, config, self._lists)
 
     def on_host_interface(self, name: str, addresses: frozenset[bytes] | None) -> None:
@@ -113,9 +119,15 @@ class Ruleset:
             case _:
                 pass
 
+    def police_bandwidth(self, on: bool) -> None:
+        """Whether the rules limit bandwidth from workloads, since nothing else can (they do unless told otherwise)."""
+        self._limits.police(on)
+
     def _refresh(self, set_id: str, changed: bool) -> None:
         if changed:
             self._policies.refresh(set_id)
+            self._limits.refresh(set_id)
+            self._nat.refresh(set_id)
 
     def _define_policy(self, policy: PolicyUpdate) -> None:
         is_staged = policy.kind == "staged"

@@ -100,8 +100,11 @@ class Port:
 
 
 def _raw_senders() -> dict[int, socket.socket]:
-    v6 = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
-    return {4: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW), 6: v6}
+    socks = {4: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)}
+    socks[6] = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    for sock in socks.values():
+        sock.setsockopt(socket.SOL_SOCKET, 32, 1 << 24)  # SO_SNDBUFFORCE: no sender waits for packets that wait
+    return socks
 
 
 def _sniffers(interface: str | None) -> list[socket.socket]:
@@ -487,12 +490,16 @@ class World:
             ends = (int(first), int(second)) if second else (sport, int(first or 0))
         return Packet(self.address(source, family), self.address(destination, family), number, *ends)
 
+    def new_tag(self) -> int:
+        """A tag that no other packet has."""
+        return next(self._tags)
+
     def passed(self, *sent: tuple[str, str, Packet], expected: int | None = None) -> list[bool]:
         """Whether each packet sent from one machine arrives at another; waits for ``expected`` of them, and a grace."""
         for port in {target[0] for _, target, _ in sent}:
             for sock in self.ports[port].seen:
                 list(arrivals(sock))
-        numbers = [next(self._tags) for _ in sent]
+        numbers = [self.new_tag() for _ in sent]
         for (source, _, packet), tag in zip(sent, numbers, strict=True):
             self.ports[source[0]].send(build(packet, tag))
         return self.arrived({t[0] for _, t, _ in sent}, numbers, expected)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from calico.calc.messages import EndpointId, EndpointUpdate, Message, TierPolicies
+from calico.calc.messages import EndpointId, EndpointUpdate, Message, QoS, TierPolicies
 from calico.dataplane.links import Links
 from calico.dataplane.netns import in_netns, temporary_netns
 from calico.dataplane.nft import NftDataplane
@@ -99,6 +99,8 @@ class Host:
         tiers: tuple[TierPolicies, ...] = (),
         profiles: tuple[str, ...] = (),
         nets: tuple[bytes, ...] = (),
+        qos: QoS | None = None,
+        nats: tuple[tuple[bytes, bytes], ...] = (),
     ) -> EndpointUpdate:
         name = f"w{workload.number}"
         return EndpointUpdate(
@@ -108,6 +110,8 @@ class Host:
             nets=nets or (net(f"{workload.v4}/32"), net(f"{workload.v6}/128")),
             tiers=tiers,
             profiles=profiles,
+            qos=qos,
+            nats=nats,
         )
 
 

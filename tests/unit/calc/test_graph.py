@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from calico.calc.graph import Graph
 from calico.calc.messages import InSync
 from calico.calc.services import ServiceEndpoints, ServiceName
+from calico.calc.settings import CalcSettings
 from calico.calc.spec import DataplaneState, recompute
 from calico.lib import packed
 from calico.model.hostendpoint import HostEndpoint, HostEndpointPort, HostEndpointSpec
+from calico.model.ippool import IPPool, IPPoolSpec
 from calico.model.keys import ResourceKey
 from calico.model.kubernetes.types import (
     LabelSelector,
@@ -23,6 +25,7 @@ from calico.model.kubernetes.types import (
     PolicyPort,
 )
 from calico.model.meta import Metadata, Resource
+from calico.model.node import Node, NodeAddress, NodeBGPSpec, NodeSpec
 from calico.model.policy import (
     EntityRule,
     GlobalNetworkPolicy,
@@ -42,6 +45,7 @@ from calico.model.policy import (
     Tier,
     TierSpec,
 )
+from calico.model.qos import QoSControls
 from calico.model.staged import (
     StagedGlobalNetworkPolicy,
     StagedGlobalNetworkPolicySpec,
@@ -50,7 +54,7 @@ from calico.model.staged import (
     StagedNetworkPolicy,
     StagedNetworkPolicySpec,
 )
-from calico.model.workload import EndpointPort, WorkloadEndpoint, WorkloadEndpointSpec
+from calico.model.workload import IPNAT, EndpointPort, WorkloadEndpoint, WorkloadEndpointSpec
 
 Change = tuple[ResourceKey, Resource | None]
 ServiceChange = tuple[ServiceName, ServiceEndpoints | None]
@@ -72,6 +76,15 @@ NETS = (
     "fd00::/64",
     "fd00::1/128",
     "::/0",
+)
+NATS = (
+    IPNAT(internal_ip="10.0.0.1", external_ip="192.0.2.1"),
+    IPNAT(internal_ip="10.0.0.1", external_ip="192.0.2.2"),
+    IPNAT(internal_ip="10.0.0.2", external_ip="192.0.2.1"),
+    IPNAT(internal_ip="10.0.0.2", external_ip="10.0.0.1"),
+    IPNAT(internal_ip="fd00::1", external_ip="2001:db8::1"),
+    IPNAT(internal_ip="10.0.0.1", external_ip="127.0.0.1"),
+    IPNAT(internal_ip="fd00::1", external_ip="192.0.2.1"),
 )
 ADDRESSES = ("10.0.0.1/32", "10.0.0.2/32", "10.0.0.5", "fd00::1/128", "fd00::2/128")
 TIERS = ("default", "one", "two")
@@ -181,6 +194,8 @@ def keyed(kind: str, spec: Any, *, namespaced: bool = False, names: tuple[str, .
         "GlobalNetworkSet": GlobalNetworkSet,
         "Profile": Profile,
         "Tier": Tier,
+        "IPPool": IPPool,
+        "Node": Node,
     }[kind]
 
     @st.composite
@@ -192,6 +207,26 @@ def keyed(kind: str, spec: Any, *, namespaced: bool = False, names: tuple[str, .
         return key, cls(kind=kind, metadata=metadata, spec=draw(spec))
 
     return change()
+
+
+LIMITS = st.one_of(
+    st.none(),
+    st.builds(
+        QoSControls,
+        ingress_bandwidth=st.sampled_from((0, 1000000, 999)),
+        ingress_burst=st.sampled_from((0, 5000)),
+        egress_packet_rate=st.sampled_from((0, 100, 10001)),
+        dscp=st.sampled_from((None, 0, "ef", "nonsense")),
+    ),
+)
+ANNOTATIONS = st.one_of(
+    st.just({}),
+    st.dictionaries(
+        st.sampled_from(("qos.projectcalico.org/dscp", "qos.projectcalico.org/ingressBandwidth", "other")),
+        st.sampled_from(("10", "1M", "fast")),
+        max_size=2,
+    ),
+)
 
 
 @st.composite
@@ -222,8 +257,11 @@ def endpoint_changes(draw: st.DrawFn) -> Change:
             )
         ),
         allow_spoofed_source_prefixes=draw(mostly((), ("10.1.0.0/16",))),
+        qos_controls=draw(LIMITS),
+        ip_nats=draw(tuples(*NATS, max_size=3)),
     )
-    return key, WorkloadEndpoint(metadata=Metadata(name=name, namespace=namespace, labels=draw(labels)), spec=spec)
+    metadata = Metadata(name=name, namespace=namespace, labels=draw(labels), annotations=draw(ANNOTATIONS))
+    return key, WorkloadEndpoint(metadata=metadata, spec=spec)
 
 
 @st.composite
@@ -284,6 +322,22 @@ SERVICES = st.builds(
 service_changes: st.SearchStrategy[ServiceChange] = st.tuples(
     st.sampled_from((("red", "web"), ("red", "dns"))), st.one_of(st.none(), SERVICES, SERVICES)
 )
+POOL_SPECS = st.builds(IPPoolSpec, cidr=mostly(st.sampled_from(NETS), "10.0.0.0/33"), nat_outgoing=st.booleans())
+NODE_SPECS = st.builds(
+    NodeSpec,
+    bgp=st.one_of(
+        st.none(),
+        st.builds(
+            NodeBGPSpec,
+            ipv4_address=mostly(st.sampled_from(("", "192.0.2.1/24", "192.0.2.9")), "fd00::1"),
+            ipv6_address=mostly(st.sampled_from(("", "2001:db8::1/64")), "2001:db8::1/129"),
+        ),
+    ),
+    addresses=tuples(
+        NodeAddress(address="192.0.2.1"), NodeAddress(address="192.0.2.9/32"), NodeAddress(address="2001:db8::9")
+    ),
+)
+SETTINGS = st.builds(CalcSettings, floating_ips=st.booleans(), nat_excludes_hosts=st.booleans())
 CHANGES = st.one_of(
     service_changes,
     keyed("StagedNetworkPolicy", policy_specs(StagedNetworkPolicySpec, staged_action=STAGED), namespaced=True),
@@ -327,6 +381,8 @@ CHANGES = st.one_of(
         ),
         names=("p", "r", "s"),
     ),
+    keyed("IPPool", POOL_SPECS),
+    keyed("Node", NODE_SPECS),
 )
 STEPS = st.one_of(CHANGES, CHANGES, CHANGES, st.just(FLUSH), mostly(st.just(FLUSH), SOURCE))
 HISTORIES = st.lists(STEPS, min_size=5, max_size=40)
@@ -335,8 +391,9 @@ HISTORIES = st.lists(STEPS, min_size=5, max_size=40)
 class World:
     """A graph and what it was given."""
 
-    def __init__(self) -> None:
-        self.graph = Graph(HOST)
+    def __init__(self, settings: CalcSettings | None = None) -> None:
+        self.settings = settings
+        self.graph = Graph(HOST, settings)
         self.resources: dict[ResourceKey, Resource] = {}
         self.services: dict[ServiceName, ServiceEndpoints] = {}
         self.tells_services = False
@@ -362,7 +419,8 @@ class World:
             book[key] = value
 
     def recompute(self) -> DataplaneState:
-        return recompute(HOST, self.resources, self.services if self.tells_services else None)
+        services = self.services if self.tells_services else None
+        return recompute(HOST, self.resources, services, self.settings)
 
 
 def _scene() -> list[Change]:
@@ -376,6 +434,7 @@ def _scene() -> list[Change]:
             pod=pod,
             endpoint="eth0",
             ip_networks=(address,),
+            ip_nats=(IPNAT(internal_ip=address.removesuffix("/32"), external_ip="192.0.2.1"),),
             profiles=("kns.red",),
             interface_name=f"cali{pod}red",
         )
@@ -397,15 +456,17 @@ def _scene() -> list[Change]:
         selector="has(a)", types=("Ingress",), ingress=(rule,), pre_dnat=True, apply_on_forward=True
     )
     changes.append((ResourceKey("GlobalNetworkPolicy", "", "s"), GlobalNetworkPolicy(spec=before_dnat)))
+    pool = IPPool(spec=IPPoolSpec(cidr="10.0.0.0/8", nat_outgoing=True))
+    changes.append((ResourceKey("IPPool", "", "p"), pool))
     return changes
 
 
 @settings(max_examples=200, deadline=None)
-@given(scene=st.booleans(), before=HISTORIES, after=HISTORIES)
+@given(scene=st.booleans(), before=HISTORIES, after=HISTORIES, calc_settings=SETTINGS)
 def test_any_history_leaves_the_dataplane_at_the_recomputed_state(
-    scene: bool, before: list[Any], after: list[Any]
+    scene: bool, before: list[Any], after: list[Any], calc_settings: CalcSettings
 ) -> None:
-    world, host = World(), DataplaneState()
+    world, host = World(calc_settings), DataplaneState()
     for change in [*before, *_scene()] if scene else before:
         if change is FLUSH:
             assert world.graph.flush() == []
@@ -422,9 +483,11 @@ def test_any_history_leaves_the_dataplane_at_the_recomputed_state(
 
 
 @settings(max_examples=60, deadline=None)
-@given(history=HISTORIES)
-def test_repeating_every_resource_and_deleting_what_never_was_says_nothing(history: list[Any]) -> None:
-    world = World()
+@given(history=HISTORIES, calc_settings=SETTINGS)
+def test_repeating_every_resource_and_deleting_what_never_was_says_nothing(
+    history: list[Any], calc_settings: CalcSettings
+) -> None:
+    world = World(calc_settings)
     for change in history:
         if change is not FLUSH:
             world.give(change)
@@ -440,9 +503,9 @@ def test_repeating_every_resource_and_deleting_what_never_was_says_nothing(histo
 
 
 @settings(max_examples=60, deadline=None)
-@given(history=HISTORIES)
-def test_when_everything_is_deleted_nothing_is_left_behind(history: list[Any]) -> None:
-    world, host = World(), DataplaneState()
+@given(history=HISTORIES, calc_settings=SETTINGS)
+def test_when_everything_is_deleted_nothing_is_left_behind(history: list[Any], calc_settings: CalcSettings) -> None:
+    world, host = World(calc_settings), DataplaneState()
     for change in history:
         if change is not FLUSH:
             world.give(change)

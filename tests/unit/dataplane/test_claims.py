@@ -7,18 +7,19 @@ from hypothesis import strategies as st
 
 from calico.calc.messages import EndpointId, EndpointUpdate
 from calico.dataplane.claims import Claims
-from calico.lib.packed import net
+from calico.lib.packed import addr_bytes, net
 from calico.model.keys import ResourceKey
 
 NAMES = "abcd"
 
 
-def endpoint(name, interface, *addresses):
+def endpoint(name, interface, *addresses, external=""):
     return EndpointUpdate(
         id=EndpointId("k8s", f"default/{name}", "eth0"),
         key=ResourceKey("WorkloadEndpoint", "default", name),
         interface=interface,
         nets=tuple(net(address) for address in addresses),
+        nats=((addr_bytes(addresses[0]), addr_bytes(external)),) if external else (),
     )
 
 
@@ -28,6 +29,7 @@ changes = st.builds(
     st.sampled_from(["cali1", "cali2", "cali3"]),
     st.sampled_from(["10.0.0.1", "10.0.0.2"]),
     st.sampled_from(["10.0.0.2", "fd00::1"]),
+    external=st.sampled_from(["", "192.0.2.1", "192.0.2.2"]),
 ) | st.sampled_from([EndpointId("k8s", f"default/{name}", "eth0") for name in NAMES])
 
 

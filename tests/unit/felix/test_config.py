@@ -50,6 +50,15 @@ def test_a_later_source_wins_and_is_remembered() -> None:
         ("openstackRegion", "a/b"),
         ("failsafeInboundHostPorts", "tcp:22,icmp:0"),
         ("failsafeOutboundHostPorts", [{"protocol": "ICMP", "port": 8}]),
+        ("natPortRange", "0:10"),
+        ("natPortRange", "10:5"),
+        ("natPortRange", "http"),
+        ("natOutgoingAddress", "2001:db8::1"),
+        ("natOutgoingExclusions", "Everything"),
+        ("iptablesNATOutgoingInterfaceFilter", "eth0; drop"),
+        ("floatingIPs", "Perhaps"),
+        ("metadataAddr", "metadata.example.org"),
+        ("metadataPort", 65536),
     ],
 )
 def test_a_wrong_value_is_named_and_the_next_lower_source_is_used(field: str, value: object) -> None:
@@ -69,6 +78,41 @@ def test_only_settings_that_shape_the_dataplane_need_a_new_start() -> None:
     shaping, _, _ = merge_config([("environment", {"interfacePrefix": "tap"})])
     assert needs_restart(FelixConfig(), live) == []
     assert needs_restart(FelixConfig(), shaping) == ["InterfacePrefix"]
+
+
+def test_nat_settings_are_read_from_objects_and_environment() -> None:
+    objects = {"natPortRange": "32768:60999", "natOutgoingExclusions": "IPPoolsAndHostIPs", "floatingIPs": "Enabled"}
+    environment = {"NATOUTGOINGADDRESS": "192.0.2.7", "IPTABLESNATOUTGOINGINTERFACEFILTER": "eth+"}
+    config, _, problems = merge_config([("FelixConfiguration default", objects), ("environment", environment)])
+    assert problems == {}
+    assert config.nat_port_range == (32768, 60999)
+    assert config.nat_outgoing_exclusions == "ippoolsandhostips"
+    assert config.floating_ips == "enabled"
+    assert config.nat_outgoing_address == "192.0.2.7"
+    assert config.nat_outgoing_interface == "eth+"
+
+
+def test_a_single_nat_port_is_a_range_of_one() -> None:
+    config, _, _ = merge_config([("FelixConfiguration default", {"natPortRange": 4000})])
+    assert config.nat_port_range == (4000, 4000)
+
+
+@pytest.mark.parametrize(
+    ("value", "is_openstack"),
+    [
+        ({}, False),
+        ({"clusterType": "k8s,bgp"}, False),
+        ({"clusterType": "bgp,openstack"}, True),
+        ({"metadataAddr": "10.0.0.1"}, True),
+        ({"metadataAddr": "None"}, True),
+        ({"metadataPort": 80}, True),
+        ({"interfacePrefix": "cali,tap"}, True),
+        ({"interfacePrefix": "taps"}, False),
+    ],
+)
+def test_one_setting_of_openstacks_makes_workloads_openstacks(value: dict[str, object], is_openstack: bool) -> None:
+    config, _, problems = merge_config([("FelixConfiguration default", value)])
+    assert (config.openstack, problems) == (is_openstack, {})
 
 
 def test_every_parameter_sets_an_attribute_of_the_configuration() -> None:

@@ -85,6 +85,17 @@ def test_a_held_datastore_is_a_condition_with_its_reason() -> None:
     assert not setup.condition_objects("datastore-held")
 
 
+def test_the_kind_of_cluster_is_the_lowest_source_of_settings() -> None:
+    setup = Setup()
+    setup.put(f"{PREFIX}clusterinformations/default", {"spec": {"clusterType": "openstack"}})
+    setup.put(f"{PREFIX}felixconfigurations/default", {"spec": {}})
+    names = [name for name, _ in setup.inputs.config_sources()]
+    assert names == ["ClusterInformation default", "FelixConfiguration default"]
+    assert setup.inputs.config_sources()[0][1] == {"clusterType": "openstack"}
+    setup.inputs.on_updates([Update(f"{PREFIX}clusterinformations/default", None, 2)], 2)
+    assert [name for name, _ in setup.inputs.config_sources()] == ["FelixConfiguration default"]
+
+
 def test_configurations_apply_in_their_order_and_only_to_their_nodes() -> None:
     setup = Setup()
 

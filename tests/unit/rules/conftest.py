@@ -44,6 +44,7 @@ class Host:
         profiles: tuple[str, ...] = ("open",),
         interface: str = "",
         nets: tuple[str, ...] = (),
+        nats: tuple[tuple[str, str], ...] = (),
     ) -> EndpointId:
         identity = EndpointId("k8s", f"ns/w{number}", "eth0")
         self.say(
@@ -54,6 +55,7 @@ class Host:
                 nets=tuple(map(net, nets or (f"10.0.0.{number}", f"fd00::{number}"))),
                 tiers=tiers,
                 profiles=profiles,
+                nats=tuple((addr_bytes(own), addr_bytes(external)) for own, external in nats),
             )
         )
         return identity

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from calico.calc.messages import (
+    IPAM_POOLS,
     ActiveRule,
     EndpointId,
     EndpointRemove,
@@ -18,17 +19,19 @@ from calico.calc.messages import (
     HostEndpointRemove,
     HostEndpointUpdate,
     IPSetDelta,
+    IPSetRemove,
     IPSetUpdate,
     Message,
     PolicyUpdate,
     ProfileUpdate,
+    QoS,
     RuleSide,
     TierPolicies,
 )
 from calico.lib.packed import addr_bytes, addr_port, net
 from calico.model.keys import ResourceKey
 from calico.rules.config import FAILSAFE_IN, FAILSAFE_OUT, FailsafePort, RulesConfig
-from calico.rules.evaluate import Packet, forward, from_host, to_host
+from calico.rules.evaluate import Excess, Packet, forward, from_host, to_host
 from calico.rules.packets import Flow
 from calico.rules.reference import Reference
 from calico.rules.ruleset import Ruleset
@@ -118,6 +121,20 @@ def profile_updates(names: list[str]) -> st.SearchStrategy[ProfileUpdate]:
     return st.builds(ProfileUpdate, name=st.sampled_from(names), ingress=rules, egress=rules)
 
 
+limits = st.one_of(
+    st.none(),
+    st.builds(
+        QoS,
+        egress_bandwidth=st.sampled_from([0, 8000]),
+        ingress_packet_rate=st.sampled_from([0, 10]),
+        egress_packet_rate=st.sampled_from([0, 10]),
+        ingress_max_connections=st.sampled_from([0, 1]),
+        egress_max_connections=st.sampled_from([0, 1]),
+        dscp=st.sampled_from([None, 10, 46, 46]),
+    ),
+)
+
+
 def endpoint_updates(number: int, interfaces: list[str]) -> st.SearchStrategy[EndpointUpdate]:
     return st.builds(
         EndpointUpdate,
@@ -127,6 +144,7 @@ def endpoint_updates(number: int, interfaces: list[str]) -> st.SearchStrategy[En
         nets=st.just(tuple(HOSTS)),
         tiers=tiers,
         profiles=st.one_of(st.just(("x",)), tuples(["x", "y", "missing"])),
+        qos=limits,
     )
 
 
@@ -191,22 +209,27 @@ host_changes = st.lists(
 )
 
 
+def is_nets(name: str) -> bool:
+    return name.startswith("n") or name == IPAM_POOLS
+
+
 def set_updates(name: str) -> st.SearchStrategy[IPSetUpdate]:
-    nets = name.startswith("n")
+    nets = is_nets(name)
     members = net_members if nets else port_members
     return st.builds(IPSetUpdate, id=st.just(name), kind=st.just("nets" if nets else "ports"), members=members)
 
 
 snapshots = st.tuples(
-    *map(set_updates, ("n1", "n2", "p1", "p2")),
+    *map(set_updates, ("n1", "n2", "p1", "p2", IPAM_POOLS)),
     *(policy_updates([key]) for key in KEYS),
     *(profile_updates([name]) for name in ("x", "y")),
     endpoint_updates(1, ["cali1"]),
     endpoint_updates(2, ["cali2"]),
 ).map(list)
 messages = st.one_of(
-    *map(set_updates, ("n1", "n2", "p1", "p2")),
-    st.tuples(st.sampled_from(["n1", "n2"]), net_members),
+    *map(set_updates, ("n1", "n2", "p1", "p2", IPAM_POOLS)),
+    st.tuples(st.sampled_from(["n1", "n2", IPAM_POOLS]), net_members),
+    st.builds(IPSetRemove, id=st.just(IPAM_POOLS)),
     st.tuples(st.sampled_from(["p1", "p2"]), port_members),
     policy_updates(KEYS),
     profile_updates(["x", "y"]),
@@ -240,6 +263,12 @@ def random_flow(draw: random.Random) -> Flow:
 
 
 _random = random.Random(20)
+EXCEEDED: list[frozenset[Excess]] = [
+    *[frozenset()] * 8,
+    frozenset(("packets",)),
+    frozenset(("bytes",)),
+    frozenset(("connections",)),
+]
 FLOWS = [random_flow(_random) for _ in range(3000)]
 flows = st.integers(0, len(FLOWS) - 150).map(lambda start: FLOWS[start : start + 150])
 
@@ -250,13 +279,29 @@ def resolved(draft: Any, sets: dict[str, frozenset[bytes]]) -> Message:
     if not isinstance(draft, tuple):
         if isinstance(draft, IPSetUpdate):
             sets[draft.id] = draft.members
+        if isinstance(draft, IPSetRemove) and sets.pop(draft.id, None) is None:
+            return resolved((draft.id, frozenset[bytes]()), sets)  # there is nothing to remove: made empty instead
         return draft
     name, members = draft
     before = sets.get(name)
     sets[name] = members
     if before is None:
-        return IPSetUpdate(id=name, kind="nets" if name.startswith("n") else "ports", members=members)
+        return IPSetUpdate(id=name, kind="nets" if is_nets(name) else "ports", members=members)
     return IPSetDelta(id=name, added=members - before, removed=before - members)
+
+
+def dscp_of(data: bytes, flow: Flow) -> int | None:
+    """The DSCP that a packet has got on its way; None when it is as it was (flows begin with 0)."""
+    before = flow.data()
+    if data == before:
+        return None
+    ecn_and_rest = 0xF03F if flow.version == 6 else 0xFF03
+    old, new = int.from_bytes(before[:2], "big"), int.from_bytes(data[:2], "big")
+    assert old & ecn_and_rest == new & ecn_and_rest
+    kept = slice(2, None) if flow.version == 6 else slice(2, 10)  # the checksum of IPv4 follows
+    assert before[kept] == data[kept]
+    assert before[12:] == data[12:]
+    return (new & 0x0FFF) >> 6 if flow.version == 6 else (new & 0xFF) >> 2
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -282,9 +327,14 @@ def test_the_ruleset_and_the_specification_agree_on_every_packet(
         reference.on_message(message)
     for number, flow in enumerate(packets):
         source, destination = INTERFACES[number % 7], INTERFACES[number // 7 % 7]
-        packet = Packet(data=flow.data(), iifname=source, oifname=destination, mark=0xFFFFFFFF if number % 3 else 0)
+        exceeded = EXCEEDED[number % len(EXCEEDED)]
+        mark = 0xFFFFFFFF if number % 3 else 0
+        packet = Packet(data=flow.data(), iifname=source, oifname=destination, mark=mark, exceeded=exceeded)
         outcome = forward(state, packet)
-        assert (outcome.verdict == "accept") == reference.forwards(source, destination, flow), (flow, outcome)
+        passes = reference.forwards(source, destination, flow, exceeded=exceeded)
+        assert (outcome.verdict == "accept") == passes, (flow, outcome)
+        if outcome.verdict == "accept":
+            assert dscp_of(outcome.data, flow) == reference.marks(source, flow), flow
         outcome = to_host(state, packet)
         assert (outcome.verdict == "accept") == reference.reaches_host(source, flow), (flow, outcome)
         assert (from_host(state, packet).verdict == "accept") == reference.leaves_host(destination, flow)
@@ -364,8 +414,10 @@ def test_the_table_depends_on_the_last_message_about_each_thing_only(history: li
         ruleset.on_message(message)
         match message:
             case IPSetUpdate() | IPSetDelta():
-                kind = "nets" if message.id.startswith("n") else "ports"
+                kind = "nets" if is_nets(message.id) else "ports"
                 last[message.id] = IPSetUpdate(id=message.id, kind=kind, members=sets[message.id])
+            case IPSetRemove():
+                last.pop(message.id, None)
             case PolicyUpdate():
                 last[message.key] = message
             case ProfileUpdate():

@@ -6,7 +6,8 @@ from calico.errors import InvalidInput
 from calico.model.hostendpoint import HostEndpointSpec
 from calico.model.names import WorkloadEndpointIdentifiers
 from calico.model.node import Node, NodeBGPSpec, NodeSpec
-from calico.model.numorstring import parse_as_number, parse_dscp, supports_ports
+from calico.model.numorstring import parse_as_number, supports_ports
+from calico.model.qos import QOS_FIELDS, QoSControls, control_faults
 from calico.model.validation import syntax
 from calico.model.validation.report import Report
 from calico.model.workload import IPNAT, EndpointPort, WorkloadEndpoint, WorkloadEndpointSpec
@@ -23,21 +24,6 @@ __all__ = [
 
 ADDRESS_TYPES = ("CalicoNodeIP", "InternalIP", "ExternalIP")
 _container_id = syntax.pattern(r"[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?", "letters, digits and inner dashes")
-_BANDWIDTH, _PEAK, _BURST = (1000, 10**15), (1010, 1010 * 10**12), (1000, 34359738360)
-_PACKETS, _CONNECTIONS = (1, 10000), (1, 2**32 - 1)
-_QOS_BOUNDS = {
-    f"{direction}{name}": bounds
-    for direction in ("ingress", "egress")
-    for name, bounds in (
-        ("Bandwidth", _BANDWIDTH),
-        ("Burst", _BURST),
-        ("Peakrate", _PEAK),
-        ("Minburst", (1000, 10**8)),
-        ("PacketRate", _PACKETS),
-        ("PacketBurst", _PACKETS),
-        ("MaxConnections", _CONNECTIONS),
-    )
-}
 
 
 def check_node(report: Report, node: Node) -> None:
@@ -126,7 +112,7 @@ def check_endpoint_spec(report: Report, spec: WorkloadEndpointSpec) -> None:
         check_endpoint_port(report, f"spec.ports[{index}]", port)
     for index, prefix in enumerate(spec.allow_spoofed_source_prefixes):
         report.means(syntax.cidr, f"spec.allowSpoofedSourcePrefixes[{index}]", prefix)
-    _check_qos(report, spec.qos_controls or {})
+    _check_qos(report, spec.qos_controls or QoSControls())
 
 
 def _check_networks(report: Report, networks: tuple[str, ...]) -> set[str]:
@@ -199,13 +185,6 @@ def check_host_endpoint(report: Report, spec: HostEndpointSpec) -> None:
         report.within(1, 65535, f"{where}.port", port.port)
 
 
-def _check_qos(report: Report, controls: dict[str, int | str]) -> None:
-    for name, value in controls.items():
-        if name == "dscp":
-            report.means(parse_dscp, "spec.qosControls.dscp", value)
-        elif (bounds := _QOS_BOUNDS.get(name)) is None:
-            report.error(f"spec.qosControls.{name}", value, "is unknown")
-        elif not isinstance(value, int):
-            report.error(f"spec.qosControls.{name}", value, "must be a number")
-        else:
-            report.within(*bounds, f"spec.qosControls.{name}", value or None)
+def _check_qos(report: Report, controls: QoSControls) -> None:
+    for name, reason in control_faults(controls):
+        report.error(f"spec.qosControls.{QOS_FIELDS[name]}", getattr(controls, name), reason)

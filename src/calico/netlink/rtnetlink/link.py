@@ -21,6 +21,7 @@ __all__ = [
     "get_link",
     "link_name",
     "new_bridge",
+    "new_ifb",
     "new_veth",
     "set_link",
 ]
@@ -174,6 +175,13 @@ def new_bridge(seq: int, name: str, *, up: bool = False, mac: bytes | None = Non
     """A bridge without ports, with the kernel's defaults (no spanning tree)."""
     info = wire.nested(_IFLA_LINKINFO, wire.attr_str(_IFLA_INFO_KIND, "bridge"))
     body = _HEADER.pack(0, 0, 0, *_up_flags(up or None)) + link_name(name) + _settings(mac=mac) + info
+    return wire.message(RTM_NEWLINK, _CREATE, seq, body)
+
+
+def new_ifb(seq: int, name: str, *, up: bool = False) -> bytes:
+    """An intermediate device: what is redirected to it is queued there and then goes on where it came from."""
+    info = wire.nested(_IFLA_LINKINFO, wire.attr_str(_IFLA_INFO_KIND, "ifb"))
+    body = _HEADER.pack(0, 0, 0, *_up_flags(up or None)) + link_name(name) + info
     return wire.message(RTM_NEWLINK, _CREATE, seq, body)
 
 

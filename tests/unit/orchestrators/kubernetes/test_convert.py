@@ -6,6 +6,7 @@ import pytest
 
 from calico.errors import InvalidInput
 from calico.model.policy import EntityRule, Rule
+from calico.model.qos import QoSControls
 from calico.model.validation import validate
 from calico.orchestrators.kubernetes.convert import (
     namespace_to_profile,
@@ -13,6 +14,7 @@ from calico.orchestrators.kubernetes.convert import (
     pod_labels,
     pod_ports,
     pod_profiles,
+    pod_qos,
     service_account_to_profile,
 )
 
@@ -143,3 +145,39 @@ def test_a_pod_cannot_name_its_own_service_account() -> None:
     forged = {"projectcalico.org/serviceaccount": "root"}
     assert "projectcalico.org/serviceaccount" not in pod_labels("x", forged)
     assert "projectcalico.org/serviceaccount" not in pod_labels("x", forged, "a" * 63)
+
+
+def test_annotations_of_a_pod_become_its_limits() -> None:
+    controls, problems = pod_qos(
+        {
+            "qos.projectcalico.org/ingressBandwidth": "1Gi",
+            "qos.projectcalico.org/ingressBurst": "64k",
+            "kubernetes.io/egress-bandwidth": "10M",
+            "qos.projectcalico.org/egressPacketRate": "200",
+            "qos.projectcalico.org/ingressMaxConnections": "12",
+            "qos.projectcalico.org/dscp": "cs3",
+            "prometheus.io/scrape": "true",
+        }
+    )
+    assert problems == ()
+    assert controls == QoSControls(
+        ingress_bandwidth=1 << 30,
+        ingress_burst=64000,
+        egress_bandwidth=10_000_000,
+        egress_packet_rate=200,
+        ingress_max_connections=12,
+        dscp="CS3",
+    )
+
+
+def test_limits_of_a_pod_that_mean_nothing_are_left_out_and_told() -> None:
+    annotations = {
+        "kubernetes.io/ingress-bandwidth": "1",
+        "qos.projectcalico.org/egressBandwidth": "much",
+        "qos.projectcalico.org/egressPacketRate": "5",
+    }
+    controls, problems = pod_qos(annotations)
+    assert controls == QoSControls(egress_packet_rate=5)
+    assert len(problems) == 2
+    assert pod_qos({"kubernetes.io/ingress-bandwidth": "1"})[0] is None
+    assert pod_qos({}) == (None, ())

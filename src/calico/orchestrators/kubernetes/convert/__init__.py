@@ -2,7 +2,7 @@
 
 from calico.model.kubernetes.networkpolicy import Converted, network_policy_to_calico
 from calico.orchestrators.kubernetes.convert.namespace import namespace_to_profile, service_account_to_profile
-from calico.orchestrators.kubernetes.convert.pod import pod_labels, pod_ports, pod_profiles
+from calico.orchestrators.kubernetes.convert.pod import pod_labels, pod_ports, pod_profiles, pod_qos
 
 __all__ = [
     "Converted",
@@ -11,5 +11,6 @@ __all__ = [
     "pod_labels",
     "pod_ports",
     "pod_profiles",
+    "pod_qos",
     "service_account_to_profile",
 ]

@@ -1,13 +1,16 @@
-"""What of a pod a workload endpoint carries: labels, profiles and ports."""
+"""What of a pod a workload endpoint carries: labels, profiles, ports and limits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
+from calico.model.qos import QOS_FIELDS, QoSControls, annotated_controls, control_faults
 from calico.model.workload import EndpointPort
 
-__all__ = ["pod_labels", "pod_ports", "pod_profiles"]
+__all__ = ["pod_labels", "pod_ports", "pod_profiles", "pod_qos"]
 
 _LABEL_VALUE_MAX = 63
 
@@ -46,3 +49,17 @@ def pod_ports(spec: Mapping[str, Any]) -> tuple[EndpointPort, ...]:
                 )
             )
     return tuple(ports)
+
+
+def pod_qos(annotations: Mapping[str, str]) -> tuple[QoSControls | None, tuple[str, ...]]:
+    """The endpoint's ``qosControls``; None when no annotation limits anything. What is wrong is left out and told.
+
+    ``qos.projectcalico.org/<field>`` holds a quantity (``10M``, ``1Gi``) or a DSCP; bandwidths may also come from
+    ``kubernetes.io/ingress-bandwidth`` and ``egress-bandwidth``.
+    """
+    found, problems = annotated_controls(annotations)
+    faults = dict(control_faults(found))
+    problems += tuple(f"{QOS_FIELDS[name]}: {reason}; left out" for name, reason in faults.items())
+    nothing = QoSControls()
+    controls = replace(found, **{name: getattr(nothing, name) for name in faults})
+    return (None if controls == nothing else controls), problems

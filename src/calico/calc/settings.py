@@ -1,0 +1,15 @@
+"""What of the host's settings the calculation depends on, as one value that holds for the graph's whole life."""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["CalcSettings"]
+
+
+class CalcSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """``floating_ips``: NATs of endpoints are told. ``nat_excludes_hosts``: whoever asks for the pools because of
+    NAT also asks for the addresses of all hosts."""
+
+    floating_ips: bool = False
+    nat_excludes_hosts: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -13,7 +13,7 @@ from calico.netlink.nftables.objects import Chain
 from calico.rules.config import RulesConfig
 from calico.rules.constants import ConstantSets
 from calico.rules.ipsets import IPSets
-from calico.rules.policy import missing_rules, render_rules, sets_of
+from calico.rules.policy import RenderedRules, SetUse, deciding, missing_rules, render_rules, set_uses
 from calico.rules.table import TableState
 
 __all__ = ["PolicyChains"]
@@ -40,7 +40,9 @@ class PolicyChains:
         self._constants = ConstantSets(state)
         self._defined: dict[str, _Definition] = {}
         self._users: Counter[str] = Counter()
-        self._by_set: dict[str, set[str]] = {}
+        self._by_set: dict[str, dict[str, SetUse]] = {}
+        self._too_large: set[str] = set()
+        self._changed: set[str] = set()
 
     def define(self, name: str, kind: Literal["policy", "profile"], label: str, rules: Iterable[ActiveRule]) -> bool:
         """Give a chain its rules; whether ``passes`` has changed."""
@@ -49,6 +51,8 @@ class PolicyChains:
         if after != before:
             self._index(name, before, after)
             self._render(name)
+            if before is None or deciding(before.rules) != deciding(after.rules):
+                self._changed.add(name)
         return after.passes != (before is not None and before.passes)
 
     def undefine(self, name: str) -> bool:
@@ -56,6 +60,7 @@ class PolicyChains:
         before = self._defined.pop(name, None)
         self._index(name, before, None)
         self._render(name)
+        self._changed.add(name)
         return before is not None and before.passes
 
     def passes(self, name: str) -> bool:
@@ -75,6 +80,16 @@ class PolicyChains:
             del self._users[name]
             self._state.unwant_chain(name)
             self._constants.use(name, ())
+            self._too_large.discard(name)
+
+    def users_of(self, set_id: str) -> Mapping[str, SetUse]:
+        """The chains that refer to a set, and how."""
+        return self._by_set.get(set_id, {})
+
+    def take_changed(self) -> set[str]:
+        """The chains that may decide otherwise than when this was last asked, sets aside."""
+        changed, self._changed = self._changed, set()
+        return changed
 
     def refresh(self, set_id: str) -> None:
         """A set is made of other kernel sets than before: render what refers to it."""
@@ -89,15 +104,22 @@ class PolicyChains:
             rendered = missing_rules(name, self._config)
         else:
             rendered = render_rules(definition.label, definition.kind, definition.rules, self._sets, self._config)
+        self._note_size(name, rendered)
         self._constants.use(name, rendered.constants)
         self._state.want_chain(Chain(name, rendered.rules))
 
+    def _note_size(self, name: str, rendered: RenderedRules) -> None:
+        """A set that is made of other kernel sets can make a rule too large, or no longer so: all packets matter."""
+        if rendered.too_large != (name in self._too_large):
+            self._too_large ^= {name}
+            self._changed.add(name)
+
     def _index(self, name: str, before: _Definition | None, after: _Definition | None) -> None:
-        old = sets_of(before.rules) if before else frozenset()
-        new = sets_of(after.rules) if after else frozenset()
-        for set_id in old - new:
-            self._by_set[set_id].discard(name)
+        old = set_uses(before.rules) if before else {}
+        new = set_uses(after.rules) if after else {}
+        for set_id in old.keys() - new.keys():
+            del self._by_set[set_id][name]
             if not self._by_set[set_id]:
                 del self._by_set[set_id]
-        for set_id in new - old:
-            self._by_set.setdefault(set_id, set()).add(name)
+        for set_id, use in new.items():
+            self._by_set.setdefault(set_id, {})[name] = use

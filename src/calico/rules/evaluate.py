@@ -34,12 +34,19 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What happens. ``trace``: (chain, comment) of every rule that matched, in order; ``logs``: prefixes logged."""
+    """What happens. ``trace``: (chain, comment) of every rule that matched, in order; ``logs``: prefixes logged;
+    ``source_port``: whether a rule looked at the source port, else another one would have made no difference."""
 
     verdict: Literal["accept", "drop"]
     trace: tuple[tuple[str, str], ...] = ()
     logs: tuple[str, ...] = ()
     mark: int = 0
+    source_port: bool = False
+
+    def then(self, later: Outcome) -> Outcome:
+        """This, and then what happened later on the way."""
+        trace, logs = self.trace + later.trace, self.logs + later.logs
+        return Outcome(later.verdict, trace, logs, later.mark, self.source_port or later.source_port)
 
 
 def forward(state: TableState, packet: Packet) -> Outcome:
@@ -59,12 +66,13 @@ def from_host(state: TableState, packet: Packet) -> Outcome:
 
 def evaluate(state: TableState, packet: Packet, hook: HookName) -> Outcome:
     """Run the base chains of one hook in the order of their priorities."""
-    bases = [chain for chain in state.chains.values() if chain.hook is not None and chain.hook.hook == hook]
+    bases = [chain for chain in state.base_chains.values() if chain.hook is not None and chain.hook.hook == hook]
     outcome = Outcome("accept", mark=packet.mark)
     for base in sorted(bases, key=lambda chain: (chain.hook.priority if chain.hook else 0, chain.name)):
         run = _Run(state, msgspec.structs.replace(packet, mark=outcome.mark))
         verdict = run.base(base)
-        outcome = Outcome(verdict, outcome.trace + tuple(run.trace), outcome.logs + tuple(run.logs), run.machine.mark)
+        machine = run.machine
+        outcome = outcome.then(Outcome(verdict, tuple(run.trace), tuple(run.logs), machine.mark, machine.source_port))
         if verdict == "drop":
             break
     return outcome
@@ -81,7 +89,7 @@ def _way(state: TableState, packet: Packet, hooks: tuple[HookName, ...]) -> Outc
             oifname="" if hook in ("prerouting", "input") else packet.oifname,
         )
         here = evaluate(state, seen, hook)
-        outcome = Outcome(here.verdict, outcome.trace + here.trace, outcome.logs + here.logs, here.mark)
+        outcome = outcome.then(here)
         if outcome.verdict == "drop":
             break
     return outcome

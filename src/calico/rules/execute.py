@@ -10,6 +10,7 @@ from calico.netlink.nftables.expr import (
     Bitwise,
     Byteorder,
     Cmp,
+    ConnLimit,
     Counter,
     Ct,
     Expr,
@@ -59,12 +60,14 @@ class Machine:
         self._meta = meta
         self._registers = bytearray(64)
         self.mark = meta.mark
+        self.source_port = False
+        """Whether the first bytes of a transport header, a source port, were looked at."""
 
     def step(self, expr: Expr) -> Result:
         """False when the rule does not match, a verdict when a verdict map has one, else True.
 
-        Raises InvalidInput for an expression that depends on more than the packet and the table (routes, interface
-        numbers, other connection-tracking data).
+        Nothing exceeds a limit here. Raises InvalidInput for an expression that depends on more than the packet and
+        the table (routes, interface numbers, other connection-tracking data).
         """
         match expr:
             case Meta():
@@ -92,8 +95,10 @@ class Machine:
                 return True
             case Lookup():
                 return self._lookup(expr)
-            case Counter() | Limit():
+            case Counter():
                 return True
+            case Limit() | ConnLimit():
+                return not expr.over
             case _:
                 raise InvalidInput(f"cannot evaluate {expr}")
 
@@ -129,6 +134,7 @@ class Machine:
         start = 0 if expr.base == "network" else self._headers.transport
         if start is None or expr.base == "link":
             return None
+        self.source_port = self.source_port or (expr.base == "transport" and expr.offset < 2)
         value = self._data[start + expr.offset : start + expr.offset + expr.length]
         return value if len(value) == expr.length else None
 

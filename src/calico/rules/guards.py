@@ -39,11 +39,12 @@ def guard_chains(config: RulesConfig) -> list[Chain]:
 
 
 def dhcp(version: int, *, from_server: bool = False) -> Exprs:
-    """DHCP messages of clients (or servers) by their ports; DHCPv6 for IP version 6."""
+    """DHCP messages of clients (or servers) by their ports; DHCPv6 for IP version 6. The destination comes first, so
+    that the source port of hardly any packet matters."""
     client, server = (68, 67) if version == 4 else (546, 547)
     ports = (server, client) if from_server else (client, server)
     source, destination = (number.to_bytes(2, "big") for number in ports)
-    return (*protocol(UDP), *header(0, source), *header(2, destination))
+    return (*protocol(UDP), *header(2, destination), *header(0, source))
 
 
 def _never(config: RulesConfig) -> Iterable[Rule]:

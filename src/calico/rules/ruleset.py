@@ -20,6 +20,7 @@ from calico.calc.messages import (
     ProfileRemove,
     ProfileUpdate,
 )
+from calico.rules.affected import Affected, AffectedFlows
 from calico.rules.chains import PolicyChains
 from calico.rules.config import RulesConfig
 from calico.rules.dispatch import Dispatch
@@ -43,6 +44,7 @@ class Ruleset:
         self._policies = PolicyChains(state, config, self._sets)
         self._lists = ListChains(state, config, self._policies)
         self._dispatch = Dispatch(state, config, self._lists)
+        self._affected = AffectedFlows(self._policies, self._lists, self._dispatch)
 
     def on_message(self, message: Message) -> None:
         """Take one message of the calculation into account; those that rules do not depend on are ignored."""
@@ -52,10 +54,14 @@ class Ruleset:
             case EndpointRemove():
                 self._dispatch.remove(message.id)
             case IPSetUpdate():
+                before = self._sets.members(message.id)
+                self._affected.on_members(message.id, message.members - before, before - message.members)
                 self._refresh(message.id, self._sets.replace(message))
             case IPSetDelta():
+                self._affected.on_members(message.id, message.added, message.removed)
                 self._refresh(message.id, self._sets.change(message))
             case IPSetRemove():
+                self._affected.on_members(message.id, (), self._sets.members(message.id))
                 self._sets.remove(message.id)
                 self._refresh(message.id, True)
             case PolicyUpdate():
@@ -74,6 +80,18 @@ class Ruleset:
                     self._undefine(profile_name(direction, message.name))
             case _:
                 pass
+
+    def take_affected(self) -> Affected:
+        """Which flows what was said since the last call may forbid; the first time, any flow of an endpoint."""
+        return self._affected.take()
+
+    def affect_everything(self) -> None:
+        """The kernel may have had any other ruleset: every flow of an endpoint is affected."""
+        self._affected.on_everything()
+
+    def endpoint_at(self, interface: str) -> EndpointUpdate | None:
+        """The endpoint that has a workload interface."""
+        return self._dispatch.shown(interface)
 
     def _refresh(self, set_id: str, changed: bool) -> None:
         if changed:

@@ -14,6 +14,7 @@ from calico.netlink.nftables.expr import Expr, Lookup, Meta, Rule, Verdict
 from calico.netlink.nftables.objects import Chain, Hook, KeyField, SetDecl
 from calico.rules.antispoof import SOURCES_V4, SOURCES_V6, antispoof_chains
 from calico.rules.config import RulesConfig
+from calico.rules.ended import ENDED_FLOWS, ended_chain, ended_sets
 from calico.rules.guards import HOST_SERVICES, WORKLOAD_GUARD, guard_chains
 from calico.rules.loads import ACCEPT, DROP, ESTABLISHED_OR_RELATED, Exprs, in_set, interface
 from calico.rules.table import TableState
@@ -31,6 +32,7 @@ def write_static(state: TableState, config: RulesConfig) -> None:
     chains: list[Chain] = []
     chains += antispoof_chains(config)
     chains += guard_chains(config)
+    chains.append(ended_chain())
     chains += _forward(config)
     chains += _input(config)
     chains += _output(config)
@@ -43,6 +45,7 @@ def _sets() -> Iterable[SetDecl]:
     yield SetDecl(FROM_MAP, ifname, "verdict", size=_ENDPOINTS_SIZE)
     yield SetDecl(TO_MAP, ifname, "verdict", size=_ENDPOINTS_SIZE)
     yield SetDecl(INTERFACES, ifname, size=_ENDPOINTS_SIZE)
+    yield from ended_sets()
     yield SetDecl(SOURCES_V4, ("ifname", "ipv4_addr"), size=_ENDPOINTS_SIZE)
     yield SetDecl(SOURCES_V6, ("ifname", "ipv6_addr"), size=_ENDPOINTS_SIZE)
 
@@ -52,6 +55,7 @@ def _forward(config: RulesConfig) -> Iterable[Chain]:
         "from-workload",
         (
             _established(),
+            _ended(),
             Rule((Meta("iifname"), Lookup(FROM_MAP, verdict=True)), "egress policy of the workload"),
             *_for_prefixes(config, "iifname", DROP, "unknown workload interface"),
         ),
@@ -101,10 +105,15 @@ def _output(config: RulesConfig) -> Iterable[Chain]:
     yield Chain(
         "host-to-workload",
         (
+            _ended(),
             Rule((*in_set(INTERFACES, Meta("oifname")), ACCEPT), "from this host to its workload"),
             Rule((DROP,), "unknown workload interface"),
         ),
     )
+
+
+def _ended() -> Rule:
+    return Rule((Verdict("jump", ENDED_FLOWS),), "what would bring an ended flow back")
 
 
 def _established() -> Rule:

@@ -38,6 +38,7 @@ class FelixConfig(msgspec.Struct, frozen=True, kw_only=True):
     openstack_region: str = ""
     nftables_refresh_s: float = 180.0
     route_refresh_s: float = 90.0
+    established_flows: Literal["recheck", "keep"] = "recheck"
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -187,6 +188,14 @@ PARAMETERS: tuple[Parameter, ...] = (
         "NftablesRefreshInterval", "nftables_refresh_s", _seconds, "live", "How often the table's owner is checked."
     ),
     Parameter("RouteRefreshInterval", "route_refresh_s", _seconds, "live", "How often routes are read back."),
+    Parameter(
+        "EstablishedFlows",
+        "established_flows",
+        _choice("recheck", "keep"),
+        "live",
+        "Recheck: established flows that a changed policy forbids are ended; Keep: it governs new ones only. An "
+        "annotation `config.projectcalico.org/EstablishedFlows`, no field.",
+    ),
 )
 # Felix's own default for DeviceRouteProtocol is 3 (boot); 80 tells our routes from the administrator's, so that
 # stale ones of an earlier run can be removed without touching anybody else's.

@@ -126,7 +126,7 @@ class EstablishedFlows:
         """For the status document."""
         return {
             "mode": "recheck" if self._recheck else "keep",
-            "pending": bool(self._pending) or self._passing,
+            "pending": bool(self._pending) or self._passing or self._wake.is_set(),
             "passes": self._passes,
             "read": self._totals.read,
             "examined": self._totals.examined,

@@ -71,8 +71,8 @@ class EstablishedFlows:
         self._retry_s = 0.0
         self._last_cut: deque[dict[str, str]] = deque(maxlen=_LAST_CUT)
         self._totals = Figures()
+        self._passing: Figures | None = None
         self._passes = 0
-        self._passing = False
         self._took_ms = self._lag_ms = 0.0
 
     def close(self) -> None:
@@ -124,14 +124,15 @@ class EstablishedFlows:
 
     def as_data(self) -> dict[str, Any]:
         """For the status document."""
+        totals = self._totals.plus(self._passing or Figures())
         return {
             "mode": "recheck" if self._recheck else "keep",
-            "pending": bool(self._pending) or self._passing or self._wake.is_set(),
+            "pending": bool(self._pending) or self._passing is not None or self._wake.is_set(),
             "passes": self._passes,
-            "read": self._totals.read,
-            "examined": self._totals.examined,
-            "cut": self._totals.cut,
-            "undecided": self._totals.undecided,
+            "read": totals.read,
+            "examined": totals.examined,
+            "cut": totals.cut,
+            "undecided": totals.undecided,
             "tombstones": len(self._tombstones),
             "last_took_ms": round(self._took_ms, 3),
             "last_lag_ms": round(self._lag_ms, 3),
@@ -157,10 +158,11 @@ class EstablishedFlows:
     async def _pass(self) -> float:
         """One pass over what is pending; the seconds it took."""
         started, affected, since = time.monotonic(), self._pending, self._since
-        self._pending, self._since, self._passing = Affected(), None, True
+        self._pending, self._since = Affected(), None
         work = FlowPass(
             affected, self._table, self._ways, self._judge, self._tombstones, self._wait_in_force, self._note_cut
         )
+        self._passing = work.figures
         try:
             await work.run()
         except CalicoError as error:
@@ -173,8 +175,7 @@ class EstablishedFlows:
             self._retry_s = 0.0
             self._on_problems(_undecided(work.figures.undecided))
         finally:
-            self._passing = False
-            self._add(work.figures)
+            self._totals, self._passing = self._totals.plus(work.figures), None
         took_s = time.monotonic() - started
         if affected and not self._retry_s:
             self._note_pass(work.figures, took_s, since or started)
@@ -214,13 +215,6 @@ class EstablishedFlows:
 
     def _name(self, interface: str | None) -> str:
         return "host" if interface is None else self._name_of(interface)
-
-    def _add(self, figures: Figures) -> None:
-        totals = self._totals
-        totals.read += figures.read
-        totals.examined += figures.examined
-        totals.cut += figures.cut
-        totals.undecided += figures.undecided
 
 
 def _without_flows(affected: Affected) -> Affected:

@@ -48,6 +48,15 @@ class Figures(msgspec.Struct):
     cut: int = 0
     undecided: int = 0
 
+    def plus(self, other: Figures) -> Figures:
+        """The sums."""
+        return Figures(
+            self.read + other.read,
+            self.examined + other.examined,
+            self.cut + other.cut,
+            self.undecided + other.undecided,
+        )
+
 
 class FlowPass:
     """A pass over the flows that ``affected`` concerns. ``in_force`` waits until the kernel has the desired ruleset."""

@@ -91,9 +91,14 @@ tier = st.builds(
 endpoints = st.builds(
     endpoint_of, st.sampled_from([1, 2, 3]), st.booleans(), st.lists(tier, max_size=2).map(tuple), some(["x", "y"], 2)
 )
-policies = st.builds(
-    PolicyUpdate, key=st.sampled_from(POLICIES), tier=st.just("t"), ingress=rule_lists, egress=rule_lists
-)
+
+
+def policy_updates(keys: list[ResourceKey]) -> st.SearchStrategy[PolicyUpdate]:
+    key = st.sampled_from(keys)
+    return st.builds(PolicyUpdate, key=key, tier=st.just("t"), ingress=rule_lists, egress=rule_lists)
+
+
+policies = policy_updates(POLICIES)
 profiles = st.builds(ProfileUpdate, name=st.sampled_from(["x", "y"]), ingress=rule_lists, egress=rule_lists)
 sets = st.one_of(st.tuples(st.sampled_from(SETS[:2]), net_members), st.tuples(st.just("p1"), port_members))
 removals = st.one_of(
@@ -105,7 +110,7 @@ removals = st.one_of(
 OPEN = (ActiveRule(action="allow"),)
 snapshots = st.tuples(
     *(st.tuples(st.just(name), port_members if name == "p1" else net_members) for name in SETS),
-    *(st.builds(PolicyUpdate, key=st.just(k), tier=st.just("t"), ingress=rule_lists, egress=rule_lists) for k in POLICIES),
+    *(policy_updates([key]) for key in POLICIES),
     *(st.just(ProfileUpdate(name=name, ingress=OPEN, egress=OPEN)) for name in "xy"),
     *(st.builds(endpoint_of, st.just(n), st.just(True), st.lists(tier, max_size=1).map(tuple), st.just(("x",)))
       for n in (1, 2, 3)),
@@ -168,7 +173,7 @@ def concerned(affected: Affected) -> set[tuple[bytes, bytes]]:
     return {pair for pair in itertools.product(ADDRESSES, ADDRESSES) if affected.concerns(*pair)}
 
 
-QUIET = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+QUIET = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @QUIET
@@ -187,12 +192,9 @@ def test_whatever_a_change_forbids_is_among_the_flows_that_it_concerns(
             world.say(draft)
         affected = world.ruleset.take_affected()
         after = world.allowed()
-        shown = [
-            c for c in before - after if all(e == "eth0" or e in world.endpoints for e in (c.came_from, c.goes_to))
-        ]
-        forbidden = [c for c in shown if _is_owned(world, c)]
+        forbidden = [c for c in before - after if _is_owned(world, c)]
         assert all(affected.concerns(c.src, c.dst) for c in forbidden), (number, forbidden)
-        assert affected.changed or before == after or not shown
+        assert affected.changed or not any(_is_owned(world, c) for c in before ^ after)
         pending.merge(affected)
         lookups = pending.lookups(1000)
         assert lookups is not None

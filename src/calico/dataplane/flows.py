@@ -22,8 +22,8 @@ from calico.netlink.socket import NETLINK_NETFILTER, Failure, NetlinkError, Netl
 __all__ = ["FlowTable", "Lookup"]
 
 _IP: Final = (bytes((AF_INET,)), bytes((AF_INET6,)))
-_FLOWS_PER_WALK: Final = 512
-"""The kernel walks its whole hash table to pick the flows of one address: as long as we take to skip so many."""
+_FLOWS_PER_WALK: Final = 1024
+"""To pick the flows of one address the kernel walks its whole hash table, as long as we take to skip so many."""
 
 Lookup = tuple[Place, bytes]
 """Where an address must stand in a flow."""
@@ -41,9 +41,9 @@ class FlowTable:
         self._requests.close()
 
     def most_lookups(self) -> int:
-        """With how many lookups reading some flows is still cheaper than reading all; 0 of a small table."""
+        """With how many lookups reading some flows is still no dearer than reading all, which is a walk, too."""
         answers = self._requests.request(count_flows(self._requests.next_seq()))
-        return sum(decode_count(answer.payload) for answer in answers) // _FLOWS_PER_WALK
+        return 1 + sum(decode_count(answer.payload) for answer in answers) // _FLOWS_PER_WALK
 
     def read(self, lookups: Collection[Lookup] | None = None) -> Iterator[bytes]:
         """The payload of every IP flow, or of those that the lookups find (some maybe twice), as the kernel goes on.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import takewhile
 from typing import Final
 
 from calico.rules.ended import EndedFlow, EndedFlows
@@ -63,7 +64,7 @@ class Tombstones:
     def expire(self) -> float | None:
         """Remove what is too old; seconds until the next one will be, None when there is none."""
         now = time.monotonic()
-        self.remove([flow for flow, until in self._until.items() if until <= now])
+        self.remove([flow for flow, _ in takewhile(lambda item: item[1] <= now, self._until.items())])
         return next((until - now for until in self._until.values()), None)
 
     def _pop_oldest(self) -> EndedFlow:

@@ -25,6 +25,7 @@ from calico.dataplane.shaping import UNSHAPED
 from calico.dataplane.sysctl import Sysctls
 from calico.dataplane.wiring import NOTHING, Wiring, wiring_of
 from calico.errors import CalicoError, Transient
+from calico.lib.packed import net_of_host
 from calico.netlink.rtnetlink.route import KernelRoute
 from calico.netlink.socket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 
@@ -142,6 +143,12 @@ class EndpointManager:
     def status(self, endpoint: EndpointId) -> EndpointStatus | None:
         """What the last apply made of an endpoint; None for one it has not seen."""
         return self._statuses.get(endpoint)
+
+    def interface_of(self, address: bytes) -> str | None:
+        """The interface of the endpoint that gets a packed address; None when none does."""
+        owner = self._claims.net_owner(net_of_host(address))
+        update = self._claims.get(owner) if owner is not None else None
+        return update.interface if update is not None else None
 
     async def _apply(self, dirty: set[EndpointId]) -> dict[EndpointId, list[str]]:
         """Order matters: an address that moves loses its old route, then its flows, and only then gets the new one."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import msgspec
@@ -22,6 +22,7 @@ from calico.netlink.nftables import uapi
 from calico.netlink.nftables.codec import Request, TableCodec, encode_batch
 from calico.netlink.nftables.objects import Table
 from calico.netlink.socket import NETLINK_NETFILTER, Failure, NetlinkSocket
+from calico.rules.room import make_room
 from calico.rules.table import Changes, TableState
 
 __all__ = ["ApplyResult", "NftDataplane"]
@@ -53,8 +54,14 @@ class NftDataplane:
     """
 
     def __init__(
-        self, table: Table, state: TableState, *, socket_factory: Callable[[], NftSocket] | None = None
+        self,
+        table: Table,
+        state: TableState,
+        *,
+        socket_factory: Callable[[], NftSocket] | None = None,
+        inherit: Collection[str] = (),
     ) -> None:
+        """``inherit``: sets whose elements in the kernel, from an earlier process, become wanted ones."""
         self._table = table
         self._state = state
         self._codec = TableCodec(table)
@@ -67,6 +74,7 @@ class NftDataplane:
         self._adopting = False
         self._kernel_can_own = True
         self._owned = False
+        self._inherit = frozenset(inherit)
 
     @property
     def owned(self) -> bool:
@@ -197,6 +205,7 @@ class NftDataplane:
         mirror, status = read_table(self._sock, self._codec)
         if status.owner and status.owner != self._sock.port:
             raise Transient(f"table {self._table.name} is owned by netlink port {status.owner}")
+        self._take_elements(mirror)
         self._prelude = self._take_over(status)
         self._adopting = status.exists and len(self._prelude) == 1
         if len(self._prelude) > 1:
@@ -206,6 +215,14 @@ class NftDataplane:
         self._dirty = Changes()
         self._dirty.chains.update(mirror.chains, self._state.chains)
         self._dirty.sets.update(mirror.sets, self._state.sets)
+
+    def _take_elements(self, mirror: Mirror) -> None:
+        """At the first read only: later the state knows better."""
+        for name in self._inherit & mirror.elements.keys() & self._state.sets.keys():
+            for key, value in mirror.elements[name].items():
+                self._state.want_element(name, key, value)
+            make_room(self._state, name)
+        self._inherit = frozenset()
 
     def _take_over(self, status: TableStatus) -> list[Request]:
         """A table that does not persist cannot be given an owner: it is replaced, in the same transaction."""

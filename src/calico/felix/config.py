@@ -45,6 +45,7 @@ class FelixConfig(msgspec.Struct, frozen=True, kw_only=True):
     openstack_region: str = ""
     nftables_refresh_s: float = 180.0
     route_refresh_s: float = 90.0
+    established_flows: Literal["recheck", "keep"] = "recheck"
     nat_port_range: tuple[int, ...] = ()
     nat_outgoing_address: str = ""
     nat_outgoing_exclusions: Literal["ippoolsonly", "ippoolsandhostips"] = "ippoolsonly"
@@ -339,6 +340,14 @@ PARAMETERS: tuple[Parameter, ...] = (
         _names_openstack,
         "restart",
         "Kind of cluster, from ClusterInformation; OpenStack's when it names `openstack`.",
+    ),
+    Parameter(
+        "EstablishedFlows",
+        "established_flows",
+        _choice("recheck", "keep"),
+        "live",
+        "Recheck: established flows that a changed policy forbids are ended; Keep: it governs new ones only. An "
+        "annotation `config.projectcalico.org/EstablishedFlows`, no field.",
     ),
 )
 # Felix's own default for DeviceRouteProtocol is 3 (boot); 80 tells our routes from the administrator's, so that

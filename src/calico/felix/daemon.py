@@ -125,6 +125,7 @@ async def run(settings: FelixSettings) -> None:
     apply_loop = ApplyLoop(graph, inputs, host, conditions, config, configuration.refresh, wake)
     host_reporter = HostStatusReporter(backend, settings.node, config, lambda: apply_loop.progress.applied_revision)
     configuration.listeners += [endpoint_reporter.on_config, host_reporter.on_config]
+    configuration.listeners.append(lambda: host.on_config(configuration.current))
     status = StatusServer(
         Path(settings.run_dir) / "felix.sock", status_document(settings, inputs, syncer, apply_loop, host, conditions)
     )
@@ -137,6 +138,7 @@ async def run(settings: FelixSettings) -> None:
             services.create_task(syncer.run(), name="syncer")
             services.create_task(watch_contact(syncer, conditions), name="contact")
             services.create_task(apply_loop.run(), name="apply")
+            services.create_task(host.established.run(), name="established")
             services.create_task(endpoint_reporter.run(), name="endpoint-status")
             services.create_task(host_reporter.run(), name="host-status")
     finally:
@@ -193,6 +195,7 @@ def status_document(
                 "failures": progress.failures,
                 "last_took_ms": round(progress.last_took_ms, 3),
             },
+            "established": host.established.as_data(),
             "endpoints": dict(sorted(host.endpoint_states.items())),
             "host_endpoints": host.host_endpoints.as_data(),
             "staged_policies": staged_counts(host),

@@ -1,7 +1,7 @@
 """The host as Felix programs it: messages of the calculation in, one apply of packet filters, routes and the rest.
 
 Order of an apply: packet filters first, then interfaces, neighbours and routes, so that an endpoint is reachable only
-when its own policy is in the kernel.
+when its own policy is in the kernel. What policy forbids of established flows is ended beside, soon after.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from calico.calc.messages import (
 )
 from calico.calc.settings import CalcSettings
 from calico.dataplane.endpoints import EndpointManager, EndpointStatus
+from calico.dataplane.established import EstablishedFlows
 from calico.dataplane.interfaces import Interface, InterfaceMonitor
-from calico.dataplane.nft import NftDataplane
+from calico.dataplane.nft import ApplyResult, NftDataplane
+from calico.errors import CalicoError
 from calico.felix.config import FelixConfig
 from calico.felix.host_endpoints import HostEndpointStates, OnHostEndpointStatus
 from calico.lib import packed
@@ -31,6 +33,7 @@ from calico.model.keys import ResourceKey
 from calico.netlink.nftables.objects import Table
 from calico.obs.conditions import Conditions
 from calico.rules.config import RulesConfig
+from calico.rules.ended import ENDED_SETS
 from calico.rules.ruleset import Ruleset
 from calico.rules.table import TableState
 
@@ -107,7 +110,7 @@ class Host:
         self._rules_config = rules_config(config)
         self._ruleset = Ruleset(state, self._rules_config)
         self._addresses: dict[str, frozenset[bytes]] = {}
-        self._nft = NftDataplane(TABLE, state)
+        self._nft = NftDataplane(TABLE, state, inherit=ENDED_SETS)
         self._endpoints = EndpointManager(
             protocol=config.device_route_protocol,
             prefixes=config.interface_prefixes,
@@ -115,6 +118,14 @@ class Host:
             wake=wake,
         )
         self._policed: set[EndpointId] = set()
+        self.established = EstablishedFlows(
+            state,
+            commit=self._commit_filters,
+            interface_of=self._endpoints.interface_of,
+            name_of=self._endpoint_at,
+            on_problems=lambda problems: conditions.replace("flows-not-rechecked", problems),
+            recheck=config.established_flows == "recheck",
+        )
         self._wake = wake
         self.interfaces = InterfaceMonitor(
             self._on_interface,
@@ -148,11 +159,15 @@ class Host:
 
     async def apply(self) -> bool:
         """Bring the kernel to what the messages said; false when something failed and is to be tried again."""
-        result = self._nft.apply()
+        try:
+            result = self._commit_filters()
+        except CalicoError:
+            self.established.on_failed()
+            raise
         if result.changed:
             log.info("ruleset applied", messages=result.messages, bytes=result.bytes, took_ms=round(result.took_ms, 2))
-        self._note_failures()
         self.host_endpoints.refresh(self._ruleset.host_endpoint_interfaces)
+        self.established.on_applied(self._ruleset.take_affected())
         await self._endpoints.apply()
         return not self._nft.failed and not self._endpoints.pending
 
@@ -174,14 +189,22 @@ class Host:
         if not self._nft.generation_changed():
             return False
         self._nft.resync()
+        self._ruleset.affect_everything()
         return True
 
     def refresh_routes(self) -> None:
         """Read routes, neighbours and sysctls back at the next apply."""
         self._endpoints.resync()
 
+    def on_config(self, config: FelixConfig) -> None:
+        """Settings changed that need no new start."""
+        if self.established.switch(config.established_flows == "recheck"):
+            self._ruleset.affect_everything()
+            self._wake()
+
     def close(self) -> None:
         """Close the sockets; the kernel keeps everything."""
+        self.established.close()
         self._endpoints.close()
         self._nft.close()
 
@@ -218,6 +241,16 @@ class Host:
     def _on_events_lost(self) -> None:
         self._endpoints.resync()
         self._wake()
+
+    def _commit_filters(self) -> ApplyResult:
+        result = self._nft.apply()
+        self._note_failures()
+        return result
+
+    def _endpoint_at(self, interface: str) -> str:
+        """The name of the endpoint at an interface, else that of the interface."""
+        endpoint = self._ruleset.endpoint_at(interface)
+        return f"{endpoint.key.namespace}/{endpoint.key.name}" if endpoint else interface
 
     def _note_failures(self) -> None:
         failed = {item.name: f"{item.kind}: {item.reason} {item.effect}".strip() for item in self._nft.failed}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -13,7 +14,16 @@ from calico.rules.config import RulesConfig
 from calico.rules.constants import ConstantSets
 from calico.rules.ipsets import IPSets
 from calico.rules.names import Style, styled
-from calico.rules.policy import Outcome, RenderedRules, missing_rules, render_rules, render_staged, sets_of
+from calico.rules.policy import (
+    Outcome,
+    RenderedRules,
+    SetUse,
+    deciding,
+    missing_rules,
+    render_rules,
+    render_staged,
+    set_uses,
+)
 from calico.rules.table import TableState
 
 __all__ = ["Definition", "PolicyChains"]
@@ -30,6 +40,17 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[ActiveRule, ...]
     log_prefix: str = ""
     ready: Style | None = None
+
+    @property
+    def decides(self) -> tuple[ActiveRule, ...]:
+        """What of it decides about packets: nothing of a staged policy does."""
+        return () if self.kind == "staged" else deciding(self.rules)
+
+    @property
+    def set_uses(self) -> dict[str, SetUse]:
+        """Every set that the rules refer to, and how a change of it may forbid a packet."""
+        uses = set_uses(self.rules)
+        return dict.fromkeys(uses, SetUse()) if self.kind == "staged" else uses
 
     @property
     def passes(self) -> bool:
@@ -51,8 +72,10 @@ class PolicyChains:
         self._constants = ConstantSets(state)
         self._defined: dict[str, Definition] = {}
         self._users: dict[str, Counter[Style]] = {}
-        self._by_set: dict[str, set[str]] = {}
+        self._by_set: dict[str, dict[str, SetUse]] = {}
         self._counts: dict[str, tuple[Outcome, ...]] = {}
+        self._too_large: set[str] = set()
+        self._changed: set[str] = set()
 
     def define(self, name: str, after: Definition) -> bool:
         """Give a chain its rules; whether ``passes`` or ``is_staged`` has changed."""
@@ -63,6 +86,8 @@ class PolicyChains:
             self._index(name, before, after)
             self._render(name)
             self._keep_ready(name, before, after)
+            if before is None or before.decides != after.decides:
+                self._changed.add(name)
         return said != (self.passes(name), self.is_staged(name))
 
     def undefine(self, name: str) -> bool:
@@ -72,6 +97,7 @@ class PolicyChains:
         self._index(name, before, None)
         self._render(name)
         self._keep_ready(name, before, None)
+        self._changed.add(name)
         return any(said)
 
     def passes(self, name: str) -> bool:
@@ -104,8 +130,18 @@ class PolicyChains:
             self._state.unwant_chain(chain)
             self._constants.use(chain, ())
             self._counts.pop(chain, None)
+            self._too_large.discard(chain)
         if not users:
             del self._users[name]
+
+    def users_of(self, set_id: str) -> Mapping[str, SetUse]:
+        """The chains that refer to a set, and how."""
+        return self._by_set.get(set_id, {})
+
+    def take_changed(self) -> set[str]:
+        """The chains that may decide otherwise than when this was last asked, sets aside."""
+        changed, self._changed = self._changed, set()
+        return changed
 
     def refresh(self, set_id: str) -> None:
         """A set is made of other kernel sets than before: render what refers to it."""
@@ -119,6 +155,7 @@ class PolicyChains:
     def _render_style(self, name: str, style: Style) -> None:
         rendered = self._rendered(name, style)
         chain = styled(name, style)
+        self._note_size(name, chain, rendered)
         self._constants.use(chain, rendered.constants)
         self._state.want_chain(Chain(chain, rendered.rules))
         if rendered.counts:
@@ -143,12 +180,18 @@ class PolicyChains:
         if was is not None:
             self.release(name, was)
 
+    def _note_size(self, name: str, chain: str, rendered: RenderedRules) -> None:
+        """A set that is made of other kernel sets can make a rule too large, or no longer so: all packets matter."""
+        if rendered.too_large != (chain in self._too_large):
+            self._too_large ^= {chain}
+            self._changed.add(name)
+
     def _index(self, name: str, before: Definition | None, after: Definition | None) -> None:
-        old = sets_of(before.rules) if before else frozenset()
-        new = sets_of(after.rules) if after else frozenset()
-        for set_id in old - new:
-            self._by_set[set_id].discard(name)
+        old = before.set_uses if before else {}
+        new = after.set_uses if after else {}
+        for set_id in old.keys() - new.keys():
+            del self._by_set[set_id][name]
             if not self._by_set[set_id]:
                 del self._by_set[set_id]
-        for set_id in new - old:
-            self._by_set.setdefault(set_id, set()).add(name)
+        for set_id, use in new.items():
+            self._by_set.setdefault(set_id, {})[name] = use

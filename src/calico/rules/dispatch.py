@@ -3,7 +3,7 @@ addresses."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from calico.calc.messages import EndpointId, EndpointUpdate
 from calico.lib.packed import is_host, is_v6
@@ -11,7 +11,7 @@ from calico.netlink.nftables.expr import Verdict
 from calico.rules.antispoof import SOURCES_V4, SOURCES_V6
 from calico.rules.config import RulesConfig
 from calico.rules.floating import FloatingMaps
-from calico.rules.lists import ListChains, PolicyList, policy_list
+from calico.rules.lists import Direction, ListChains, PolicyList, policy_list
 from calico.rules.names import ifname_key
 from calico.rules.nat import NatChains
 from calico.rules.qos import Limits
@@ -47,6 +47,8 @@ class Dispatch:
         self._endpoints: dict[EndpointId, EndpointUpdate] = {}
         self._claims: dict[str, set[EndpointId]] = {}
         self._shown: dict[str, EndpointUpdate] = {}
+        self._by_list: dict[PolicyList, set[str]] = {}
+        self._touched: dict[str, set[Direction]] = {}
 
     def put(self, endpoint: EndpointUpdate) -> None:
         """Add or replace an endpoint."""
@@ -68,6 +70,23 @@ class Dispatch:
                 del self._claims[endpoint.interface]
             self._settle(endpoint.interface)
 
+    def shown(self, interface: str) -> EndpointUpdate | None:
+        """The endpoint that has an interface."""
+        return self._shown.get(interface)
+
+    def interfaces(self) -> Collection[str]:
+        """Every interface that an endpoint has."""
+        return self._shown.keys()
+
+    def interfaces_of(self, wanted: PolicyList) -> Collection[str]:
+        """The interfaces of the endpoints that have a list."""
+        return self._by_list.get(wanted, ())
+
+    def take_touched(self) -> dict[str, set[Direction]]:
+        """Interfaces whose endpoint, addresses or list is another than when this was last asked, by direction."""
+        touched, self._touched = self._touched, {}
+        return touched
+
     def _settle(self, interface: str) -> None:
         claims = self._claims.get(interface)
         after = self._endpoints[min(claims)] if claims else None
@@ -79,9 +98,25 @@ class Dispatch:
         if after != before:
             self._write(interface, before, after)
             self._limits.show(interface, after.qos if after else None)
+            self._note(interface, before, after)
         if before is not None:
             for unwanted in _lists(before):
                 self._lists.release(unwanted)
+
+    def _note(self, interface: str, before: EndpointUpdate | None, after: EndpointUpdate | None) -> None:
+        """Remember who has which list, and what may be another decision for the interface's packets."""
+        old, new = (_lists(endpoint) if endpoint else () for endpoint in (before, after))
+        for unwanted in set(old) - set(new):
+            self._by_list[unwanted].discard(interface)
+            if not self._by_list[unwanted]:
+                del self._by_list[unwanted]
+        for wanted in new:
+            self._by_list.setdefault(wanted, set()).add(interface)
+        if after is not None:
+            is_new = before is None or not set(after.nets) <= set(before.nets)
+            directions = {wanted.direction for wanted in new if is_new or wanted not in old}
+            if directions:
+                self._touched.setdefault(interface, set()).update(directions)
 
     def _write(self, interface: str, before: EndpointUpdate | None, after: EndpointUpdate | None) -> None:
         if self._floating.change(before, after):

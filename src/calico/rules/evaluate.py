@@ -60,7 +60,8 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
 class Outcome(msgspec.Struct, frozen=True):
     """What happens. ``trace``: (chain, comment) of every rule that matched, in order; ``logs``: prefixes logged.
 
-    ``mark``, ``data`` and ``ct_status`` are as the last chain left them; ``tracked``: connection tracking knows it.
+    ``mark``, ``data`` and ``ct_status`` are as the last chain left them; ``tracked``: connection tracking knows it;
+    ``source_port``: whether a rule looked at the source port, else another one would have made no difference.
     """
 
     verdict: Literal["accept", "drop"]
@@ -70,6 +71,7 @@ class Outcome(msgspec.Struct, frozen=True):
     data: bytes = b""
     ct_status: int = 0
     tracked: bool = True
+    source_port: bool = False
 
 
 def forward(state: TableState, packet: Packet, translated: Packet | None = None) -> Outcome:
@@ -126,6 +128,7 @@ class _Journey:
         self._leaves_by = ""
         self._packet = packet
         self._left_out = False
+        self._source_port = False
         self._trace: list[tuple[str, str]] = []
         self._logs: list[str] = []
 
@@ -169,7 +172,9 @@ class _Journey:
         packet = self._packet
         tracked = packet.ct_state != "untracked"
         trace, logs = tuple(self._trace), tuple(self._logs)
-        return Outcome(verdict, trace, logs, packet.mark, packet.data, packet.ct_status, tracked)
+        return Outcome(
+            verdict, trace, logs, packet.mark, packet.data, packet.ct_status, tracked, source_port=self._source_port
+        )
 
     def _seen_at(self, place: Hook) -> Packet:
         """Before connection tracking a packet without a connection looks like an invalid one."""
@@ -183,6 +188,7 @@ class _Journey:
         self._logs += run.logs
         machine = run.machine
         self._left_out = self._left_out or machine.untracked
+        self._source_port = self._source_port or machine.source_port
         self._packet = msgspec.structs.replace(
             self._packet,
             mark=machine.mark,
@@ -194,7 +200,7 @@ class _Journey:
 
 def _bases(state: TableState, hook: HookName) -> list[tuple[Chain, Hook]]:
     """The base chains of a hook in the order in which packets meet them."""
-    found = [(chain, chain.hook) for chain in state.chains.values() if chain.hook is not None]
+    found = [(chain, chain.hook) for chain in state.base_chains.values() if chain.hook is not None]
     here = [(chain, place) for chain, place in found if place.hook == hook]
     return sorted(here, key=lambda pair: (_position(pair[1]), pair[1].priority, pair[0].name))
 

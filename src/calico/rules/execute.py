@@ -90,6 +90,8 @@ class Machine:
         self.ct_status = meta.ct_status
         self.untracked = False
         self.translated = False
+        self.source_port = False
+        """Whether the first bytes of a transport header, a source port, were looked at."""
 
     def step(self, expr: Expr) -> Result:
         """False when the rule does not match, a verdict when one is reached, else True.
@@ -179,6 +181,7 @@ class Machine:
         start = 0 if expr.base == "network" else self._headers.transport
         if start is None or expr.base == "link":
             return None
+        self.source_port = self.source_port or (expr.base == "transport" and expr.offset < 2)
         value = self.data[start + expr.offset : start + expr.offset + expr.length]
         return value if len(value) == expr.length else None
 

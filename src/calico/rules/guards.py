@@ -42,9 +42,10 @@ def guard_chains(config: RulesConfig) -> list[Chain]:
 
 
 def dhcp(version: int) -> Exprs:
-    """DHCP messages of clients by their ports; DHCPv6 for IP version 6."""
+    """DHCP messages of clients by their ports; DHCPv6 for IP version 6. The destination
+    comes first, so that the source port of hardly any packet matters."""
     client, server = _DHCP_PORTS[version]
-    return (*protocol(UDP), *header(0, client), *header(2, server))
+    return (*protocol(UDP), *header(2, server), *header(0, client))
 
 
 def _never(config: RulesConfig) -> Iterable[Rule]:

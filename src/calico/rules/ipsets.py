@@ -46,6 +46,10 @@ class IPSets:
         """As ``address_parts`` for a ports set, whose keys are address, protocol, port."""
         return (_name("hp", set_id, v6),) if self._kinds.get(set_id) == "ports" else ()
 
+    def members(self, set_id: str) -> set[bytes]:
+        """The members of a set; none of one that does not exist."""
+        return self._members(set_id) if set_id in self._kinds else set()
+
     def replace(self, message: IPSetUpdate) -> bool:
         """Create a set or replace its members; whether its parts are others than before."""
         before = self._parts(message.id)

@@ -9,7 +9,7 @@ in the tier by the pass mark; other tiers need no mark. Staged policies are jump
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -119,6 +119,10 @@ class ListChains:
             self._by_part[name].discard(unwanted)
             if not self._by_part[name]:
                 del self._by_part[name]
+
+    def users_of(self, part: str) -> Collection[PolicyList]:
+        """The lists whose chains jump to that of a policy or profile."""
+        return self._by_part.get(part, ())
 
     def refresh(self, part: str) -> None:
         """Whether that policy passes or is staged has changed: render the lists that jump to it."""

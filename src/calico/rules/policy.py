@@ -15,18 +15,30 @@ from calico.rules.loads import ACCEPT, DROP, RETURN, Exprs, mark_set
 from calico.rules.match import SetParts, match_rule
 from calico.rules.names import Style, comment_text
 
-__all__ = ["Outcome", "RenderedRules", "denial", "missing_rules", "render_rules", "render_staged", "sets_of"]
+__all__ = [
+    "Outcome",
+    "RenderedRules",
+    "SetUse",
+    "deciding",
+    "denial",
+    "missing_rules",
+    "render_rules",
+    "render_staged",
+    "set_uses",
+]
 
 Outcome: TypeAlias = Literal["allow", "deny", "pass", "undecided"]
 """What a staged policy would have done to a packet."""
 
 
 class RenderedRules(msgspec.Struct, frozen=True):
-    """A chain's rules and the constant sets that they look into; of a staged policy also what each rule counts."""
+    """A chain's rules and the constant sets that they look into; of a staged policy also what each rule counts;
+    ``too_large``: one rule that denies stands for all."""
 
     rules: tuple[Rule, ...]
     constants: tuple[ConstantSet, ...] = ()
     counts: tuple[Outcome, ...] = ()
+    too_large: bool = False
 
 
 def render_rules(
@@ -51,7 +63,7 @@ def render_rules(
         found = match_rule(rule, sets)
         if found.too_large:
             text = comment_text(f"{label} rule {index} is too large: deny")
-            return RenderedRules((Rule((denial(config, style),), text),))
+            return RenderedRules((Rule((denial(config, style),), text),), too_large=True)
         comment = comment_text(f"{label} rule {index}" + (f": {rule.comment}" if rule.comment else ""))
         action = _action(rule, kind, config, style, log_prefix)
         out += [Rule(exprs + action, comment) for exprs in found.alternatives]
@@ -94,15 +106,32 @@ def denial(config: RulesConfig, style: Style = "plain") -> Expr:
     return DROP if config.deny == "drop" or style != "plain" else Reject("icmpx-port-unreachable")
 
 
-def sets_of(rules: Iterable[ActiveRule]) -> frozenset[str]:
-    """The ids of all sets that rules refer to."""
-    return frozenset(
-        set_id
-        for rule in rules
-        for side in (rule.src, rule.dst)
-        for ids in (side.ip_sets, side.not_ip_sets, side.named_ports, side.not_named_ports)
-        for set_id in ids
-    )
+class SetUse(msgspec.Struct, frozen=True, gc=False):
+    """Whether packets that rules allowed may be denied when the set ``gains`` a member, and when it ``loses`` one."""
+
+    gains: bool = False
+    loses: bool = False
+
+
+def set_uses(rules: Iterable[ActiveRule]) -> dict[str, SetUse]:
+    """Every set that rules refer to, and how. Whether a packet is passed to the next tier may matter either way."""
+    gains, loses, found = set[str](), set[str](), dict[str, SetUse]()
+    for rule in rules:
+        for side in (rule.src, rule.dst):
+            wanted, unwanted = (*side.ip_sets, *side.named_ports), (*side.not_ip_sets, *side.not_named_ports)
+            found |= dict.fromkeys((*wanted, *unwanted), SetUse())
+            if rule.action in ("allow", "pass"):
+                loses.update(wanted)
+                gains.update(unwanted)
+            if rule.action in ("deny", "pass"):
+                gains.update(wanted)
+                loses.update(unwanted)
+    return {set_id: SetUse(set_id in gains, set_id in loses) for set_id in found}
+
+
+def deciding(rules: Iterable[ActiveRule]) -> tuple[ActiveRule, ...]:
+    """What of rules decides about packets: without logging, and without the words for people."""
+    return tuple(msgspec.structs.replace(rule, comment="") for rule in rules if rule.action != "log")
 
 
 def _action(

@@ -25,6 +25,7 @@ from calico.calc.messages import (
     ProfileUpdate,
 )
 from calico.model.keys import ResourceKey
+from calico.rules.affected import Affected, AffectedFlows
 from calico.rules.chains import Definition, PolicyChains
 from calico.rules.config import RulesConfig
 from calico.rules.dispatch import Dispatch
@@ -70,6 +71,7 @@ class Ruleset:
         self._nat = NatChains(state, config, self._sets, floating)
         self._dispatch = Dispatch(state, config, self._lists, floating, self._nat, self._limits)
         self._hosts = HostDispatch(state, config, self._lists)
+        self._affected = AffectedFlows(self._policies, self._lists, self._dispatch)
 
     def on_host_interface(self, name: str, addresses: frozenset[bytes] | None) -> None:
         """An interface is there with these (packed) addresses, or (None) gone. Host endpoints may be the host's own
@@ -99,10 +101,14 @@ class Ruleset:
             case HostEndpointRemove():
                 self._hosts.remove(message.name)
             case IPSetUpdate():
+                before = self._sets.members(message.id)
+                self._affected.on_members(message.id, message.members - before, before - message.members)
                 self._refresh(message.id, self._sets.replace(message))
             case IPSetDelta():
+                self._affected.on_members(message.id, message.added, message.removed)
                 self._refresh(message.id, self._sets.change(message))
             case IPSetRemove():
+                self._affected.on_members(message.id, (), self._sets.members(message.id))
                 self._sets.remove(message.id)
                 self._refresh(message.id, True)
             case PolicyUpdate():
@@ -122,6 +128,18 @@ class Ruleset:
     def police_bandwidth(self, on: bool) -> None:
         """Whether the rules limit bandwidth from workloads, since nothing else can (they do unless told otherwise)."""
         self._limits.police(on)
+
+    def take_affected(self) -> Affected:
+        """Which flows what was said since the last call may forbid; the first time, any flow of an endpoint."""
+        return self._affected.take()
+
+    def affect_everything(self) -> None:
+        """The kernel may have had any other ruleset: every flow of an endpoint is affected."""
+        self._affected.on_everything()
+
+    def endpoint_at(self, interface: str) -> EndpointUpdate | None:
+        """The endpoint that has a workload interface."""
+        return self._dispatch.shown(interface)
 
     def _refresh(self, set_id: str, changed: bool) -> None:
         if changed:

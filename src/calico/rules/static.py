@@ -15,6 +15,7 @@ from calico.netlink.nftables.expr import Expr, Lookup, Meta, Rule, Verdict
 from calico.netlink.nftables.objects import Chain, Hook, KeyField, SetDecl
 from calico.rules.antispoof import SOURCES_V4, SOURCES_V6, antispoof_chains
 from calico.rules.config import RulesConfig
+from calico.rules.ended import ENDED_FLOWS, ended_chain, ended_sets
 from calico.rules.guards import HOST_SERVICES, WORKLOAD_GUARD, guard_chains
 from calico.rules.host_chains import NO_HOST_PARTS, HostParts
 from calico.rules.loads import ACCEPT, DROP, ESTABLISHED_OR_RELATED, Exprs, in_set, interface
@@ -39,6 +40,7 @@ def write_base(state: TableState, config: RulesConfig, host: HostParts) -> None:
     """The base chains and what they lead to, with what host endpoints add."""
     chains: list[Chain] = []
     chains += antispoof_chains(config, host.raw_prerouting)
+    chains.append(ended_chain())
     chains += _forward(config, host)
     chains += _input(config, host)
     chains += _output(config, host)
@@ -56,6 +58,7 @@ def _sets() -> Iterable[SetDecl]:
     yield SetDecl(FROM_MAP, ifname, "verdict", size=_ENDPOINTS_SIZE)
     yield SetDecl(TO_MAP, ifname, "verdict", size=_ENDPOINTS_SIZE)
     yield SetDecl(INTERFACES, ifname, size=_ENDPOINTS_SIZE)
+    yield from ended_sets()
     yield SetDecl(SOURCES_V4, ("ifname", "ipv4_addr"), size=_ENDPOINTS_SIZE)
     yield SetDecl(SOURCES_V6, ("ifname", "ipv6_addr"), size=_ENDPOINTS_SIZE)
 
@@ -65,6 +68,7 @@ def _forward(config: RulesConfig, host: HostParts) -> Iterable[Chain]:
         "from-workload",
         (
             _established(),
+            _ended(),
             Rule((Meta("iifname"), Lookup(FROM_MAP, verdict=True)), "egress policy of the workload"),
             *_for_prefixes(config, "iifname", DROP, "unknown workload interface"),
             *host.from_interface,
@@ -114,10 +118,15 @@ def _output(config: RulesConfig, host: HostParts) -> Iterable[Chain]:
     yield Chain(
         "host-to-workload",
         (
+            _ended(),
             Rule((*in_set(INTERFACES, Meta("oifname")), ACCEPT), "from this host to its workload"),
             Rule((DROP,), "unknown workload interface"),
         ),
     )
+
+
+def _ended() -> Rule:
+    return Rule((Verdict("jump", ENDED_FLOWS),), "what would bring an ended flow back")
 
 
 def _established() -> Rule:

@@ -30,6 +30,7 @@ class TableState:
 
     def __init__(self) -> None:
         self._chains: dict[str, Chain] = {}
+        self._bases: dict[str, Chain] = {}
         self._sets: dict[str, SetDecl] = {}
         self._elements: dict[str, dict[bytes, ElementValue]] = {}
         self._changes = Changes()
@@ -38,6 +39,11 @@ class TableState:
     @property
     def chains(self) -> Mapping[str, Chain]:
         return self._chains
+
+    @property
+    def base_chains(self) -> Mapping[str, Chain]:
+        """The chains that have a hook."""
+        return self._bases
 
     @property
     def sets(self) -> Mapping[str, SetDecl]:
@@ -57,10 +63,14 @@ class TableState:
     def want_chain(self, chain: Chain) -> None:
         if self._chains.get(chain.name) != chain:
             self._chains[chain.name] = chain
+            self._bases.pop(chain.name, None)
+            if chain.hook is not None:
+                self._bases[chain.name] = chain
             self._changes.chains.add(chain.name)
 
     def unwant_chain(self, name: str) -> None:
         if self._chains.pop(name, None) is not None:
+            self._bases.pop(name, None)
             self._changes.chains.add(name)
 
     def want_set(self, decl: SetDecl) -> None:

@@ -2,45 +2,7 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from felix_world import World, resource, until
-
-DENY_ALL = resource("GlobalNetworkPolicy", "deny", {"selector": "all()", "types": ["Ingress", "Egress"]})
-
-
-@contextmanager
-def connection(world: World, family: int) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """An established TCP connection from workload a to b."""
-    with world.socket("b", family, socket.SOCK_STREAM) as listener, world.socket("a", family, socket.SOCK_STREAM) as c:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((world.address("b", family), 7100))
-        listener.listen()
-        c.connect((world.address("b", family), 7100))
-        server, _ = listener.accept()
-        with server:
-            server.settimeout(5)
-            yield c, server
-
-
-def exchange(client: socket.socket, server: socket.socket) -> None:
-    client.sendall(b"question")
-    assert server.recv(100) == b"question"
-    server.sendall(b"answer")
-    assert client.recv(100) == b"answer"
-
-
-def test_an_established_connection_goes_on_when_policy_denies_new_ones(world: World, family: int) -> None:
-    with connection(world, family) as (client, server):
-        exchange(client, server)
-        world.apply(DENY_ALL)
-        exchange(client, server)
-        world.expect(family, "!a>b tcp:7100", "!a>b udp:1")
-        world.delete("GlobalNetworkPolicy", "deny")
-        exchange(client, server)
-        world.expect(family, "a>b tcp:7100")
 
 
 def test_changed_labels_of_endpoints_change_what_selectors_allow(world: World, family: int) -> None:

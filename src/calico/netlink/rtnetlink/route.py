@@ -32,6 +32,7 @@ __all__ = [
     "delete_route",
     "dump_routes",
     "encode_route",
+    "lookup_route",
     "new_route",
     "on_link_scope",
     "peek_route",
@@ -109,6 +110,12 @@ def dump_routes(seq: int, family: int = 0) -> bytes:
     """All routes of all tables, of one family if given."""
     header = _HEADER.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
     return wire.message(RTM_GETROUTE, wire.NLM_F_REQUEST | wire.NLM_F_DUMP, seq, header)
+
+
+def lookup_route(seq: int, address: bytes) -> bytes:
+    """Ask which route a packet of this host to a packed address would take."""
+    header = _HEADER.pack(family_of(address), len(address) * 8, 0, 0, 0, 0, 0, 0, 0)
+    return wire.message(RTM_GETROUTE, wire.NLM_F_REQUEST, seq, header + wire.attr(_RTA_DST, address))
 
 
 def new_route(seq: int, route: KernelRoute, *, replace: bool = False) -> bytes:

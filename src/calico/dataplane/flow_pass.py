@@ -155,6 +155,7 @@ class FlowPass:
         return self._judge.judge(self._connection(flow.orig, flow.reply))
 
     def _connection(self, orig: Way, reply: Way) -> Connection:
+        is_translated = (orig.dst, orig.dport) != (reply.src, reply.sport)
         return Connection(
             came_from=self._ways.way(orig.src),
             goes_to=self._ways.way(reply.src),
@@ -164,6 +165,8 @@ class FlowPass:
             sport=orig.sport,
             dport=reply.sport,
             icmp=orig.icmp,
+            asked_dst=orig.dst if is_translated else b"",
+            asked_dport=orig.dport if is_translated else 0,
         )
 
     def _cut(self) -> None:

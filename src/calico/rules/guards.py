@@ -56,7 +56,7 @@ def _never(config: RulesConfig) -> Iterable[Rule]:
         port = config.vxlan_port.to_bytes(2, "big")
         yield Rule((*header(2, port), DROP), "VXLAN from a workload")
     for version, (client, server) in _DHCP_PORTS.items():
-        yield Rule((*header(0, server), *header(2, client), *family(version), DROP), "DHCP server in a workload")
+        yield Rule((*header(2, client), *header(0, server), *family(version), DROP), "DHCP server in a workload")
 
 
 def _always(config: RulesConfig) -> Iterable[Rule]:

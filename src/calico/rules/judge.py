@@ -19,7 +19,8 @@ _MEMORY: Final = 1 << 16
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """A flow as policy sees its first packet: after translation of the destination, before that of the source.
 
-    ``came_from`` and ``goes_to`` are interfaces, None for this host itself; ``icmp`` is (type, code).
+    ``came_from`` and ``goes_to`` are interfaces, None for this host itself; ``icmp`` is (type, code). ``asked_dst`` and
+    ``asked_dport`` are the destination before its translation, empty when there was none.
     """
 
     came_from: str | None
@@ -30,6 +31,8 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     sport: int = 0
     dport: int = 0
     icmp: tuple[int, int] = (0, 0)
+    asked_dst: bytes = b""
+    asked_dport: int = 0
 
 
 class Judge:
@@ -76,9 +79,14 @@ class Judge:
             dport=connection.dport,
             icmp=connection.icmp,
         )
-        packet = Packet(data=flow.data(), iifname=came_from or "", oifname=goes_to or "")
+        # what masquerading would make of the source is decided after all policy, so any address will do
+        packet = Packet(data=flow.data(), iifname=came_from or "", oifname=goes_to or "", out_address=connection.src)
+        translated = None
+        if connection.asked_dst:
+            asked = msgspec.structs.replace(flow, dst=connection.asked_dst, dport=connection.asked_dport)
+            packet, translated = msgspec.structs.replace(packet, data=asked.data()), packet
         way = from_host if came_from is None else to_host if goes_to is None else forward
         try:
-            return way(self._state, packet)
+            return way(self._state, packet, translated)
         except InvalidInput:
             return None

@@ -6,8 +6,18 @@ from typing import Any
 
 import pytest
 
-from calico.calc.messages import ActiveRule, EndpointUpdate, PolicyUpdate, ProfileUpdate, RuleSide, TierPolicies
-from calico.lib.packed import addr_bytes
+from calico.calc.messages import (
+    IPAM_POOLS,
+    MASQ_POOLS,
+    ActiveRule,
+    EndpointUpdate,
+    IPSetUpdate,
+    PolicyUpdate,
+    ProfileUpdate,
+    RuleSide,
+    TierPolicies,
+)
+from calico.lib.packed import addr_bytes, net
 from calico.model.keys import ResourceKey
 from calico.netlink.nftables.expr import ConnLimit, Fib, Limit, Rule, Verdict
 from calico.netlink.nftables.objects import Chain, Hook
@@ -120,3 +130,27 @@ def test_the_endpoint_of_an_interface_is_known(host: Any) -> None:
     assert isinstance(found, EndpointUpdate)
     assert found.key.name == "w4"
     assert host.ruleset.endpoint_at("cali5") is None
+
+
+def test_policy_before_translation_is_asked_about_the_destination_that_the_client_asked_for(
+    host: Any, judge: Judge
+) -> None:
+    key = ResourceKey("GlobalNetworkPolicy", "", "front")
+    front = ActiveRule(action="allow", protocol=6, dst=RuleSide(ports=((30080, 30080),)))
+    rules = (front, ActiveRule(action="deny"))
+    host.say(PolicyUpdate(key=key, tier="t", kind="pre-dnat", ingress=rules, egress=()))
+    host.link("eth0", "192.0.2.1")
+    host.endpoint(pre_dnat_tiers=(TierPolicies(name="t", default_action="pass", ingress=(key,)),))
+    asked = {"asked_dst": addr_bytes("192.0.2.1"), "asked_dport": 30080}
+    assert verdict(judge, "eth0", "cali2", src=OUT, **asked) == "accept"
+    assert verdict(judge, "eth0", "cali2", src=OUT, **asked | {"asked_dport": 30081}) == "drop"
+    assert verdict(judge, "eth0", "cali2", src=OUT) == "drop"
+
+
+@pytest.mark.parametrize("port", [80, 81])
+def test_masquerading_does_not_decide_about_a_flow(host: Any, judge: Judge, port: int) -> None:
+    members = frozenset({net("10.0.0.0/24")})
+    for set_id in (IPAM_POOLS, MASQ_POOLS):
+        host.say(IPSetUpdate(id=set_id, kind="nets", members=members))
+    assert any(chain.hook and chain.hook.type == "nat" for chain in host.state.chains.values())
+    assert verdict(judge, "cali2", "eth0", src=TWO, dst=OUT, dport=port) == "accept"

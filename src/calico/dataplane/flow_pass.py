@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import closing
 from typing import Final, TypeVar
 
 import msgspec
@@ -86,9 +87,11 @@ class FlowPass:
     async def run(self) -> None:
         """Look at everything once. Raises what the kernel refuses; then the same must be looked at again."""
         if self._affected:
-            await self._sliced(self._table.read(self._lookups()), self._look, self._cut)
+            with closing(self._table.read(self._lookups())) as payloads:
+                await self._sliced(payloads, self._look, self._cut)
         if self._helped:
-            await self._sliced(self._table.read(), self._look_for_children, self._cut)
+            with closing(self._table.read()) as payloads:
+                await self._sliced(payloads, self._look_for_children, self._cut)
         if self._affected.changed and len(self._tombstones):
             allowed: list[EndedFlow] = []
 

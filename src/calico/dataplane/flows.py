@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Final
 
 from calico.netlink.conntrack import (
@@ -45,11 +45,11 @@ class FlowTable:
         answers = self._requests.request(count_flows(self._requests.next_seq()))
         return 1 + sum(decode_count(answer.payload) for answer in answers) // _FLOWS_PER_WALK
 
-    def read(self, lookups: Collection[Lookup] | None = None) -> Iterator[bytes]:
+    def read(self, lookups: Collection[Lookup] | None = None) -> Generator[bytes, None, None]:
         """The payload of every IP flow, or of those that the lookups find (some maybe twice), as the kernel goes on.
 
-        A flow that is there from the first to the last is among them. One reader at a time. Transient, or
-        ResyncRequired at the end, when something may be missing.
+        A flow that is there from the first to the last is among them. One reader at a time; close it if it is not read
+        to its end. Transient, or ResyncRequired at the end, when something may be missing.
         """
         if lookups is None:
             yield from self._dump(dump_flows(self._dumps.next_seq(), AF_UNSPEC))

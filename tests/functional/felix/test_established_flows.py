@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from felix_flows import SHUT, counted, figures, forget_all, tcp, tracked, udp
 from felix_world import World, resource, until
 
+from calico.cli.main import cli
 from calico.dataplane.netns import in_netns
 
 
@@ -221,6 +224,27 @@ def test_allowed_flows_lose_no_packet_while_others_are_ended(world: World, famil
             world.delete("GlobalNetworkPolicy", "p")
         talk.server.settimeout(5)
         assert [int.from_bytes(talk.server.recv(100), "big") for _ in range(sent)] == list(range(sent))
+
+
+def test_the_figures_are_shown_with_the_status_of_the_node(world: World) -> None:
+    with tcp(world, 4, "a", "b"):
+        world.apply(SHUT)
+        figures(world)
+    shown = CliRunner().invoke(cli, ["node", "status", "--run-dir", str(world.run_dir), "-o", "json"])
+    found = json.loads(shown.stdout)["felix"]["established"]
+    assert found["passes"] >= 1
+    assert found["last_took_ms"] > 0
+    assert found["last_cut"][-1].keys() == {
+        "time",
+        "protocol",
+        "source",
+        "destination",
+        "from",
+        "to",
+        "chain",
+        "reason",
+    }
+    assert found["last_cut"][-1]["reason"].startswith("GlobalNetworkPolicy p ingress rule 0")
 
 
 # ---- the switch

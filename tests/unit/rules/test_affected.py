@@ -56,9 +56,9 @@ sides = st.builds(
 )
 rules = st.builds(
     ActiveRule,
-    action=st.sampled_from(["allow", "allow", "deny", "pass", "log"]),
+    action=st.sampled_from(["allow", "allow", "deny", "pass", "pass", "log"]),
     protocol=st.sampled_from([None, 6, 17]),
-    src=st.one_of(st.just(RuleSide()), sides),
+    src=sides,
     dst=st.one_of(st.just(RuleSide()), sides),
     comment=st.sampled_from(["", "words"]),
 )
@@ -209,11 +209,15 @@ def _is_owned(world: World, c: Connection) -> bool:
 
 
 @QUIET
-@given(snapshots, st.lists(changes, min_size=1, max_size=6))
-def test_a_change_concerns_what_a_naive_comparison_names(snapshot: list[Any], later: list[Any]) -> None:
+@given(snapshots, st.permutations(POLICIES).map(tuple), st.lists(changes, min_size=4, max_size=10))
+def test_a_change_concerns_what_a_naive_comparison_names(
+    snapshot: list[Any], keys: tuple[Any, ...], later: list[Any]
+) -> None:
     world = World()
     for draft in snapshot:
         world.say(draft)
+    tiers = (TierPolicies(name="t", default_action="pass", ingress=keys[:2], egress=keys[1:]),)
+    world.say(endpoint_of(1, True, tiers, ("x",)))
     world.ruleset.take_affected()
     for draft in later:
         before = (dict(world.sets), dict(world.rules), dict(world.endpoints))
@@ -309,6 +313,38 @@ def test_the_first_time_every_flow_of_an_endpoint_is_concerned_and_then_none() -
     assert (bool(later), later.changed) == (False, False)
     world.ruleset.affect_everything()
     assert world.ruleset.take_affected().concerns(outside, one)
+
+
+def test_logging_and_words_for_people_concern_nothing() -> None:
+    world = World()
+    allow = ActiveRule(action="allow", protocol=6)
+    tiers = (TierPolicies(name="t", default_action="deny", ingress=(POLICIES[0],), egress=(POLICIES[0],)),)
+    world.say(PolicyUpdate(key=POLICIES[0], tier="t", ingress=(allow,), egress=(allow,)))
+    world.say(endpoint_of(1, True, tiers, ()))
+    world.ruleset.take_affected()
+    worded = ActiveRule(action="allow", protocol=6, comment="because")
+    world.say(PolicyUpdate(key=POLICIES[0], tier="t", ingress=(ActiveRule(action="log"), worded), egress=(worded,)))
+    affected = world.ruleset.take_affected()
+    assert (bool(affected), affected.changed) == (False, False)
+    world.say(PolicyUpdate(key=POLICIES[0], tier="t", ingress=(worded,), egress=(worded, allow)))
+    own, other = addr_bytes("10.0.0.1"), addr_bytes("10.0.0.9")
+    affected = world.ruleset.take_affected()
+    assert (affected.concerns(own, other), affected.concerns(other, own)) == (True, False)
+
+
+def test_a_set_that_makes_a_rule_too_large_concerns_every_flow() -> None:
+    world = World()
+    both = RuleSide(ip_sets=tuple(f"n{number}" for number in range(10, 16)))
+    key, own, other = POLICIES[0], addr_bytes("10.0.0.1"), addr_bytes("10.0.0.9")
+    for name in both.ip_sets:
+        world.say((name, frozenset({net("10.0.0.0/24"), net("10.0.0.1/32")})))
+    world.say((both.ip_sets[0], frozenset({net("10.0.0.1/32")})))
+    world.say(PolicyUpdate(key=key, tier="t", ingress=(ActiveRule(action="allow", src=both, dst=both),), egress=()))
+    tiers = (TierPolicies(name="t", default_action="deny", ingress=(key,)),)
+    world.say(endpoint_of(1, True, tiers, ()))
+    world.ruleset.take_affected()
+    world.say((both.ip_sets[0], frozenset({net("10.0.0.1/32"), net("10.9.0.0/24")})))
+    assert world.ruleset.take_affected().concerns(other, own)
 
 
 def test_few_members_are_looked_for_instead_of_many_endpoints() -> None:

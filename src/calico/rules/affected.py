@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeAlias
 from calico.lib.packed import is_host
 from calico.rules.chains import PolicyChains
 from calico.rules.dispatch import Dispatch
+from calico.rules.host_dispatch import HostDispatch
 from calico.rules.lists import Direction, ListChains
 from calico.rules.policy import SetUse
 
@@ -46,14 +47,16 @@ class Members:
 
 class Affected:
     """Flows that a change may concern: by direction, local addresses, each with all its flows or only those that have
-    an address among some members. ``changed``: something decides otherwise, if only by allowing more."""
+    an address among some members; and, wherever they go, all flows or those with such an address, for host endpoints,
+    whose flows are not known by addresses. ``changed``: something decides otherwise, if only by allowing more."""
 
     def __init__(self) -> None:
         self.changed = False
         self._limits: dict[Direction, dict[bytes, tuple[Members, ...] | None]] = {"egress": {}, "ingress": {}}
+        self._anywhere: tuple[Members, ...] | None = ()
 
     def __bool__(self) -> bool:
-        return any(self._limits.values())
+        return self._anywhere is None or bool(self._anywhere) or any(self._limits.values())
 
     def add(self, direction: Direction, addresses: Iterable[bytes], members: Members | None = None) -> None:
         """Flows whose end in that direction is at one of the addresses, all or those of the members."""
@@ -65,9 +68,18 @@ class Affected:
             elif members not in before:
                 limits[address] = (*before, members)
 
+    def add_anywhere(self, members: Members | None = None) -> None:
+        """Every flow, or every one that has an address among the members."""
+        if members is None or self._anywhere is None or len(self._anywhere) >= _LIMITS_MAX:
+            self._anywhere = None
+        elif members not in self._anywhere:
+            self._anywhere = (*self._anywhere, members)
+
     def merge(self, other: Affected) -> None:
         """From now on also what the other concerns."""
         self.changed = self.changed or other.changed
+        for each in (None,) if other._anywhere is None else other._anywhere:
+            self.add_anywhere(each)
         for direction, limits in other._limits.items():
             for address, members in limits.items():
                 for each in (None,) if members is None else members:
@@ -75,16 +87,24 @@ class Affected:
 
     def concerns(self, source: bytes, destination: bytes) -> bool:
         """Whether a flow between two addresses may be forbidden now."""
+        if self._anywhere is None or any(source in each or destination in each for each in self._anywhere):
+            return True
         return self._concerns("egress", source, destination) or self._concerns("ingress", destination, source)
 
     def touches(self, addresses: Iterable[bytes]) -> bool:
         """Whether one of the addresses is one of which flows may be forbidden, whatever their other end."""
-        return any(address in limits for address in addresses for limits in self._limits.values())
+        return bool(self._anywhere is None or self._anywhere) or any(
+            address in limits for address in addresses for limits in self._limits.values()
+        )
 
     def lookups(self, most: int) -> set[tuple[End, bytes]] | None:
         """Where an address must stand in a flow for the flow to be concerned; None if that would be more than
         ``most``. It may name more flows than are concerned, never fewer."""
         found: set[tuple[End, bytes]] = set()
+        if self._anywhere is None or not all(members.is_exact for members in self._anywhere):
+            return None
+        for members in self._anywhere:
+            found |= {(end, address) for address in members.hosts for end in _OWN_END.values()}
         limited: dict[tuple[Direction, Members], set[bytes]] = {}
         for direction, limits in self._limits.items():
             for address, which in limits.items():
@@ -111,10 +131,11 @@ class Affected:
 class AffectedFlows:
     """Collects what changes until it is taken. It asks those who know who uses what."""
 
-    def __init__(self, policies: PolicyChains, lists: ListChains, dispatch: Dispatch) -> None:
+    def __init__(self, policies: PolicyChains, lists: ListChains, dispatch: Dispatch, hosts: HostDispatch) -> None:
         self._policies = policies
         self._lists = lists
         self._dispatch = dispatch
+        self._hosts = hosts
         self._members: dict[str, tuple[set[bytes], set[bytes]]] = {}
         self._everything = True
 
@@ -137,6 +158,11 @@ class AffectedFlows:
             self._everything = False
             touched = {name: {"ingress", "egress"} for name in self._dispatch.interfaces()}
             affected.changed = True
+            if self._hosts.is_used:
+                affected.add_anywhere()
+        if self._hosts.take_touched():
+            affected.changed = True
+            affected.add_anywhere()
         for interface, directions in touched.items():
             for direction in directions:
                 affected.add(direction, self._addresses(interface))
@@ -162,6 +188,8 @@ class AffectedFlows:
     def _add_users(self, affected: Affected, part: str, members: Members | None) -> None:
         for wanted in self._lists.users_of(part):
             affected.changed = True
+            if wanted.kind != "workload":  # before translation a flow has other ends than those it is known by
+                affected.add_anywhere(None if wanted.kind in ("untracked", "pre-dnat") else members)
             for interface in self._dispatch.interfaces_of(wanted):
                 affected.add(wanted.direction, self._addresses(interface), members)
 

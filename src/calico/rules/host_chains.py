@@ -14,6 +14,7 @@ import msgspec
 from calico.netlink.nftables.expr import Lookup, Meta, Rule, Verdict
 from calico.netlink.nftables.objects import Chain, Hook
 from calico.rules.config import LOOPBACK, RulesConfig
+from calico.rules.ended import ENDED_FLOWS
 from calico.rules.loads import (
     ACCEPT,
     ESTABLISHED_OR_RELATED,
@@ -46,6 +47,7 @@ FORWARD_FROM, FORWARD_TO = "hep-fwd-from", "hep-fwd-to"
 
 _JUDGE_TRANSLATED = "host-translated"
 _KNOWN = Rule((*ESTABLISHED_OR_RELATED, ACCEPT), "known connection")
+_ENDED = Rule((Verdict("jump", ENDED_FLOWS),), "what would bring an ended flow back")
 
 Places = Mapping[str, str | None]
 """The verdict maps that have something to decide, with the list chain of ``*`` there, if it has one."""
@@ -114,7 +116,7 @@ class _Builder:
         if IN not in self._places:
             return ()
         accepted = self._accepted() if self._marks_in else ()
-        return (_KNOWN, *accepted, *self._dispatch(IN, "iifname"))
+        return (_KNOWN, _ENDED, *accepted, *self._dispatch(IN, "iifname"))
 
     def output(self) -> tuple[Rule, ...]:
         """A packet whose destination was translated may leave by another interface than this hook is told."""
@@ -122,7 +124,7 @@ class _Builder:
             return ()
         accepted = self._accepted() if self._marks_out else ()
         later = Rule((*TRANSLATED, ACCEPT), "translated: judged where it leaves")
-        return (_KNOWN, *accepted, later, *self._dispatch(OUT, "oifname"))
+        return (_KNOWN, _ENDED, *accepted, later, *self._dispatch(OUT, "oifname"))
 
     def postrouting(self) -> Chain | None:
         """What this host sends: it came in by no interface; that of a tunnel did, but is from an address of ours."""

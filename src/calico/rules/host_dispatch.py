@@ -57,6 +57,17 @@ class HostDispatch:
         self._shown: dict[str, HostEndpointUpdate] = {}
         self._default: HostEndpointUpdate | None = None
         self._places: dict[str, str | None] = {}
+        self._touched = False
+
+    @property
+    def is_used(self) -> bool:
+        """Whether a host endpoint governs anything."""
+        return bool(self._places)
+
+    def take_touched(self) -> bool:
+        """Whether an interface is another host endpoint, or one with other lists, than when this was last asked."""
+        touched, self._touched = self._touched, False
+        return touched
 
     def put(self, endpoint: HostEndpointUpdate) -> None:
         """Add or replace a host endpoint."""
@@ -80,10 +91,12 @@ class HostDispatch:
             if after is not None:
                 self._shown[interface] = after
             if after != before:
+                self._touched = True
                 for place in self._maps:
                     place.put(interface, after)
         default = self._claims.default()
         if default != self._default:
+            self._touched = True
             self._default = default
             for place in self._maps:
                 place.put_default(default)

@@ -71,7 +71,7 @@ class Ruleset:
         self._nat = NatChains(state, config, self._sets, floating)
         self._dispatch = Dispatch(state, config, self._lists, floating, self._nat, self._limits)
         self._hosts = HostDispatch(state, config, self._lists)
-        self._affected = AffectedFlows(self._policies, self._lists, self._dispatch)
+        self._affected = AffectedFlows(self._policies, self._lists, self._dispatch, self._hosts)
 
     def on_host_interface(self, name: str, addresses: frozenset[bytes] | None) -> None:
         """An interface is there with these (packed) addresses, or (None) gone. Host endpoints may be the host's own

@@ -13,6 +13,7 @@ from calico.calc.messages import (
     EndpointId,
     EndpointRemove,
     EndpointUpdate,
+    HostEndpointUpdate,
     IPSetDelta,
     IPSetRemove,
     IPSetUpdate,
@@ -366,3 +367,71 @@ def test_many_changes_of_an_endpoints_sets_are_all_its_flows() -> None:
     assert not affected.concerns(own, addr_bytes("10.0.0.2"))
     affected.add("egress", [own], Members([bytes((10, 9, 9, 9, 32))]))
     assert affected.concerns(own, addr_bytes("10.0.0.2"))
+
+
+class HostWorld:
+    """A host endpoint with one policy, and what is affected by what is said of it."""
+
+    KEY = ResourceKey("GlobalNetworkPolicy", "", "servers")
+
+    def __init__(self, stage: str = "tiers") -> None:
+        self.ruleset = Ruleset(TableState(), RulesConfig())
+        self.ruleset.on_host_interface("eth0", frozenset({addr_bytes("192.0.2.1")}))
+        self.say(IPSetUpdate(id="n1", kind="nets", members=frozenset(MEMBERS[:2])))
+        self.policy("allow")
+        tiers = (TierPolicies(name="t", default_action="deny", ingress=(self.KEY,)),)
+        self.say(
+            HostEndpointUpdate(name="h", key=ResourceKey("HostEndpoint", "", "h"), interface="eth0", **{stage: tiers})
+        )
+        self.ruleset.take_affected()
+
+    def say(self, message: Message) -> None:
+        self.ruleset.on_message(message)
+
+    def policy(self, action: Any) -> None:
+        rule = ActiveRule(action=action, src=RuleSide(ip_sets=("n1",)))
+        self.say(PolicyUpdate(key=self.KEY, tier="t", ingress=(rule,), egress=()))
+
+    def affected(self) -> Affected:
+        return self.ruleset.take_affected()
+
+
+ANYBODY, SOMEBODY = addr_bytes("198.51.100.7"), addr_bytes("192.0.2.1")
+
+
+def test_a_policy_of_a_host_endpoint_concerns_every_flow() -> None:
+    world = HostWorld()
+    assert not world.affected()
+    world.policy("deny")
+    affected = world.affected()
+    assert affected.concerns(ANYBODY, SOMEBODY)
+    assert affected.concerns(SOMEBODY, ANYBODY)
+    assert affected.lookups(10) is None
+
+
+def test_members_of_a_set_of_a_host_endpoint_concern_the_flows_that_have_them() -> None:
+    world = HostWorld()
+    gone = addr_bytes("10.0.0.1")
+    world.say(IPSetDelta(id="n1", added=frozenset(), removed=frozenset({gone + b"\x20"})))
+    affected = world.affected()
+    assert affected.concerns(gone, SOMEBODY)
+    assert affected.concerns(SOMEBODY, gone)
+    assert not affected.concerns(ANYBODY, SOMEBODY)
+    assert affected.lookups(10) == {("source", gone), ("destination", gone)}
+
+
+def test_what_is_judged_before_translation_is_not_known_by_the_ends_of_a_flow() -> None:
+    world = HostWorld("pre_dnat_tiers")
+    world.say(IPSetDelta(id="n1", added=frozenset(), removed=frozenset(MEMBERS[:1])))
+    assert world.affected().concerns(ANYBODY, SOMEBODY)
+
+
+def test_an_interface_that_becomes_a_host_endpoint_concerns_every_flow() -> None:
+    world = HostWorld()
+    world.ruleset.on_host_interface("eth1", frozenset({ANYBODY}))
+    assert not world.affected()
+    world.say(HostEndpointUpdate(name="i", key=ResourceKey("HostEndpoint", "", "i"), expected_ips=(ANYBODY,)))
+    assert world.affected().concerns(LOCAL_ONE, ANYBODY)
+
+
+LOCAL_ONE = addr_bytes("10.0.0.1")

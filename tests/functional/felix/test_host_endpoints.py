@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from felix_flows import figures
 from felix_packets import Packet
 from felix_world import World, resource, until
 
@@ -107,10 +108,22 @@ def test_without_policy_and_profile_only_failsafe_ports_are_open(world: World, f
     world.expect(family, "h>x udp:53", "h>x tcp:179", "!h>x tcp:22", "!h>x tcp:80", "!h>x icmp")
 
 
-def test_a_connection_that_is_known_goes_on_when_its_port_is_closed(world: World, family: int) -> None:
-    world.expect(family, "x>h udp:5000:6000", "h>x udp:6000:5000")
-    world.apply(ext0())
-    world.expect(family, "x>h udp:5000:6000", "h>x udp:6000:5000", "!x>h udp:5000:6001")
+def test_known_connections_end_that_policy_forbids_and_the_others_go_on(world: World, family: int) -> None:
+    world.apply(ext0(profiles=DEFAULT_ALLOW))
+    world.expect(family, "x>h udp:5000:6000", "h>x udp:6000:5000", "x>h udp:5000:6001", "h>x udp:6001:5000")
+    world.expect(family, "x>a udp:5000:6000", "a>x udp:6000:5000")
+    world.apply(policy("in", ingress=[rule("Allow", "UDP", 6001)]), policy("out", egress=[rule("Deny")]))
+    figures(world)
+    world.expect(family, "!x>h udp:5000:6000", "!h>x udp:6000:5000", "x>h udp:5000:6001", "h>x udp:6001:5000")
+    world.expect(family, "x>a udp:5000:6000", "a>x udp:6000:5000", "!h>x udp:6001:5001")
+
+
+def test_connections_through_the_host_end_that_forward_policy_forbids(world: World, family: int) -> None:
+    world.apply(ext0(profiles=DEFAULT_ALLOW))
+    world.expect(family, "x>y udp:5000:6000", "y>x udp:6000:5000", "x>y udp:5000:6001", "y>x udp:6001:5000")
+    world.apply(policy("through", applyOnForward=True, ingress=[rule("Allow", "UDP", 6001)]))
+    figures(world)
+    world.expect(family, "!x>y udp:5000:6000", "x>y udp:5000:6001", "y>x udp:6001:5000")
 
 
 def test_the_default_allow_profile_opens_what_no_policy_governs(world: World, family: int) -> None:

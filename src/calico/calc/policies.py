@@ -89,11 +89,11 @@ def compile_policy(key: ResourceKey, policy: NetworkPolicy | GlobalNetworkPolicy
 
 
 def compile_profile(name: str, profile: Profile | None) -> Compiled[ProfileUpdate]:
-    """The active form of a profile; one that does not exist has no rules, so it allows nothing."""
+    """The active form of a profile; one that does not exist denies everything (datamodel 15.2)."""
     if name == DEFAULT_ALLOW:
         return Compiled(ProfileUpdate(name=name, ingress=_ALLOW_ALL, egress=_ALLOW_ALL))
     if profile is None:
-        return Compiled(ProfileUpdate(name=name, ingress=(), egress=()))
+        return Compiled(ProfileUpdate(name=name, ingress=DENY_ALL, egress=DENY_ALL))
     ingress = compile_rules(profile.spec.ingress, "", "ingress")
     egress = compile_rules(profile.spec.egress, "", "egress")
     update = ProfileUpdate(name=name, ingress=ingress.rules, egress=egress.rules)

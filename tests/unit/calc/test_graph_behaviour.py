@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from calico.calc.compile_rules import DENY_ALL
 from calico.calc.graph import Graph
 from calico.calc.messages import (
     ActiveRule,
@@ -180,14 +181,14 @@ def test_policies_for_host_endpoints_only_do_not_govern_workloads() -> None:
     assert host.state.policies == {}
 
 
-def test_a_missing_profile_has_no_rules_and_the_virtual_one_allows_both_ways() -> None:
+def test_a_missing_profile_denies_everything_and_the_virtual_one_allows_both_ways() -> None:
     host = Host()
     host.endpoint("p", "10.0.0.1", profiles=("missing", "projectcalico-default-allow"))
     host.profile("projectcalico-default-allow", ingress=(Rule(action="Deny"),))
     host.flush()
     allow = (ActiveRule(action="allow"),)
     assert host.state.profiles == {
-        "missing": ProfileUpdate(name="missing", ingress=(), egress=()),
+        "missing": ProfileUpdate(name="missing", ingress=DENY_ALL, egress=DENY_ALL),
         "projectcalico-default-allow": ProfileUpdate(name="projectcalico-default-allow", ingress=allow, egress=allow),
     }
 

@@ -27,13 +27,13 @@ from worlds.scene import HOST_ADDRESSES, OUTSIDE, POOLS, SLOTS, UPLINK, interfac
 from worlds.vocabulary import PORTS, PROTOCOLS
 from worlds.world import Probe, World
 
-__all__ = ["Aim", "Shot", "rules_of"]
+__all__ = ["NUMBERS", "Aim", "Shot", "rules_of"]
 
 _LOCAL = [addr_bytes(text) for pool in POOLS.values() for text in pool]
 _FAR = [addr_bytes(text) for text in OUTSIDE]
 _HOST = [addr_bytes(text) for text in HOST_ADDRESSES]
 _STRANGERS = [addr_bytes(text) for text in ("10.65.1.9", "10.99.0.1", "127.0.0.1", "0.0.0.0", "fd00:65:1::9", "::")]
-_NUMBERS = sorted({protocol_number(name) for name in PROTOCOLS} | {TCP, UDP, SCTP, ICMP, ICMPV6, 50, 136})
+NUMBERS = sorted({protocol_number(name) for name in PROTOCOLS} | {TCP, UDP, SCTP, ICMP, ICMPV6, 50, 136})
 _USUAL = (TCP, TCP, UDP, UDP, SCTP, ICMP, ICMPV6)
 _PORTS = (1, 22, 52, 53, 54, 67, 68, 79, 80, 81, 82, 546, 547, 1023, 1024, 1025, 4789, 8080, 40000, 65534, 65535)
 _ICMP_TYPES = {4: (8, 8, 8, 0, 3, 5, 13, 254), 6: (128, 128, 128, 129, 1, 134, 137, 254)}
@@ -215,7 +215,7 @@ class Aim:
 
     def _protocol(self, version: int) -> int:
         usual = tuple(number for number in _USUAL if number != (ICMPV6 if version == 4 else ICMP))
-        return self._random.choice(usual if self._random.random() < 0.85 else _NUMBERS)
+        return self._random.choice(usual if self._random.random() < 0.85 else NUMBERS)
 
     def _address(self, version: int) -> bytes:
         dice = self._random.random()

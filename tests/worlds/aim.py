@@ -6,7 +6,7 @@ A shot takes one rule, fulfils its fields, and then mostly changes one thing or 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from random import Random
 from typing import Any
 
@@ -41,6 +41,9 @@ _NOPS, _SOURCE_ROUTE = b"\1\1\1\0", b"\x83\x04\x04\0"
 _EXTENSIONS = ((), ((0, bytes(7)),), ((60, bytes(7)),), ((0, bytes(7)), (60, bytes(7))), ((43, b"\0\0\1\0\0\0\0"),))
 
 
+SideMatches = Callable[[EntityRule, str, Flow, bytes, int], bool]
+
+
 class Shot(msgspec.Struct, frozen=True):
     """A rule and the direction in which it is tried."""
 
@@ -72,6 +75,33 @@ class Aim:
     def at(self, shot: Shot, count: int) -> list[Probe]:
         """So many packets aimed at one rule; none of them goes to or comes from the host itself."""
         return [self._on_its_way(self._shoot(shot)) for _ in range(count)]
+
+    def hits(self, shot: Shot, matches: SideMatches, namespace: str, count: int) -> list[Probe]:
+        """At most so many packets that a rule of a policy of ``namespace`` matches in its addresses and ports, as
+        ``matches`` says of each side; none if the scene has none."""
+        rule, found = shot.rule, list[Flow]()
+        for version in (4, 6):
+            icmp = self._random.choice(self._icmps(rule, version))
+            plain = self._flow(version, self._fitting_protocol(rule, version), bytes(4), bytes(4))
+            sources, destinations = (
+                [
+                    (address, port)
+                    for address in self._universe(version, local=side_is_local)
+                    for port in self._random.sample(self._edges(entity), min(4, len(self._edges(entity))))
+                    if matches(entity, namespace, _turned(plain, address), address, port)
+                ]
+                for entity, side_is_local in ((rule.source, not shot.ingress), (rule.destination, shot.ingress))
+            )
+            for _ in range(count if sources and destinations else 0):
+                (src, sport), (dst, dport) = self._random.choice(sources), self._random.choice(destinations)
+                flow = msgspec.structs.replace(plain, src=src, dst=dst, sport=sport, dport=dport, icmp=icmp)
+                found.append(flow)
+        self._random.shuffle(found)
+        return [Probe("forward", flow, interface_to(flow.src), interface_to(flow.dst)) for flow in found[:count]]
+
+    def beside(self, probes: list[Probe]) -> list[Probe]:
+        """For each packet one that differs in one thing."""
+        return [self._on_its_way(self._beside(probe.flow)) for probe in probes]
 
     # -- packets -----------------------------------------------------------------------------------------------------
 
@@ -184,11 +214,14 @@ class Aim:
 
     def _fitting_address(self, entity: EntityRule, version: int, *, local: bool) -> bytes:
         nets = list(_nets((*entity.nets, *entity.not_nets), version))
-        choices = [a for a in (_LOCAL if local else _LOCAL + _FAR * 4) if (len(a) == 16) == (version == 6)]
+        choices = self._universe(version, local=local)
         if nets and self._random.random() < 0.8:
             inside = [a for a in choices if any(ipaddress.ip_address(a) in net for net in nets)]
             choices = inside or choices
         return self._random.choice(choices)
+
+    def _universe(self, version: int, *, local: bool) -> list[bytes]:
+        return [a for a in (_LOCAL if local else _LOCAL + _FAR * 4) if (len(a) == 16) == (version == 6)]
 
     def _edges(self, entity: EntityRule) -> list[int]:
         """First, last and the neighbours of every range; the numbers of named ports."""
@@ -231,6 +264,11 @@ def _nets(texts: Iterable[str], version: int) -> Iterator[ipaddress.IPv4Network 
             continue
         if net.version == version:
             yield net
+
+
+def _turned(flow: Flow, address: bytes) -> Flow:
+    """A packet of the family of an address."""
+    return msgspec.structs.replace(flow, src=address, dst=address)
 
 
 def _from(src: str, dst: str, **fields: Any) -> Flow:

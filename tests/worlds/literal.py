@@ -155,7 +155,7 @@ class LiteralReading:
 
     def _first(self, owner: Policy | Profile, direction: Direction, namespace: str, flow: Flow) -> str | None:
         for rule in owner.spec.ingress if direction == "ingress" else owner.spec.egress:
-            if rule.action != "Log" and self._matches(rule, namespace, flow):
+            if rule.action != "Log" and self.matches(rule, namespace, flow):
                 return rule.action
         return None
 
@@ -192,7 +192,7 @@ class LiteralReading:
 
     # -- §15.3 ---------------------------------------------------------------------------------------------------------
 
-    def _matches(self, rule: Rule, namespace: str, flow: Flow) -> bool:
+    def matches(self, rule: Rule, namespace: str, flow: Flow) -> bool:
         protocol = None if rule.protocol is None else protocol_number(rule.protocol)
         if rule.ip_version not in (None, flow.version) or protocol not in (None, flow.protocol):
             return False
@@ -202,11 +202,11 @@ class LiteralReading:
             return False
         if _restricts(rule.not_icmp) and _is_icmp(rule.not_icmp, flow):
             return False
-        return self._side(rule.source, namespace, flow, flow.src, flow.sport) and self._side(
+        return self.side_matches(rule.source, namespace, flow, flow.src, flow.sport) and self.side_matches(
             rule.destination, namespace, flow, flow.dst, flow.dport
         )
 
-    def _side(self, entity: EntityRule, namespace: str, flow: Flow, address: bytes, port: int) -> bool:
+    def side_matches(self, entity: EntityRule, namespace: str, flow: Flow, address: bytes, port: int) -> bool:
         chosen = self._chosen(entity, namespace)
         if not _nets_match(entity, address):
             return False

@@ -16,10 +16,12 @@ from worlds.aim import Aim
 from worlds.draw import draw_settings, draw_world
 from worlds.judge import regressions, write_regression
 from worlds.kernel import Kernel, Sent
+from worlds.pairs import covering_rows
+from worlds.rule_space import FACTORS, lonely_pairs, possible, probes_of, world_of
 from worlds.witnesses import Model
 from worlds.world import Probe, World, from_document
 
-PARTS, WORLDS, PACKETS = 5, 100, 50
+PARTS, WORLDS, PACKETS, PAIRS = 5, 100, 50, 150
 WORLDS_A_PROCESS = 20
 """After so many worlds other settings hold: another process takes over the table."""
 
@@ -65,6 +67,20 @@ def test_the_kernel_lets_pass_exactly_what_the_specification_does(
     assert judged.total() >= 20 * WORLDS
     for way, count in arrived.items():
         assert min(count, judged[way, False]) > 5, f"{way}: these packets tell nothing apart"
+
+
+def test_the_kernel_agrees_about_pairs_of_a_rules_fields(
+    shared_kernel: Kernel, chance: Random, record_property: Callable[[str, object], None]
+) -> None:
+    rows = covering_rows(FACTORS, possible) + chance.sample(list(lonely_pairs()), PAIRS)
+    packets = 0
+    for row in rows:
+        world = world_of(row)
+        probes = probes_of(row, world, chance, 8)
+        wrong = contradictions(shared_kernel, world, probes, chance)
+        assert not wrong, keep(shared_kernel, world, wrong)
+        packets += len(probes)
+    record_property("counted", f"{packets} packets for {len(rows)} rules")
 
 
 def test_a_run_shows_the_kernel_at_least_three_hundred_worlds() -> None:

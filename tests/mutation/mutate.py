@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 __all__ = ["Mutant", "mutants"]
 
+Path = tuple[tuple[str, int | None], ...]
+
 _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
     ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
@@ -29,11 +31,13 @@ _FOR_PEOPLE = {"Rule": 1, "InvalidInput": 0, "comment_text": 0}
 
 
 class Mutant(NamedTuple):
-    """``change`` names it: what a line was and what it became, in normal form."""
+    """``change`` names it: what a line was and what it became, in normal form. ``in_function``: nothing else differs
+    than what a function or method does."""
 
     change: str
     line: int
     tree: ast.Module
+    in_function: bool
 
 
 def mutants(source: str) -> Iterator[Mutant]:
@@ -48,7 +52,16 @@ def mutants(source: str) -> Iterator[Mutant]:
         change = _change(normal, ast.unparse(mutated).splitlines())
         if change and change not in seen:
             seen.add(change)
-            yield Mutant(change, line, mutated)
+            yield Mutant(change, line, mutated, _in_function(tree, path))
+
+
+def _in_function(tree: ast.AST, path: Path) -> bool:
+    node = tree
+    for name, index in path:
+        if isinstance(node, ast.FunctionDef):
+            return True
+        node = getattr(node, name) if index is None else getattr(node, name)[index]
+    return isinstance(node, ast.FunctionDef)
 
 
 def _change(before: list[str], after: list[str]) -> str:
@@ -62,9 +75,6 @@ def _change(before: list[str], after: list[str]) -> str:
             plus.append(text[1:].strip())
     number = sum(line.strip() == minus[0] for line in before[: int(at)]) if minus else 1
     return f"{' '.join(minus)} -> {' '.join(plus)}" + (f" [{number}]" if number > 1 else "")
-
-
-Path = tuple[tuple[str, int | None], ...]
 
 
 def _mutations(node: ast.AST, path: Path) -> Iterator[tuple[Path, ast.AST, int]]:

@@ -18,7 +18,8 @@ Pair: TypeAlias = frozenset[tuple[str, int]]
 
 
 def all_pairs(factors: Factors, possible: Callable[[Row], bool]) -> set[Pair]:
-    """Every pair of values that can stand in one row. ``possible`` says so of rows that lack factors, too."""
+    """Every pair of values that can stand in one row. ``possible`` says of rows that lack factors whether they can be
+    completed."""
     return {
         frozenset({(one, i), (other, j)})
         for one, other in combinations(factors, 2)

@@ -19,7 +19,7 @@ from worlds.rule_space import FACTORS, lonely_pairs, possible, probes_of, rule_o
 from worlds.witnesses import Evaluator, Model
 
 PARTS = 4
-EVERY = 5 if os.environ.get("WORLDS") == "few" else 1
+EVERY = 20 if os.environ.get("WORLDS") == "few" else 1
 PACKETS = 6
 
 factor_maps = st.dictionaries(
@@ -38,7 +38,8 @@ def pairs_in(rows: list[Row], factors: Any) -> set[frozenset[tuple[str, int]]]:
 @given(factor_maps, st.integers(0, 9))
 def test_rows_hold_every_pair_that_is_possible_and_no_row_is_impossible(factors: Any, never: int) -> None:
     def fits(row: Row) -> bool:
-        return not (row.get("a") == never and row.get("b") == never)
+        one, other = ([row[name]] if name in row else factors.get(name, [None]) for name in "ab")
+        return [*one, *other] != [never, never]
 
     rows = covering_rows(factors, fits)
     assert all(set(row) == set(factors) and fits(row) for row in rows)
@@ -79,7 +80,7 @@ def test_all_witnesses_agree_about_every_pair_of_fields(
 def test_all_witnesses_agree_about_rules_with_every_field_at_once(
     chance: Random, record_property: Callable[[str, object], None]
 ) -> None:
-    judged = [judge_row(row, chance) for row in covering_rows(FACTORS, possible)[::EVERY]]
+    judged = [judge_row(row, chance) for row in covering_rows(FACTORS, possible)]
     both = sum(hit and missed for _, hit, missed in judged)
     record_property("counted", f"{sum(n for n, *_ in judged)} packets for {len(judged)} rows, {both} met and missed")
     assert both > len(judged) / 10

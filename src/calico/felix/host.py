@@ -15,7 +15,9 @@ from calico.calc.messages import EndpointId, EndpointRemove, EndpointUpdate, Mes
 from calico.dataplane.endpoints import EndpointManager, EndpointStatus
 from calico.dataplane.interfaces import Interface, InterfaceMonitor
 from calico.dataplane.nft import NftDataplane
+from calico.dataplane.nft_read import NftSocket
 from calico.felix.config import FelixConfig
+from calico.felix.steps import OnStep, unwatched
 from calico.model.keys import ResourceKey
 from calico.netlink.nftables.objects import Table
 from calico.obs.conditions import Conditions
@@ -51,17 +53,29 @@ class Host:
     """Everything of this host that Felix changes. Made anew (with the process) when a setting needs it."""
 
     def __init__(
-        self, config: FelixConfig, conditions: Conditions, wake: Callable[[], None], on_status: OnEndpointStatus
+        self,
+        config: FelixConfig,
+        conditions: Conditions,
+        wake: Callable[[], None],
+        on_status: OnEndpointStatus,
+        *,
+        on_step: OnStep = unwatched,
+        nft_socket: Callable[[], NftSocket] | None = None,
     ) -> None:
+        """``nft_socket`` makes the socket to nf_tables, if it is to be another than the usual."""
         self._conditions = conditions
         self._on_status = on_status
         self._keys: dict[EndpointId, ResourceKey] = {}
         state = TableState()
         self._ruleset = Ruleset(state, rules_config(config))
-        self._nft = NftDataplane(TABLE, state)
+        self._nft = NftDataplane(TABLE, state, socket_factory=nft_socket)
         self._endpoints = EndpointManager(
-            protocol=config.device_route_protocol, on_status_change=self._on_endpoint_status, wake=wake
+            protocol=config.device_route_protocol,
+            on_status_change=self._on_endpoint_status,
+            wake=wake,
+            on_step=on_step,
         )
+        self._on_step = on_step
 
         self._wake = wake
         self.interfaces = InterfaceMonitor(
@@ -96,7 +110,9 @@ class Host:
         if result.changed:
             log.info("ruleset applied", messages=result.messages, bytes=result.bytes, took_ms=round(result.took_ms, 2))
         self._note_failures()
+        self._on_step("filters")
         await self._endpoints.apply()
+        self._on_step("done")
         return not self._nft.failed and not self._endpoints.pending
 
     def refresh_filters(self) -> bool:

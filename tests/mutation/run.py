@@ -59,8 +59,7 @@ def chosen(only: Sequence[str]) -> Iterator[str]:
 
 
 def judge(target: str, known: set[str]) -> Counter[str]:
-    """Let the tests of a module look at all its mutants; prints those that survive. A mutant that a collected run does
-    not notice is looked at anew, with everything imported over it."""
+    """Let the tests of a module look at all its mutants; prints those that survive."""
     counts = Counter[str]()
     anew = Anew(target, tests_of(target))
     if not anew.survives(Mutant("", 0, ast.parse(source_of(target)), False)):
@@ -69,7 +68,7 @@ def judge(target: str, known: set[str]) -> Counter[str]:
         for mutant in mutants(source_of(target)):
             if f"{target} {mutant.change}" in known:
                 counts["explained"] += 1
-            elif (not mutant.in_function or collected.survives(mutant)) and anew.survives(mutant):
+            elif (collected if mutant.in_function else anew).survives(mutant):
                 counts["survived"] += 1
                 print(f"SURVIVED {target}:{mutant.line}: {mutant.change}", flush=True)
             else:

@@ -161,7 +161,8 @@ class Draw:
         if namespace:
             return NetworkPolicy(kind="NetworkPolicy", metadata=metadata, spec=NetworkPolicySpec(**common))
         namespaces = self.random.choice(("", "", "", "all()", "a == 'x'", "has(a)"))
-        spec = GlobalNetworkPolicySpec(namespace_selector=namespaces, **common)
+        kind = self.random.choice((*((),) * 8, ("do_not_track",), ("pre_dnat",), ("apply_on_forward",)))
+        spec = GlobalNetworkPolicySpec(namespace_selector=namespaces, **common, **dict.fromkeys(kind, True))
         return GlobalNetworkPolicy(kind="GlobalNetworkPolicy", metadata=metadata, spec=spec)
 
     def _types(self) -> tuple[str, ...]:

@@ -170,6 +170,8 @@ class LiteralReading:
         spec = policy.spec
         if spec.selector and not parse(spec.selector).matches(member.labels):
             return False
+        if isinstance(spec, GlobalNetworkPolicySpec) and (spec.do_not_track or spec.pre_dnat):
+            return False  # §15.4: of host endpoints only
         if isinstance(policy, NetworkPolicy) and member.labels.get(_NAMESPACE) != policy.metadata.namespace:
             return False
         words = [spec.selector, spec.service_account_selector]

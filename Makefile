@@ -5,7 +5,7 @@ PYTEST := $(BIN)/pytest
 JOBS ?= 2
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help deps demo test check unit contract functional system bench docs clean
+.PHONY: help deps demo test check unit contract functional system bench mutants docs clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -39,6 +39,9 @@ system: deps ## Many hosts in the lab, with real packets
 
 bench: deps ## Measurements as ratios against a peer; results in bench/results
 	@for bench in bench/[a-z]*.py; do echo "== $$bench"; $(BIN)/python $$bench $(BENCH_ARGS) || exit 1; done
+
+mutants: deps ## Break rules and calc in one place at a time: does a test notice? ONLY=rules/lists for one module
+	$(BIN)/python tests/mutation/run.py $(ONLY)
 
 docs: deps ## Build the documentation site
 	UV_SYSTEM_CERTS=true UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --frozen --quiet --group docs

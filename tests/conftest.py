@@ -23,3 +23,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         reason = _missing(item)
         if reason:
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests counted (``record_property("counted", ...)``) is printed, also when they pass."""
+    reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    counted = [(r.nodeid, value) for r in reports for name, value in r.user_properties if name == "counted"]
+    for nodeid, value in sorted(dict(counted).items()):
+        terminalreporter.write_line(f"{nodeid}: {value}")

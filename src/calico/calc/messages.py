@@ -129,7 +129,7 @@ class PolicyRemove(_Msg, frozen=True, kw_only=True):
 
 
 class ProfileUpdate(_Msg, frozen=True, kw_only=True):
-    """A profile that a local endpoint names. One that does not exist has no rules, so it allows nothing."""
+    """A profile that a local endpoint names. One that does not exist denies everything."""
 
     name: str
     ingress: tuple[ActiveRule, ...]

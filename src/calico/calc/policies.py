@@ -113,11 +113,12 @@ def compile_policy(key: ResourceKey, policy: AnyPolicy, *, services_known: bool 
 
 
 def compile_profile(name: str, profile: Profile | None, *, services_known: bool = False) -> Compiled[ProfileUpdate]:
-    """The active form of a profile; one that does not exist has no rules, so it allows nothing."""
+    """The active form of a profile; one that does not exist denies everything (datamodel
+    15.2)."""
     if name == DEFAULT_ALLOW:
         return Compiled(ProfileUpdate(name=name, ingress=_ALLOW_ALL, egress=_ALLOW_ALL))
     if profile is None:
-        return Compiled(ProfileUpdate(name=name, ingress=(), egress=()))
+        return Compiled(ProfileUpdate(name=name, ingress=DENY_ALL, egress=DENY_ALL))
     ingress = compile_rules(profile.spec.ingress, "", "ingress", services_known=services_known)
     egress = compile_rules(profile.spec.egress, "", "egress", services_known=services_known)
     update = ProfileUpdate(name=name, ingress=ingress.rules, egress=egress.rules)

@@ -29,7 +29,7 @@ from calico.lib.packed import net_of_host
 from calico.netlink.rtnetlink.route import KernelRoute
 from calico.netlink.socket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 
-__all__ = ["EndpointManager", "EndpointStatus", "OnStatus"]
+__all__ = ["EndpointManager", "EndpointStatus", "OnStatus", "OnStep"]
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +40,11 @@ class EndpointStatus(msgspec.Struct, frozen=True):
     state: Literal["up", "down", "error"]
     reasons: tuple[str, ...] = ()
 
+
+OnStep = Callable[
+    [Literal["withdrawn", "flows", "laid", "sysctls", "qdiscs", "gateways", "neighbours", "routes"]], None
+]
+"""Told the steps of an apply, in this order; the first two only when addresses leave or move."""
 
 OnStatus = Callable[[EndpointId, EndpointStatus | None], None]
 """Told every change of an endpoint's status; None when the endpoint is gone."""
@@ -57,9 +62,10 @@ class EndpointManager:
         sysctls: Sysctls | None = None,
         on_status_change: OnStatus = lambda endpoint, status: None,
         wake: Callable[[], None] = lambda: None,
+        on_step: OnStep = lambda step: None,
     ) -> None:
         """``wake``: the kernel changed behind our back, call ``apply`` soon. ``metric`` is that of the routes,
-        ``prefixes`` are those of workload interfaces."""
+        ``prefixes`` are those of workload interfaces. ``on_step`` is told when each step of an apply is done."""
         self._sock = NetlinkSocket(NETLINK_ROUTE)
         self._netfilter = NetlinkSocket(NETLINK_NETFILTER)
         self.routes = RouteTable(self._sock, protocol=protocol, on_dirty=self._on_route_dirty)
@@ -71,6 +77,7 @@ class EndpointManager:
         self._metric = metric
         self._on_status_change = on_status_change
         self._wake = wake
+        self._on_step = on_step
         self._claims = Claims()
         self._interfaces: dict[str, Interface] = {}
         self._wirings: dict[EndpointId, Wiring] = {}
@@ -158,14 +165,22 @@ class EndpointManager:
             self._withdraw(endpoint, wiring)
         if self._to_forget:
             await self.routes.apply()
+            self._on_step("withdrawn")
             self._forget_flows()
+            self._on_step("flows")
         for endpoint, wiring in wanted.items():
             self._lay(endpoint, wiring)
+        self._on_step("laid")
         sysctls = await self.sysctls.apply()
+        self._on_step("sysctls")
         qdiscs = await self.qdiscs.apply()
+        self._on_step("qdiscs")
         gateways = await self.gateways.apply()
+        self._on_step("gateways")
         neighbours = await self.neighbours.apply()
+        self._on_step("neighbours")
         routes = await self.routes.apply()
+        self._on_step("routes")
         self._to_forget |= {dst[:-1] for dst in self.routes.removed}
         self._forget_flows()
         failures: dict[EndpointId, list[str]] = {}

@@ -18,6 +18,7 @@ from calico.errors import CalicoError
 from calico.felix.config import FelixConfig
 from calico.felix.host import Host, Progress
 from calico.felix.inputs import Inputs
+from calico.felix.steps import OnStep, unwatched
 from calico.obs.conditions import Conditions
 
 __all__ = ["ApplyLoop"]
@@ -26,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 _RETRY_FIRST_S = 0.2
 _RETRY_MAX_S = 10.0
+_REST_MAX_S = 0.1
 
 
 class ApplyLoop:
@@ -40,6 +42,7 @@ class ApplyLoop:
         config: Callable[[], FelixConfig],
         check_config: Callable[[], None],
         wake: asyncio.Event,
+        on_step: OnStep = unwatched,
     ) -> None:
         self._graph = graph
         self._inputs = inputs
@@ -48,6 +51,7 @@ class ApplyLoop:
         self._config = config
         self._check_config = check_config
         self._wake = wake
+        self._on_step = on_step
         self._retry_s = 0.0
         self._filters_due = self._routes_due = time.monotonic()
         self.progress = Progress()
@@ -63,16 +67,22 @@ class ApplyLoop:
             if not self._inputs.in_sync:
                 continue
             self._check_config()
+            started = time.monotonic()
             await self._apply_once()
+            # Rest as long as it took: what changes meanwhile is applied at once, so a slow kernel is never overrun.
+            await asyncio.sleep(min(time.monotonic() - started, _REST_MAX_S))
 
     async def _apply_once(self) -> None:
         started = time.monotonic()
         self._refresh(started)
         revision = self._inputs.revision
-        for message in self._graph.flush():
+        messages = self._graph.flush()
+        self._on_step("calculated")
+        for message in messages:
             if isinstance(message, ProblemUpdate):
                 self._inputs.on_graph_problems(message.key, message.problems)
             self._host.on_message(message)
+        self._on_step("told")
         try:
             done = await self._host.apply()
         except CalicoError as error:

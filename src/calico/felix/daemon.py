@@ -18,6 +18,7 @@ import structlog
 
 from calico import __version__
 from calico.calc.graph import Graph
+from calico.dataplane.nft_read import NftSocket
 from calico.datastore.etcd import EtcdBackend
 from calico.datastore.syncer import Syncer
 from calico.errors import CalicoError
@@ -26,6 +27,7 @@ from calico.felix.config import FelixConfig, merge_config, needs_restart
 from calico.felix.host import Host, calc_settings
 from calico.felix.inputs import Inputs
 from calico.felix.reporter import EndpointStatusReporter, HostStatusReporter
+from calico.felix.steps import OnStep, unwatched
 from calico.model.keys import RESOURCE_PREFIX
 from calico.obs.conditions import Conditions
 from calico.obs.statussocket import StatusServer
@@ -98,8 +100,10 @@ def start_over(config: FelixConfig) -> None:
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-async def run(settings: FelixSettings) -> None:
-    """Run Felix until cancelled. What is in the kernel stays there."""
+async def run(
+    settings: FelixSettings, *, on_step: OnStep = unwatched, nft_socket: Callable[[], NftSocket] | None = None
+) -> None:
+    """Run Felix until cancelled. What is in the kernel stays there. See ``Host`` and ``steps`` for what tests give."""
     log.info("felix starts", node=settings.node, version=__version__, etcd=settings.etcd_endpoints)
     wake = asyncio.Event()
     conditions = Conditions()
@@ -120,9 +124,11 @@ async def run(settings: FelixSettings) -> None:
         wake.set,
         endpoint_reporter.on_status,
         endpoint_reporter.on_host_endpoint_status,
+        on_step=on_step,
+        nft_socket=nft_socket,
     )
     configuration.programmed()
-    apply_loop = ApplyLoop(graph, inputs, host, conditions, config, configuration.refresh, wake)
+    apply_loop = ApplyLoop(graph, inputs, host, conditions, config, configuration.refresh, wake, on_step)
     host_reporter = HostStatusReporter(backend, settings.node, config, lambda: apply_loop.progress.applied_revision)
     configuration.listeners += [endpoint_reporter.on_config, host_reporter.on_config]
     configuration.listeners.append(lambda: host.on_config(configuration.current))

@@ -25,9 +25,11 @@ from calico.dataplane.endpoints import EndpointManager, EndpointStatus
 from calico.dataplane.established import EstablishedFlows
 from calico.dataplane.interfaces import Interface, InterfaceMonitor
 from calico.dataplane.nft import ApplyResult, NftDataplane
+from calico.dataplane.nft_read import NftSocket
 from calico.errors import CalicoError
 from calico.felix.config import FelixConfig
 from calico.felix.host_endpoints import HostEndpointStates, OnHostEndpointStatus
+from calico.felix.steps import OnStep, unwatched
 from calico.lib import packed
 from calico.model.keys import ResourceKey
 from calico.netlink.nftables.objects import Table
@@ -102,7 +104,11 @@ class Host:
         wake: Callable[[], None],
         on_status: OnEndpointStatus,
         on_host_endpoint_status: OnHostEndpointStatus,
+        *,
+        on_step: OnStep = unwatched,
+        nft_socket: Callable[[], NftSocket] | None = None,
     ) -> None:
+        """``nft_socket`` makes the socket to nf_tables, if it is to be another than the usual."""
         self._conditions = conditions
         self._on_status = on_status
         self._keys: dict[EndpointId, ResourceKey] = {}
@@ -110,13 +116,15 @@ class Host:
         self._rules_config = rules_config(config)
         self._ruleset = Ruleset(state, self._rules_config)
         self._addresses: dict[str, frozenset[bytes]] = {}
-        self._nft = NftDataplane(TABLE, state, inherit=ENDED_SETS)
+        self._nft = NftDataplane(TABLE, state, inherit=ENDED_SETS, socket_factory=nft_socket)
         self._endpoints = EndpointManager(
             protocol=config.device_route_protocol,
             prefixes=config.interface_prefixes,
             on_status_change=self._on_endpoint_status,
             wake=wake,
+            on_step=on_step,
         )
+        self._on_step = on_step
         self._policed: set[EndpointId] = set()
         self.established = EstablishedFlows(
             state,
@@ -166,9 +174,11 @@ class Host:
             raise
         if result.changed:
             log.info("ruleset applied", messages=result.messages, bytes=result.bytes, took_ms=round(result.took_ms, 2))
+        self._on_step("filters")
         self.host_endpoints.refresh(self._ruleset.host_endpoint_interfaces)
         self.established.on_applied(self._ruleset.take_affected())
         await self._endpoints.apply()
+        self._on_step("done")
         return not self._nft.failed and not self._endpoints.pending
 
     def staged_counts(self) -> list[dict[str, Any]]:

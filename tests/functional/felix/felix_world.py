@@ -331,9 +331,9 @@ class World:
             self.etcd.wait()
             self.etcd = None
 
-    def start_felix(self, **environment: str) -> None:
-        """Start Felix; returns at once."""
-        command = [*self.enter("h"), sys.executable, "-m", "calico", "felix", "--node", "h1"]
+    def start_felix(self, *program: str, **environment: str) -> None:
+        """Start Felix, or a program that takes its options; returns at once."""
+        command = [*self.enter("h"), sys.executable, *(program or ("-m", "calico", "felix")), "--node", "h1"]
         command += ["--run-dir", str(self.run_dir), "--log-file", str(self.log_file)]
         with open(self.directory / "felix.out", "ab") as output:
             self.felix = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **environment})

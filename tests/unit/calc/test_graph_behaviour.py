@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from calico.calc.compile_rules import DENY_ALL
 from calico.calc.graph import Graph
 from calico.calc.messages import (
     ActiveRule,
@@ -192,14 +193,14 @@ def test_policies_that_govern_no_local_endpoint_are_not_sent() -> None:
     assert host.flush() == []
 
 
-def test_a_missing_profile_has_no_rules_and_the_virtual_one_allows_both_ways() -> None:
+def test_a_missing_profile_denies_everything_and_the_virtual_one_allows_both_ways() -> None:
     host = Host()
     host.endpoint("p", "10.0.0.1", profiles=("missing", "projectcalico-default-allow"))
     host.profile("projectcalico-default-allow", ingress=(Rule(action="Deny"),))
     host.flush()
     allow = (ActiveRule(action="allow"),)
     assert host.state.profiles == {
-        "missing": ProfileUpdate(name="missing", ingress=(), egress=()),
+        "missing": ProfileUpdate(name="missing", ingress=DENY_ALL, egress=DENY_ALL),
         "projectcalico-default-allow": ProfileUpdate(name="projectcalico-default-allow", ingress=allow, egress=allow),
     }
 

@@ -17,6 +17,7 @@ from calico.calc.messages import (
     TierPolicies,
 )
 from calico.model.keys import ResourceKey
+from calico.netlink.nftables.expr import MetaSet
 
 A, B, C = (ResourceKey("NetworkPolicy", "ns", name) for name in "abc")
 
@@ -197,3 +198,44 @@ def test_jumps_never_get_deeper_with_the_number_of_tiers(host: Any) -> None:
 
     starts = [v.chain for v in host.state.elements("wl-to").values() if v]
     assert max(map(depth, starts)) == 2
+
+
+def test_the_chain_of_a_list_that_nobody_uses_any_more_does_not_come_back(host: Any) -> None:
+    host.say(policy(A, rule("deny")))
+    gone = host.workload(1, tier("t", A))
+    host.workload(2, tier("u", A))
+    before = set(host.state.chains)
+    host.say(EndpointRemove(id=gone))
+    after = set(host.state.chains)
+    assert len(before - after) == 1
+    host.say(policy(A, rule("pass")))
+    assert set(host.state.chains) == after
+
+
+def test_the_mark_is_cleared_before_the_first_tier_that_may_pass_and_after_each_and_nowhere_else(host: Any) -> None:
+    host.say(policy(A, rule("pass")), policy(B, rule("allow")), policy(C, rule("pass")))
+
+    def clearings(*tiers: TierPolicies) -> list[str]:
+        host.workload(1, *tiers)
+        (verdict,) = host.state.elements("wl-to").values()
+        rules = host.state.chains[verdict.chain].rules
+        return [r.comment for r in rules if any(isinstance(expr, MetaSet) for expr in r.exprs)]
+
+    nothing = "tier {}: nothing passed".format
+    assert clearings(tier("t", B, default="pass"), tier("u", B)) == []
+    assert clearings(tier("t", A), tier("u", B, default="pass"), tier("v", C)) == [
+        nothing("t"),
+        nothing("t"),
+        nothing("v"),
+    ]
+
+
+@pytest.mark.parametrize("drop_invalid", [True, False])
+def test_packets_that_connection_tracking_calls_invalid_meet_policy_only_when_they_are_not_dropped(
+    make_host: Any, drop_invalid: bool
+) -> None:
+    host = make_host(drop_invalid=drop_invalid)
+    host.workload(1)
+    packet = host.flow("9.9.9.9", "10.0.0.1")
+    assert host.forwards("eth0", "cali1", packet)
+    assert host.forwards("eth0", "cali1", packet, ct_state="invalid") == (not drop_invalid)

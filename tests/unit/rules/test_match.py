@@ -21,7 +21,7 @@ from calico.calc.messages import (
 )
 from calico.lib.packed import addr_bytes, addr_port, net, net_of_host
 from calico.model.keys import ResourceKey
-from calico.netlink.nftables.expr import Range
+from calico.netlink.nftables.expr import Range, Reject, Verdict
 from calico.rules.config import RulesConfig
 from calico.rules.evaluate import Packet, forward
 from calico.rules.packets import Flow
@@ -221,12 +221,13 @@ def test_log_goes_on_with_the_next_rule_and_uses_the_configured_prefix() -> None
     assert (outcome.verdict, outcome.logs) == ("accept", ("seen: ",))
 
 
-@pytest.mark.parametrize("deny", ["drop", "reject"])
-def test_deny_is_final_even_if_a_later_rule_allows(deny: Any) -> None:
+@pytest.mark.parametrize(("deny", "action"), [("drop", Verdict("drop")), ("reject", Reject("icmpx-port-unreachable"))])
+def test_deny_is_final_even_if_a_later_rule_allows_and_is_answered_if_so_configured(deny: Any, action: Any) -> None:
     state, _ = policed(ActiveRule(action="deny"), ActiveRule(action="allow"), config=RulesConfig(deny=deny))
     outcome = forward(state, Packet(data=flow().data(), iifname="eth0", oifname="cali1"))
     assert outcome.verdict == "drop"
     assert outcome.trace[-1] == ("pi-np/ns/a", "NetworkPolicy ns/a ingress rule 0")
+    assert state.chains["pi-np/ns/a"].rules[0].exprs[-1] == action
 
 
 def test_ports_of_a_protocol_without_ports_match_nothing_and_exclude_nothing() -> None:
@@ -253,3 +254,42 @@ def test_a_constant_set_is_shared_by_content_and_goes_with_the_last_chain_that_u
     assert constants() == 1
     ruleset.on_message(endpoint())
     assert constants() == 0
+
+
+def two_part_sets(count: int) -> list[IPSetUpdate]:
+    """Sets that are a hash of addresses and an interval set each: two alternatives."""
+    members = frozenset(map(net, ("10.0.0.0/8", "192.0.2.1")))
+    return [IPSetUpdate(id=f"s{number}", kind="nets", members=members) for number in range(count)]
+
+
+def is_too_large(rule: ActiveRule, *sets: IPSetUpdate) -> bool:
+    state = TableState()
+    ruleset = Ruleset(state, RulesConfig())
+    policy = PolicyUpdate(key=KEY, tier="t", ingress=(rule,), egress=())
+    for message in (*sets, policy, endpoint(TierPolicies(name="t", default_action="deny", ingress=(KEY,)))):
+        ruleset.on_message(message)
+    return [r.comment for r in state.chains["pi-np/ns/a"].rules] == [
+        "NetworkPolicy ns/a ingress rule 0 is too large: deny"
+    ]
+
+
+@pytest.mark.parametrize(("count", "too_large"), [(10, False), (11, True)])
+def test_a_rule_may_become_1024_rules_of_the_kernel_and_not_more(count: int, too_large: bool) -> None:
+    sets = two_part_sets(count)
+    side = RuleSide(ip_sets=tuple(one.id for one in sets))
+    assert is_too_large(ActiveRule(action="allow", ip_version=4, src=side), *sets) == too_large
+
+
+@pytest.mark.parametrize(("nets", "too_large"), [((), False), (("10.0.0.0/9",), True)])
+def test_a_rule_of_the_kernel_has_at_most_120_expressions(nets: tuple[str, ...], too_large: bool) -> None:
+    sets = [IPSetUpdate(id=f"s{number}", kind="nets", members=frozenset()) for number in range(59)]
+    ids = tuple(one.id for one in sets)[: 58 if nets else 59]
+    side = RuleSide(not_ip_sets=ids, nets=tuple(map(net, nets)))
+    assert is_too_large(ActiveRule(action="allow", ip_version=4, src=side), *sets) == too_large
+
+
+def test_a_rule_that_can_never_match_needs_no_constant_sets() -> None:
+    many = RuleSide(ports=((1, 1), (3, 3)))
+    state, _ = policed(ActiveRule(action="allow", protocol=6, not_protocol=6, dst=many))
+    assert not [name for name in state.sets if name.startswith("c")]
+    assert state.chains["pi-np/ns/a"].rules == ()

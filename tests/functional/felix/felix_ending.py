@@ -1,0 +1,72 @@
+"""Felix as it is, but it kills itself at a given moment, or its transactions take long.
+
+``--end-at STEP:N``: SIGKILL at the Nth time that a step is reached (``calico.felix.steps``), or that a transaction is
+about to be sent (``sending``) or was just sent, its answer not read (``sent``). ``--slow S``: wait that long before
+every transaction is sent and again before its answer is read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import time
+from collections import Counter
+
+from calico.felix.daemon import FelixSettings, run
+from calico.netlink.socket import NETLINK_NETFILTER, Failure, NetlinkSocket
+from calico.obs.log import configure_logging
+
+
+class Ending:
+    """Counts moments and ends the process at one of them."""
+
+    def __init__(self, wanted: str) -> None:
+        self._step, _, number = wanted.partition(":")
+        self._number = int(number or 1)
+        self._seen: Counter[str] = Counter()
+
+    def __call__(self, step: str) -> None:
+        self._seen[step] += 1
+        if (step, self._seen[step]) == (self._step, self._number):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class WatchedSocket(NetlinkSocket):
+    """A socket to nf_tables that is slow and tells its steps."""
+
+    def __init__(self, ending: Ending, slow_s: float) -> None:
+        super().__init__(NETLINK_NETFILTER)
+        self._ending, self._slow_s = ending, slow_s
+        self._is_transaction = False
+
+    def exchange(self, data: bytes, first_seq: int, last_seq: int) -> tuple[bool, list[Failure]]:
+        time.sleep(self._slow_s)
+        self._ending("sending")
+        self._is_transaction = True
+        return super().exchange(data, first_seq, last_seq)
+
+    def send(self, data: bytes) -> None:
+        super().send(data)
+        if self._is_transaction:
+            self._is_transaction = False
+            self._ending("sent")
+            time.sleep(self._slow_s)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--end-at", default="never")
+    parser.add_argument("--slow", type=float, default=0.0)
+    for name in ("--node", "--run-dir", "--log-file"):
+        parser.add_argument(name, required=True)
+    options = parser.parse_args()
+    configure_logging(level="info", file=options.log_file)
+    ending = Ending(options.end_at)
+    settings = FelixSettings(options.node, ("http://127.0.0.1:2379",), options.run_dir)
+    asyncio.run(run(settings, on_step=ending, nft_socket=lambda: WatchedSocket(ending, options.slow)))
+
+
+if __name__ == "__main__":
+    main()

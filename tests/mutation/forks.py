@@ -1,0 +1,197 @@
+"""Processes in which tests meet a mutant: forks of one that has collected the tests, or of one that has nothing yet.
+
+The first is quick: code of functions is exchanged in place, so nothing is imported or collected again. What runs when
+a module is imported can only be seen by the second.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.util
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType, TracebackType
+from typing import Any, Self
+
+import hypothesis
+import msgspec  # noqa: F401 - imported once, for all forks
+import pytest
+import structlog  # noqa: F401
+import yaml  # noqa: F401
+from mutate import Mutant
+
+__all__ = ["ROOT", "Anew", "Collected", "source_of"]
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 300
+"""A mutant that runs for longer is noticed."""
+
+
+def source_of(target: str) -> str:
+    """The text of a module such as ``rules/lists``."""
+    return _path(target).read_text()
+
+
+class Anew:
+    """Tests in a process that imports everything, with the mutant in place of the module."""
+
+    def __init__(self, target: str, tests: list[str]) -> None:
+        self._target, self._tests = target, tests
+
+    def survives(self, mutant: Mutant) -> bool:
+        """Whether all tests pass."""
+        code = _compiled(self._target, mutant)
+
+        def work() -> int:
+            sys.meta_path.insert(0, _Replaced(_name(self._target), _path(self._target), code))
+            return _run_tests(self._tests)
+
+        return _succeeds(work)
+
+
+class Collected:
+    """A process that has collected the tests; it forks for every mutant. A context manager."""
+
+    def __init__(self, target: str, tests: list[str]) -> None:
+        self._target, self._tests = target, tests
+
+    def __enter__(self) -> Self:
+        (read_request, self._requests), (self._answers, write_answer) = os.pipe(), os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(self._requests)
+            _quiet()
+            _run_tests(self._tests, _Server(self._target, read_request, write_answer))
+            os._exit(0)
+        os.close(read_request)
+        os.close(write_answer)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        os.close(self._requests)
+        os.waitpid(self._pid, 0)
+        os.close(self._answers)
+
+    def survives(self, mutant: Mutant) -> bool:
+        """Whether all tests pass."""
+        data = pickle.dumps(mutant)
+        os.write(self._requests, len(data).to_bytes(4, "big"))
+        while data:
+            data = data[os.write(self._requests, data) :]
+        return os.read(self._answers, 1) == b"s"
+
+
+class _Server:
+    """A pytest plugin that runs the collected tests once for every mutant that it is told of."""
+
+    def __init__(self, target: str, requests: int, answers: int) -> None:
+        self._target, self._requests, self._answers = target, requests, answers
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        while header := os.read(self._requests, 4):
+            size, data = int.from_bytes(header, "big"), b""
+            while len(data) < size:
+                data += os.read(self._requests, size - len(data))
+            mutant: Mutant = pickle.loads(data)
+
+            def work(mutant: Mutant = mutant) -> int:
+                _exchange(sys.modules[_name(self._target)], _compiled(self._target, mutant))
+                return _first_failure(session)
+
+            os.write(self._answers, b"s" if _succeeds(work) else b"k")
+        return True
+
+
+def _first_failure(session: pytest.Session) -> int:
+    """1 as soon as a test fails, 0 when none does."""
+    for index, item in enumerate(session.items):
+        following = session.items[index + 1] if index + 1 < len(session.items) else None
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.testsfailed:
+            return 1
+    return 0
+
+
+def _exchange(module: ModuleType, code: CodeType) -> None:
+    """Give all functions and methods of a module the code that they have in another version of it."""
+    made = ModuleType(module.__name__)
+    made.__file__ = module.__file__
+    exec(code, made.__dict__)  # noqa: S102
+    others = dict(_functions(made))
+    for name, function in _functions(module):
+        function.__code__ = others[name].__code__
+        function.__defaults__ = others[name].__defaults__
+        function.__kwdefaults__ = others[name].__kwdefaults__
+
+
+def _functions(module: ModuleType) -> Iterator[tuple[str, FunctionType]]:
+    for name, value in vars(module).items():
+        if getattr(value, "__module__", None) != module.__name__:
+            continue
+        if isinstance(value, type):
+            for attribute, member in vars(value).items():
+                function = getattr(member, "fget", getattr(member, "__func__", member))
+                if isinstance(function, FunctionType):
+                    yield f"{name}.{attribute}", function
+        elif isinstance(function := getattr(value, "__wrapped__", value), FunctionType):
+            yield name, function
+
+
+class _Replaced(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports one module from a code object instead of its file."""
+
+    def __init__(self, name: str, path: Path, code: CodeType) -> None:
+        self._name, self._path, self._code = name, path, code
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
+        return importlib.util.spec_from_loader(name, self, origin=str(self._path)) if name == self._name else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__file__ = str(self._path)
+        exec(self._code, module.__dict__)  # noqa: S102
+
+
+def _run_tests(tests: list[str], *plugins: object) -> int:
+    """The same each time: no chance, no shrinking, no memory of earlier runs; ends at the first failure."""
+    phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
+    hypothesis.settings.register_profile("mutants", derandomize=True, database=None, phases=phases)
+    hypothesis.settings.load_profile("mutants")
+    os.environ |= {"WORLDS_SEED": "mutants", "WORLDS_REGRESSIONS": "none", "WORLDS": "few"}
+    quiet = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # Hypothesis is imported already
+    options = ["-x", "-q", "--no-header", "-p", "no:randomly", "-p", "no:cacheprovider", *quiet]
+    return int(pytest.main([*options, *tests], plugins=list(plugins)))
+
+
+def _succeeds(work: Callable[[], int]) -> bool:
+    """Whether a fork that does the work ends with 0; one that takes too long does not."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(TIMEOUT_S)
+        _quiet()
+        try:
+            os._exit(int(work()))
+        except BaseException:
+            os._exit(3)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def _quiet() -> None:
+    output = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+
+
+def _compiled(target: str, mutant: Mutant) -> CodeType:
+    return compile(mutant.tree, str(_path(target)), "exec")
+
+
+def _path(target: str) -> Path:
+    return ROOT / "src/calico" / f"{target}.py"
+
+
+def _name(target: str) -> str:
+    return "calico." + target.replace("/", ".")

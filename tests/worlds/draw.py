@@ -1,0 +1,169 @@
+"""Worlds by chance: every kind and field of policy, from few names, labels and addresses, so that they collide.
+
+One generator for both uses: a seeded ``Random`` draws thousands of worlds a second, and Hypothesis's ``randoms()``
+makes the same draws its own. A new kind of resource is one more method here, a new field one more line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any, Literal, TypeVar
+
+from calico.model.meta import Metadata, Resource
+from calico.model.policy import (
+    GlobalNetworkPolicy,
+    GlobalNetworkPolicySpec,
+    GlobalNetworkSet,
+    NetworkPolicy,
+    NetworkPolicySpec,
+    NetworkSet,
+    NetworkSetSpec,
+    Profile,
+    ProfileSpec,
+    Rule,
+    Tier,
+    TierSpec,
+)
+from calico.model.workload import WorkloadEndpoint, WorkloadEndpointSpec
+from calico.rules.config import RulesConfig
+from worlds.rules import RuleDraw
+from worlds.scene import HOST, OUTSIDE, POOLS, SLOTS
+from worlds.vocabulary import LABEL_NAMES, NAMESPACES, NETS, ORDERS, PORTS, PROFILES, SELECTORS, TIERS, VALUES
+from worlds.world import Resources, World
+
+__all__ = ["Draw", "draw_settings", "draw_world"]
+
+T = TypeVar("T")
+
+_ODD_WORLDS = 0.25
+_ODD_FIELDS = 0.06
+
+
+def draw_settings(random: Random) -> RulesConfig:
+    """Settings that change verdicts."""
+    to_host: list[Literal["drop", "accept", "return"]] = ["drop", "accept", "return"]
+    deny: list[Literal["drop", "reject"]] = ["drop", "reject"]
+    return RulesConfig(
+        endpoint_to_host=random.choice(to_host),
+        deny=random.choice(deny),
+        allow_vxlan=random.random() < 0.3,
+        allow_ipip=random.random() < 0.3,
+    )
+
+
+def draw_world(random: Random, settings: RulesConfig | None = None) -> World:
+    """A world; in one of four some fields are odd: malformed, or at odds with other fields."""
+    odd = _ODD_FIELDS if random.random() < _ODD_WORLDS else 0.0
+    return World(resources=Draw(random, odd).resources(), settings=settings or draw_settings(random))
+
+
+class Draw:
+    """Draws resources. ``odd`` is the chance of a field to be odd."""
+
+    def __init__(self, random: Random, odd: float) -> None:
+        self.random = random
+        self.odd = odd
+        self._rules = RuleDraw(random, odd)
+
+    def resources(self) -> Resources:
+        """Everything, in the order of the kinds."""
+        found: list[Resource] = []
+        found += self._each([(slot, HOST) for slot in SLOTS], 0.9, lambda at: self._endpoint(*at))
+        found += self._each([(slot, "there") for slot in SLOTS[:3]], 0.5, lambda at: self._endpoint(*at))
+        found += self._each(PROFILES, 0.7, self._profile)
+        found += self._each(TIERS, 0.7, self._tier)
+        found += self._each([(space, name) for space in NAMESPACES for name in "st"], 0.4, lambda at: self._netset(*at))
+        found += self._each([("", name) for name in "st"], 0.6, lambda at: self._netset(*at))
+        found += self._each(
+            [(space, name) for space in NAMESPACES for name in "pq"], 0.35, lambda at: self._policy(*at)
+        )
+        found += self._each([("", name) for name in "pqr"], 0.4, lambda at: self._policy(*at))
+        return tuple(found)
+
+    # -- choices -----------------------------------------------------------------------------------------------------
+
+    def _each(self, names: Sequence[T], share: float, make: Callable[[T], Resource]) -> list[Resource]:
+        return [make(name) for name in names if self.random.random() < share]
+
+    def _some(self, values: Sequence[T], most: int, least: int = 0) -> tuple[T, ...]:
+        return tuple(self.random.choice(values) for _ in range(self.random.randint(least, most)))
+
+    def _usually(self, usual: T, *odd: Any) -> T:
+        return self.random.choice(odd) if self.random.random() < self.odd else usual
+
+    def _labels(self) -> dict[str, str]:
+        return {name: self.random.choice(VALUES) for name in self._some(LABEL_NAMES, 2)}
+
+    def _rule_list(self, most: int) -> tuple[Rule, ...]:
+        return tuple(self._rules.rule() for _ in range(self.random.randint(0, most)))
+
+    # -- kinds -------------------------------------------------------------------------------------------------------
+
+    def _endpoint(self, slot: str, node: str) -> WorkloadEndpoint:
+        pod = slot[-1]
+        own = POOLS[slot] if node == HOST else OUTSIDE
+        spec = WorkloadEndpointSpec(
+            orchestrator="k8s",
+            node=self._usually(node, "elsewhere"),
+            pod=pod,
+            endpoint="eth0",
+            service_account_name=self.random.choice(("", "robot", "human")),
+            ip_networks=self._usually(self._addresses(own), ("10.65.1.0/30",), ()),
+            profiles=self._endpoint_profiles(),
+            interface_name=self._usually(slot, "cali1", "eth0", "not a name"),
+            ports=self._some(PORTS, 3),
+            allow_spoofed_source_prefixes=self._usually((), ("10.65.0.0/16",)),
+        )
+        namespace = self.random.choice(NAMESPACES)
+        metadata = Metadata(name=f"{node}-k8s-{pod}-eth0", namespace=namespace, labels=self._labels())
+        return WorkloadEndpoint(kind="WorkloadEndpoint", metadata=metadata, spec=spec)
+
+    def _addresses(self, own: Sequence[str]) -> tuple[str, ...]:
+        """Mostly those that lead to the endpoint, sometimes one of another's."""
+        usual = tuple(self.random.sample(own, self.random.randint(min(2, len(own)), len(own))))
+        strange = self.random.choice(POOLS[self.random.choice(SLOTS)])
+        return (*usual, strange) if self.random.random() < 0.15 else usual
+
+    def _endpoint_profiles(self) -> tuple[str, ...]:
+        usual = ("projectcalico-default-allow",) if self.random.random() < 0.6 else ()
+        strange = ("missing",) if self.random.random() < 0.05 else ()
+        return self._some(PROFILES, 2) + strange + usual
+
+    def _profile(self, name: str) -> Profile:
+        spec = ProfileSpec(ingress=self._rule_list(2), egress=self._rule_list(2), labels_to_apply=self._labels())
+        return Profile(kind="Profile", metadata=Metadata(name=name), spec=spec)
+
+    def _tier(self, name: str) -> Tier:
+        action = self._usually(self.random.choice((None, "Deny", "Pass", "Pass")), "Allow", "pass")
+        spec = TierSpec(order=self.random.choice(ORDERS), default_action=action)
+        return Tier(kind="Tier", metadata=Metadata(name=name), spec=spec)
+
+    def _netset(self, namespace: str, name: str) -> NetworkSet | GlobalNetworkSet:
+        nets = self._some(NETS, 4, 1) + self._usually((), ("nonsense",))
+        metadata = Metadata(name=name, namespace=namespace, labels=self._labels())
+        if namespace:
+            return NetworkSet(kind="NetworkSet", metadata=metadata, spec=NetworkSetSpec(nets=nets))
+        return GlobalNetworkSet(kind="GlobalNetworkSet", metadata=metadata, spec=NetworkSetSpec(nets=nets))
+
+    def _policy(self, namespace: str, name: str) -> NetworkPolicy | GlobalNetworkPolicy:
+        common: dict[str, Any] = {
+            "tier": self.random.choice(("", *TIERS)),
+            "order": self.random.choice(ORDERS),
+            "selector": self._usually(self.random.choice(SELECTORS), "a ==", "a == 'x') || (has(a)", "global()"),
+            "types": self._usually(self._types(), ("Sideways",)),
+            "ingress": self._rule_list(3),
+            "egress": self._rule_list(3),
+            "service_account_selector": self.random.choice(("", "", "", "", "a == 'x'", "all()")),
+            "performance_hints": self.random.choice(((), (), ("AssumeNeededOnEveryNode",))),
+        }
+        metadata = Metadata(name=name, namespace=namespace)
+        if namespace:
+            return NetworkPolicy(kind="NetworkPolicy", metadata=metadata, spec=NetworkPolicySpec(**common))
+        namespaces = self.random.choice(("", "", "", "all()", "a == 'x'", "has(a)"))
+        kind = self.random.choice((*((),) * 8, ("do_not_track",), ("pre_dnat",), ("apply_on_forward",)))
+        spec = GlobalNetworkPolicySpec(namespace_selector=namespaces, **common, **dict.fromkeys(kind, True))
+        return GlobalNetworkPolicy(kind="GlobalNetworkPolicy", metadata=metadata, spec=spec)
+
+    def _types(self) -> tuple[str, ...]:
+        return self.random.choice(((), ("Ingress",), ("Egress",), ("Ingress", "Egress")))

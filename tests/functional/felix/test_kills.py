@@ -41,22 +41,23 @@ def test_a_felix_killed_at_any_moment_lets_nothing_forbidden_pass_and_drops_noth
     world.expect(family, "a>b udp:7001:7000", "b>a udp:7000:7001", "a>b udp:8000", "!a>b udp:9999")
     stream = Stream(world, family)
     stream.start()
-    version, before = 0, world.log().count("ruleset applied")
+    version, kills, before = 0, 0, world.log().count("ruleset applied")
     try:
-        for kill in range(KILLS):
-            until = time.monotonic() + (0.1 if kill % 4 == 0 else random_moment.uniform(0.6, 2.2))
+        while kills < KILLS or (kills < 4 * KILLS and world.log().count("ruleset applied") - before <= KILLS):
+            until = time.monotonic() + (0.1 if kills % 4 == 0 else random_moment.uniform(0.6, 2.2))
             while time.monotonic() < until:
                 version += 1
                 world.apply(*policy(version), settle=False)
                 time.sleep(random_moment.uniform(0, 0.05))
             world.kill_felix()
             world.start_felix()
+            kills += 1
         world.settle()
     finally:
         stream.stop()
     lost, sent, seconds = stream.lost(), stream.count, stream.seconds
-    print(f"{sent} packets in {seconds:.1f} s, {KILLS} kills, {version} versions of the policy; lost: {lost}")
+    print(f"{sent} packets in {seconds:.1f} s, {kills} kills, {version} versions of the policy; lost: {lost}")
     assert world.log().count("ruleset applied") - before > KILLS, "hardly any change was programmed between the kills"
     assert not stream.passed()
     assert not any(lost.values()), lost
-    assert sent / seconds >= 500, "the machine was too slow for the measurement"
+    assert sent >= 100 * kills, "too few packets for so many kills"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Literal, TypeVar
 
+from calico.model.hostendpoint import HostEndpoint, HostEndpointPort, HostEndpointSpec
 from calico.model.meta import Metadata, Resource
 from calico.model.policy import (
     GlobalNetworkPolicy,
@@ -25,10 +26,11 @@ from calico.model.policy import (
     Tier,
     TierSpec,
 )
-from calico.model.workload import WorkloadEndpoint, WorkloadEndpointSpec
+from calico.model.staged import StagedGlobalNetworkPolicy, StagedGlobalNetworkPolicySpec
+from calico.model.workload import EndpointPort, WorkloadEndpoint, WorkloadEndpointSpec
 from calico.rules.config import RulesConfig
 from worlds.rules import RuleDraw
-from worlds.scene import HOST, OUTSIDE, POOLS, SLOTS
+from worlds.scene import HOST, HOST_ADDRESSES, OUTSIDE, POOLS, SLOTS, UPLINK
 from worlds.vocabulary import LABEL_NAMES, NAMESPACES, NETS, ORDERS, PORTS, PROFILES, SELECTORS, TIERS, VALUES
 from worlds.world import Resources, World
 
@@ -36,6 +38,7 @@ __all__ = ["Draw", "draw_settings", "draw_world"]
 
 T = TypeVar("T")
 
+_OF_HOSTS = ("do_not_track", "apply_on_forward"), ("pre_dnat", "apply_on_forward"), ("apply_on_forward",)
 _ODD_WORLDS = 0.25
 _ODD_FIELDS = 0.06
 
@@ -64,6 +67,7 @@ class Draw:
     def __init__(self, random: Random, odd: float) -> None:
         self.random = random
         self.odd = odd
+        self._guarded = random.random() < 0.5
         self._rules = RuleDraw(random, odd)
 
     def resources(self) -> Resources:
@@ -71,6 +75,7 @@ class Draw:
         found: list[Resource] = []
         found += self._each([(slot, HOST) for slot in SLOTS], 0.9, lambda at: self._endpoint(*at))
         found += self._each([(slot, "there") for slot in SLOTS[:3]], 0.5, lambda at: self._endpoint(*at))
+        found += self._host_endpoints()
         found += self._each(PROFILES, 0.7, self._profile)
         found += self._each(TIERS, 0.7, self._tier)
         found += self._each([(space, name) for space in NAMESPACES for name in "st"], 0.4, lambda at: self._netset(*at))
@@ -79,6 +84,8 @@ class Draw:
             [(space, name) for space in NAMESPACES for name in "pq"], 0.35, lambda at: self._policy(*at)
         )
         found += self._each([("", name) for name in "pqr"], 0.4, lambda at: self._policy(*at))
+        found += self._each("uvw" if self._guarded else "", 0.6, self._policy_of_hosts)
+        found += self._each("s", 0.3, self._staged)
         return tuple(found)
 
     # -- choices -----------------------------------------------------------------------------------------------------
@@ -119,6 +126,24 @@ class Draw:
         metadata = Metadata(name=f"{node}-k8s-{pod}-eth0", namespace=namespace, labels=self._labels())
         return WorkloadEndpoint(kind="WorkloadEndpoint", metadata=metadata, spec=spec)
 
+    def _host_endpoints(self) -> list[Resource]:
+        """In half of the worlds; some are of another host or another interface."""
+        return self._each(("every", "named", "other", "addressed") if self._guarded else (), 0.5, self._host_endpoint)
+
+    def _host_endpoint(self, name: str) -> HostEndpoint:
+        usual = {"every": "*", "named": UPLINK, "other": "eth1", "addressed": ""}[name]
+        spec = HostEndpointSpec(
+            node=HOST if self.random.random() < 0.85 else "there",
+            interface_name=self._usually(usual, "cali1", "not a name", ""),
+            expected_ips=self._usually(self._some(HOST_ADDRESSES + OUTSIDE, 2, int(not usual)), ("nonsense",)),
+            profiles=self._endpoint_profiles(),
+            ports=tuple(HostEndpointPort(name=p.name, protocol=p.protocol, port=p.port) for p in self._named_ports()),
+        )
+        return HostEndpoint(kind="HostEndpoint", metadata=Metadata(name=name, labels=self._labels()), spec=spec)
+
+    def _named_ports(self) -> list[EndpointPort]:
+        return [port for port in self._some(PORTS, 2) if port.name]
+
     def _addresses(self, own: Sequence[str]) -> tuple[str, ...]:
         """Mostly those that lead to the endpoint, sometimes one of another's."""
         usual = tuple(self.random.sample(own, self.random.randint(min(2, len(own)), len(own))))
@@ -147,7 +172,35 @@ class Draw:
         return GlobalNetworkSet(kind="GlobalNetworkSet", metadata=metadata, spec=NetworkSetSpec(nets=nets))
 
     def _policy(self, namespace: str, name: str) -> NetworkPolicy | GlobalNetworkPolicy:
-        common: dict[str, Any] = {
+        metadata = Metadata(name=name, namespace=namespace)
+        if namespace:
+            spec = NetworkPolicySpec(**self._policy_fields())
+            return NetworkPolicy(kind="NetworkPolicy", metadata=metadata, spec=spec)
+        flags = self.random.choice((*((),) * 8, *_OF_HOSTS))
+        return GlobalNetworkPolicy(kind="GlobalNetworkPolicy", metadata=metadata, spec=self._global_spec(flags))
+
+    def _policy_of_hosts(self, name: str) -> GlobalNetworkPolicy:
+        """Of those that only host endpoints have."""
+        spec = self._global_spec(self.random.choice((*_OF_HOSTS, ())))
+        return GlobalNetworkPolicy(kind="GlobalNetworkPolicy", metadata=Metadata(name=name), spec=spec)
+
+    def _staged(self, name: str) -> StagedGlobalNetworkPolicy:
+        spec = StagedGlobalNetworkPolicySpec(staged_action="Set", **self._global_fields())
+        return StagedGlobalNetworkPolicy(kind="StagedGlobalNetworkPolicy", metadata=Metadata(name=name), spec=spec)
+
+    def _global_spec(self, flags: tuple[str, ...]) -> GlobalNetworkPolicySpec:
+        odd = (*flags, "pre_dnat"), flags[:1], (*flags, "apply_on_forward", "do_not_track")
+        fields = self._global_fields() | dict.fromkeys(self._usually(flags, *odd), True)
+        if "pre_dnat" in flags:
+            fields |= self._usually({"egress": (), "types": self.random.choice(((), ("Ingress",)))}, {})
+        return GlobalNetworkPolicySpec(**fields)
+
+    def _global_fields(self) -> dict[str, Any]:
+        namespaces = self.random.choice(("", "", "", "all()", "a == 'x'", "has(a)"))
+        return {"namespace_selector": namespaces, **self._policy_fields()}
+
+    def _policy_fields(self) -> dict[str, Any]:
+        return {
             "tier": self.random.choice(("", *TIERS)),
             "order": self.random.choice(ORDERS),
             "selector": self._usually(self.random.choice(SELECTORS), "a ==", "a == 'x') || (has(a)", "global()"),
@@ -157,13 +210,6 @@ class Draw:
             "service_account_selector": self.random.choice(("", "", "", "", "a == 'x'", "all()")),
             "performance_hints": self.random.choice(((), (), ("AssumeNeededOnEveryNode",))),
         }
-        metadata = Metadata(name=name, namespace=namespace)
-        if namespace:
-            return NetworkPolicy(kind="NetworkPolicy", metadata=metadata, spec=NetworkPolicySpec(**common))
-        namespaces = self.random.choice(("", "", "", "all()", "a == 'x'", "has(a)"))
-        kind = self.random.choice((*((),) * 8, ("do_not_track",), ("pre_dnat",), ("apply_on_forward",)))
-        spec = GlobalNetworkPolicySpec(namespace_selector=namespaces, **common, **dict.fromkeys(kind, True))
-        return GlobalNetworkPolicy(kind="GlobalNetworkPolicy", metadata=metadata, spec=spec)
 
     def _types(self) -> tuple[str, ...]:
         return self.random.choice(((), ("Ingress",), ("Egress",), ("Ingress", "Egress")))

@@ -11,6 +11,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
+from calico.model.hostendpoint import HostEndpoint
 from calico.model.meta import Resource
 from calico.model.numorstring import parse_port, protocol_number
 from calico.model.policy import (
@@ -28,12 +29,13 @@ from calico.model.policy import (
 from calico.model.selector import parse
 from calico.model.workload import WorkloadEndpoint
 from calico.rules.packets import ICMP, ICMPV6, SCTP, TCP, UDP, Flow
-from worlds.scene import HOST, SLOTS
+from worlds.scene import HOST, HOST_ADDRESSES, SLOTS, UPLINK
 from worlds.world import Probe, World
 
 __all__ = ["LiteralReading"]
 
 Direction = Literal["ingress", "egress"]
+Kind = Literal["normal", "forward", "untracked", "pre-dnat"]
 Policy = NetworkPolicy | GlobalNetworkPolicy
 
 _NAMESPACE, _ACCOUNT = "projectcalico.org/namespace", "projectcalico.org/serviceaccount"
@@ -79,6 +81,7 @@ class LiteralReading:
             for m in self._members
             if isinstance(m.resource, WorkloadEndpoint) and m.resource.metadata.name.startswith(f"{HOST}-")
         }
+        self._own, self._default = self._of_the_uplink()
 
     def passes(self, probe: Probe) -> bool | None:
         """The verdict on a forwarded packet; None without an opinion."""
@@ -93,13 +96,55 @@ class LiteralReading:
                 return None
             if self._is_never_sent(flow) or not self._may(sender, "egress", flow):
                 return False
-        receiver = self._local.get(probe.target)
-        return probe.target not in SLOTS or (receiver is not None and self._may(receiver, "ingress", flow))
+        elif self._own or self._default:
+            if self._is_failsafe(flow):
+                return None
+            arrived = self._arrives(flow)
+            if arrived == "Deny" or (arrived is None and self._host_decides("forward", "ingress", flow) == "Deny"):
+                return False
+        if probe.target in SLOTS:
+            receiver = self._local.get(probe.target)
+            return receiver is not None and self._may(receiver, "ingress", flow)
+        return self._host_decides("forward", "egress", flow) != "Deny"
+
+    # -- §15.4 ---------------------------------------------------------------------------------------------------------
+
+    def _of_the_uplink(self) -> tuple[_Member | None, _Member | None]:
+        """The host endpoint that the uplink itself is, and the one that all interfaces are."""
+        found: dict[str, list[_Member]] = {"named": [], "addressed": [], "every": []}
+        for member in self._members:
+            match member.resource:
+                case HostEndpoint(spec=spec) if spec.node == HOST:
+                    if spec.interface_name in (UPLINK, "*"):
+                        found["every" if spec.interface_name == "*" else "named"].append(member)
+                    elif not spec.interface_name and set(spec.expected_ips) & set(HOST_ADDRESSES):
+                        found["addressed"].append(member)
+        firsts = {how: min(members, key=_name, default=None) for how, members in found.items()}
+        return firsts["named"] or firsts["addressed"], firsts["every"]
+
+    def _is_failsafe(self, flow: Flow) -> bool:
+        """Open whatever policy says, perhaps."""
+        ports = {entry.port for entry in (*self._settings.failsafe_in, *self._settings.failsafe_out)}
+        listeners = flow.protocol == ICMPV6 and flow.version == 6 and 130 <= flow.icmp[0] <= 143
+        return listeners or bool(ports & {flow.sport, flow.dport})
+
+    def _arrives(self, flow: Flow) -> str | None:
+        """What untracked policy (not of all interfaces) and then preDNAT policy decides."""
+        untracked = self._host_decides("untracked", "ingress", flow) if self._own else None
+        return untracked or self._host_decides("pre-dnat", "ingress", flow)
+
+    def _host_decides(self, kind: Kind, direction: Direction, flow: Flow) -> str | None:
+        endpoint = self._own or self._default
+        if endpoint is None:
+            return None
+        return self._tiers_decide(endpoint, kind, direction, flow, None if kind == "forward" else "Pass")
 
     def _member(self, resource: Resource) -> _Member | None:
         match resource:
             case WorkloadEndpoint(spec=spec):
                 return _Member(resource, spec.ip_networks, spec.profiles, self._profiles)
+            case HostEndpoint(spec=spec):
+                return _Member(resource, spec.expected_ips, spec.profiles, self._profiles)
             case NetworkSet(spec=spec):
                 return _Member(resource, spec.nets, [f"kns.{resource.metadata.namespace}"], self._profiles)
             case GlobalNetworkSet(spec=spec):
@@ -125,18 +170,9 @@ class LiteralReading:
     def _may(self, member: _Member, direction: Direction, flow: Flow) -> bool:
         endpoint = member.resource
         assert isinstance(endpoint, WorkloadEndpoint)
-        applied = [policy for policy in self._policies if self._applies(policy, member)]
-        for name in sorted({policy.spec.tier or "default" for policy in applied}, key=self._tier_place):
-            policies = [policy for policy in applied if (policy.spec.tier or "default") == name]
-            policies = [
-                policy for policy in policies if not policy.spec.types or direction.title() in policy.spec.types
-            ]
-            verdict = self._tier(sorted(policies, key=_policy_place), direction, flow)
-            if verdict is None and policies:
-                tier = self._tiers.get(name)
-                verdict = "Pass" if tier and tier.spec.default_action == "Pass" else "Deny"
-            if verdict in ("Allow", "Deny"):
-                return verdict == "Allow"
+        verdict = self._tiers_decide(member, "normal", direction, flow)
+        if verdict in ("Allow", "Deny"):
+            return verdict == "Allow"
         for name in endpoint.spec.profiles:
             if name == "projectcalico-default-allow":
                 return True
@@ -145,6 +181,24 @@ class LiteralReading:
             if verdict in ("Allow", "Deny"):
                 return verdict == "Allow"
         return False
+
+    def _tiers_decide(
+        self, member: _Member, kind: Kind, direction: Direction, flow: Flow, end: str | None = None
+    ) -> str | None:
+        """``end``: what every tier ends with instead of its own default."""
+        applied = [policy for policy in self._policies if _is_of(policy, kind) and self._applies(policy, member)]
+        for name in sorted({policy.spec.tier or "default" for policy in applied}, key=self._tier_place):
+            policies = [policy for policy in applied if (policy.spec.tier or "default") == name]
+            policies = [
+                policy for policy in policies if not policy.spec.types or direction.title() in policy.spec.types
+            ]
+            verdict = self._tier(sorted(policies, key=_policy_place), direction, flow)
+            if verdict is None and policies:
+                tier = self._tiers.get(name)
+                verdict = end or ("Pass" if tier and tier.spec.default_action == "Pass" else "Deny")
+            if verdict in ("Allow", "Deny"):
+                return verdict
+        return None
 
     def _tier(self, policies: Iterable[Policy], direction: Direction, flow: Flow) -> str | None:
         for policy in policies:
@@ -170,8 +224,6 @@ class LiteralReading:
         spec = policy.spec
         if spec.selector and not parse(spec.selector).matches(member.labels):
             return False
-        if isinstance(spec, GlobalNetworkPolicySpec) and (spec.do_not_track or spec.pre_dnat):
-            return False  # §15.4: of host endpoints only
         if isinstance(policy, NetworkPolicy) and member.labels.get(_NAMESPACE) != policy.metadata.namespace:
             return False
         words = [spec.selector, spec.service_account_selector]
@@ -222,6 +274,20 @@ class LiteralReading:
         if entity.ports and not _in_ports(entity.ports, candidates, flow.protocol, address, port):
             return False
         return not _in_ports(entity.not_ports, candidates, flow.protocol, address, port)
+
+
+def _name(member: _Member) -> str:
+    return member.resource.metadata.name
+
+
+def _is_of(policy: Policy, kind: Kind) -> bool:
+    """Whether a policy is of a kind."""
+    spec = policy.spec
+    if not isinstance(spec, GlobalNetworkPolicySpec):
+        return kind == "normal"
+    if spec.do_not_track or spec.pre_dnat:
+        return kind == ("untracked" if spec.do_not_track else "pre-dnat")
+    return kind == "normal" or (kind == "forward" and bool(spec.apply_on_forward))
 
 
 def _policy_place(policy: Policy) -> tuple[bool, float, str]:
@@ -285,7 +351,8 @@ def _in_ports(
                 return True
             continue
         for member in candidates:
-            declared = member.resource.spec.ports if isinstance(member.resource, WorkloadEndpoint) else ()
+            endpoint = member.resource
+            declared = endpoint.spec.ports if isinstance(endpoint, WorkloadEndpoint | HostEndpoint) else ()
             wanted = (found, protocol, port)
             if member.has(address) and any((p.name, protocol_number(p.protocol), p.port) == wanted for p in declared):
                 return True

@@ -23,6 +23,7 @@ POOLS: Final = {
 
 OUTSIDE: Final = ("10.66.0.1", "10.66.0.130", "192.0.2.7", "fd00:66::1", "fd00:66::8001", "2001:db8::7")
 HOST_ADDRESSES: Final = ("10.65.0.1", "fd00:65::1")
+"""Told to be those of the uplink."""
 
 _BEHIND = {addr_bytes(text): slot for slot, pool in POOLS.items() for text in pool}
 _BEHIND |= {addr_bytes(text): UPLINK for text in OUTSIDE}

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 from calico.calc.graph import Graph
 from calico.calc.messages import IPSetUpdate, Message
 from calico.calc.spec import DataplaneState, recompute
+from calico.lib.packed import addr_bytes
 from calico.model.keys import ResourceKey
 from calico.model.meta import Resource
 from calico.rules.config import RulesConfig
@@ -20,10 +21,13 @@ from calico.rules.evaluate import Outcome, Packet, forward, from_host, to_host
 from calico.rules.reference import Reference
 from calico.rules.ruleset import Ruleset
 from calico.rules.table import TableState
-from worlds.scene import HOST
+from worlds.scene import HOST, HOST_ADDRESSES, UPLINK
 from worlds.world import Probe, Resources, Way, World, by_key
 
 __all__ = ["WAYS", "Evaluator", "Model", "Product", "Witness", "disagreements"]
+
+
+_OWN = frozenset(map(addr_bytes, HOST_ADDRESSES))
 
 
 class _WayThrough(NamedTuple):
@@ -51,6 +55,7 @@ class Model:
 
     def __init__(self, world: World) -> None:
         self._reference = Reference(world.settings)
+        self._reference.on_host_interface(UPLINK, _OWN)
         for message in _told(recompute(HOST, by_key(world.resources))):
             self._reference.on_message(message)
 
@@ -64,6 +69,7 @@ def _told(state: DataplaneState) -> Iterator[Message]:
     yield from state.policies.values()
     yield from state.profiles.values()
     yield from state.endpoints.values()
+    yield from state.host_endpoints.values()
 
 
 class Product:
@@ -73,6 +79,7 @@ class Product:
         self.table = TableState()
         self._graph = Graph(HOST)
         self._ruleset = Ruleset(self.table, settings)
+        self._ruleset.on_host_interface(UPLINK, _OWN)
         self._has: dict[ResourceKey, Resource] = {}
 
     def become(self, resources: Resources, chance: Random | None = None) -> None:
@@ -85,8 +92,11 @@ class Product:
         for key, value in changes:
             self._graph.on_resource(key, value)
             if chance is not None and chance.random() < 0.1:
+                self._ruleset.on_host_interface(UPLINK, None)
+            if chance is not None and chance.random() < 0.1:
                 self._flush()
         self._has = wanted
+        self._ruleset.on_host_interface(UPLINK, _OWN)
         self._graph.on_in_sync()
         self._flush()
 
@@ -115,7 +125,9 @@ class Evaluator:
 
     def outcome(self, probe: Probe) -> Outcome:
         """The verdict with the rules that led to it. A mark that others left must not matter."""
-        packet = Packet(data=probe.flow.data(), iifname=probe.source, oifname=probe.target, mark=0xFFFFFFFF)
+        packet = Packet(
+            data=probe.flow.data(), iifname=probe.source, oifname=probe.target, mark=0xFFFFFFFF, local_addresses=_OWN
+        )
         return WAYS[probe.way].evaluator(self._table, packet)
 
 

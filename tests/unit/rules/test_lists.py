@@ -239,3 +239,10 @@ def test_packets_that_connection_tracking_calls_invalid_meet_policy_only_when_th
     packet = host.flow("9.9.9.9", "10.0.0.1")
     assert host.forwards("eth0", "cali1", packet)
     assert host.forwards("eth0", "cali1", packet, ct_state="invalid") == (not drop_invalid)
+
+
+def test_the_end_of_what_never_was_changes_nothing(host: Any) -> None:
+    host.workload(1, tier("t", A))
+    host.state.take()
+    host.say(PolicyRemove(key=A), PolicyRemove(key=B), ProfileRemove(name="never"))
+    assert not host.state.take()

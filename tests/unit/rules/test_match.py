@@ -24,6 +24,7 @@ from calico.model.keys import ResourceKey
 from calico.netlink.nftables.expr import Range, Reject, Verdict
 from calico.rules.config import RulesConfig
 from calico.rules.evaluate import Packet, forward
+from calico.rules.loads import ACCEPT, family
 from calico.rules.packets import Flow
 from calico.rules.reference import Reference
 from calico.rules.ruleset import Ruleset
@@ -293,3 +294,44 @@ def test_a_rule_that_can_never_match_needs_no_constant_sets() -> None:
     state, _ = policed(ActiveRule(action="allow", protocol=6, not_protocol=6, dst=many))
     assert not [name for name in state.sets if name.startswith("c")]
     assert state.chains["pi-np/ns/a"].rules == ()
+
+
+def test_a_network_of_everything_is_no_condition_and_its_negation_matches_nothing() -> None:
+    for nets in (("0.0.0.0/0",), ("10.0.0.0/8", "0.0.0.0/0")):
+        state, _ = policed(ActiveRule(action="allow", src=RuleSide(nets=tuple(map(net, nets)))))
+        assert [rule.exprs for rule in state.chains["pi-np/ns/a"].rules] == [(*family(4), ACCEPT)]
+        state, _ = policed(ActiveRule(action="allow", src=RuleSide(not_nets=tuple(map(net, nets)))))
+        assert state.chains["pi-np/ns/a"].rules == ()
+
+
+def test_half_of_all_addresses_is_a_condition() -> None:
+    rule = ActiveRule(action="allow", src=RuleSide(nets=(net("128.0.0.0/1"),)))
+    assert accepted(rule, flow("192.0.2.1"), flow("10.9.0.1")) == [True, False]
+
+
+def test_one_network_stands_in_the_rule_and_several_are_one_lookup() -> None:
+    def constants(*nets: str) -> int:
+        state, _ = policed(ActiveRule(action="allow", src=RuleSide(nets=tuple(map(net, nets)))))
+        return sum(name.startswith("c-") for name in state.sets)
+
+    assert (constants("10.0.0.0/8"), constants("10.0.0.0/8", "192.0.2.1")) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("ports", "rules", "looked_up"),
+    [
+        ([(80, 80)], 1, 0),
+        ([(80, 90)], 1, 0),
+        ([(40000, 40000), (50000, 50001)], 1, 3),
+        ([(1, 1024), (2000, 2000)], 1, 1025),
+        ([(1, 1025), (2000, 2000)], 2, 1),
+        ([(n, n + 1024) for n in (1, 2000, 4000, 6000)], 4, 0),
+        ([(n, n + 1024) for n in (1, 2000, 4000, 6000, 8000)], 1, 5 * 1025),
+    ],
+)
+def test_one_range_or_up_to_four_wide_ones_stand_in_rules_and_other_ports_are_looked_up(
+    ports: list[tuple[int, int]], rules: int, looked_up: int
+) -> None:
+    state, _ = policed(ActiveRule(action="allow", protocol=6, dst=RuleSide(ports=tuple(ports))))
+    assert len(state.chains["pi-np/ns/a"].rules) == rules
+    assert sum(len(state.elements(name)) for name in state.sets if name.startswith("cp-")) == looked_up

@@ -128,7 +128,7 @@ def test_a_host_is_told_its_own_host_endpoints_and_no_others() -> None:
     assert host.state.host_endpoints["all"].interface == "*"
     assert host.state.host_endpoints["by-address"].interface == ""
     assert host.state.profiles["open"].ingress == ALLOWED
-    assert host.state.profiles["missing"].ingress == ()
+    assert host.state.profiles["missing"].ingress == DENIED
 
 
 def test_a_host_endpoint_that_moves_to_another_host_leaves_this_one() -> None:

@@ -26,7 +26,7 @@ _OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
 }  # fmt: skip
 _CALLS = {"min": "max", "max": "min", "any": "all", "all": "any", "sorted": "list"}
 _FOR_TYPES = ("TypeVar", "TypeAlias", "__all__")
-_FOR_PEOPLE = {"Rule": 1, "InvalidInput": 0, "comment_text": 0}
+_FOR_PEOPLE = {"Rule": 1, "InvalidInput": 0, "comment_text": 0, "_for_prefixes": 3}
 """Calls that have a text for people, and its position."""
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from calico.rules.evaluate import Packet, forward
+
 FAMILIES = pytest.mark.parametrize("v6", [False, True], ids=["v4", "v6"])
 
 
@@ -129,3 +131,49 @@ def test_dhcp_discovery_reaches_the_host_in_openstack_mode_only(host: Any) -> No
     host.workload(1)
     discovery = host.flow("0.0.0.0", "255.255.255.255", protocol=17, sport=68, dport=67)
     assert not host.reached_from("cali1", discovery)
+
+
+@pytest.mark.parametrize(
+    ("src", "dst", "hop_limit", "kinds"),
+    [
+        ("::", "ff02::1", 255, {131, 133, 135, 143}),
+        ("::", "fd00::9", 255, set()),
+        ("::", "ff05::1", 255, set()),
+        ("fe80::1", "fe80::2", 255, {133, 135, 136}),
+        ("fe80::1", "fe80::2", 254, set()),
+        ("fe80::1", "ff02::16", 1, {131, 132, 143}),
+        ("fe80::1", "ff02::16", 255, {131, 132, 133, 135, 136, 143}),
+        ("fe7f::1", "ff02::16", 255, set()),
+        ("fec0::1", "ff02::16", 255, set()),
+    ],
+)
+def test_of_all_icmpv6_only_what_configures_addresses_needs_no_own_source(
+    make_host: Any, src: str, dst: str, hop_limit: int, kinds: set[int]
+) -> None:
+    host = make_host(endpoint_to_host="accept")
+    host.workload(1)
+
+    def reaches(kind: int) -> bool:
+        return host.reached_from("cali1", host.flow(src, dst, protocol=58, icmp=(kind, 0), hop_limit=hop_limit))
+
+    assert {kind for kind in range(256) if reaches(kind)} == kinds
+
+
+def quoting(host: Any, v6: bool, kind: int, source: int, destination: int) -> bytes:
+    """An ICMP error of workload 1 to workload 9 about a packet."""
+    outer = host.between(1, 9, v6, protocol=58 if v6 else 1, icmp=(kind, 0))
+    return outer.data() + host.between(source, destination, v6).data()
+
+
+@FAMILIES
+def test_an_icmp_error_must_be_about_a_packet_to_the_one_who_sends_it(host: Any, v6: bool) -> None:
+    host.workload(1)
+    errors = range(128) if v6 else (3, 4, 11, 12)
+    for kind in range(256):
+        for destination in (1, 2):
+            data = quoting(host, v6, kind, 9, destination)
+            packet = Packet(data=data, iifname="cali1", oifname="eth0", ct_state="related")
+            passes = forward(host.state, packet).verdict == "accept"
+            forged = kind in errors and destination != 1
+            router = kind in ((134, 137) if v6 else (5,))
+            assert passes == (not forged and not router), (kind, destination)

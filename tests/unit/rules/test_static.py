@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -158,3 +160,29 @@ def test_a_workload_is_no_dhcp_server(host: Any, v6: bool, server: int, client: 
     host.workload(2)
     offer = host.between(1, 2, v6, protocol=17, sport=server, dport=client)
     assert not host.forwards("cali1", "cali2", offer)
+
+
+DOCUMENTED = re.compile(r"^\| ((?:`[a-z-]+`(?:, )?)+) \| ([a-z, ]+) (−?\d+) \| ([^|]+) \|", re.M)
+
+
+def test_base_chains_are_where_the_way_of_a_packet_says(host: Any) -> None:
+    text = Path(__file__).parents[3].joinpath("docs/design/packet-path.md").read_text()
+    documented: dict[str, tuple[str, int, bool]] = {}
+    for names, hooks, priority, present in DOCUMENTED.findall(text):
+        for name, hook in zip(re.findall("[a-z-]+", names), hooks.split(", "), strict=True):
+            documented[name] = (hook, int(priority.replace("−", "-")), present.strip() == "always")
+    found = {chain.name: chain.hook for chain in host.state.chains.values() if chain.hook}
+    assert {name for name, (_, _, always) in documented.items() if always} == found.keys()
+    for name, hook in found.items():
+        assert (hook.hook, hook.priority, hook.policy, hook.type) == (*documented[name][:2], "accept", "filter")
+
+
+def test_endpoints_become_elements_of_two_maps_and_three_sets(host: Any) -> None:
+    declared = {decl.name: (decl.key, decl.value, decl.interval) for decl in host.state.sets.values()}
+    assert declared == {
+        "wl-from": (("ifname",), "verdict", False),
+        "wl-to": (("ifname",), "verdict", False),
+        "wl-interfaces": (("ifname",), None, False),
+        "wl-src4": (("ifname", "ipv4_addr"), None, False),
+        "wl-src6": (("ifname", "ipv6_addr"), None, False),
+    }

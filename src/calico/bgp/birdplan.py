@@ -6,9 +6,20 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["BirdPlan", "BlockPlan", "Family", "NextHop", "PeerPlan", "PeerType", "PoolPlan", "name_of_peer"]
+from calico.bgp.filterplan import Family, FilterPlan
 
-Family = Literal[4, 6]
+__all__ = [
+    "AdvertisedPrefix",
+    "BirdPlan",
+    "BlockPlan",
+    "Family",
+    "NextHop",
+    "PeerPlan",
+    "PeerType",
+    "PoolPlan",
+    "name_of_peer",
+]
+
 PeerType = Literal["NodeMesh", "GlobalPeer", "NodePeer"]
 NextHop = Literal["", "self", "keep"]
 
@@ -33,6 +44,7 @@ class PeerPlan(msgspec.Struct, frozen=True, kw_only=True):
     keepalive_time_s: int | None = None
     next_hop: NextHop = ""
     allowed_local_as: int | None = None
+    filters: tuple[str, ...] = ()
 
     @property
     def internal(self) -> bool:
@@ -59,6 +71,14 @@ class BlockPlan(msgspec.Struct, frozen=True, order=True):
     cidr: str
 
 
+class AdvertisedPrefix(msgspec.Struct, frozen=True, order=True):
+    """A prefix whose routes carry communities, of two or three numbers each."""
+
+    family: Family
+    cidr: str
+    communities: tuple[tuple[int, ...], ...]
+
+
 class BirdPlan(msgspec.Struct, frozen=True, kw_only=True):
     """One host's BIRD. ``withheld`` are prefixes that must not be advertised because what they need is unsupported."""
 
@@ -71,6 +91,8 @@ class BirdPlan(msgspec.Struct, frozen=True, kw_only=True):
     pools: tuple[PoolPlan, ...] = ()
     blocks: tuple[BlockPlan, ...] = ()
     withheld: tuple[BlockPlan, ...] = ()
+    advertised: tuple[AdvertisedPrefix, ...] = ()
+    filters: tuple[FilterPlan, ...] = ()
     normal_priority_v4: int = 1024
     normal_priority_v6: int = 1024
     export_workload_routes: bool = False

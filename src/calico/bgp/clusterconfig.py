@@ -9,10 +9,12 @@ from typing import Literal
 
 import msgspec
 
+from calico.bgp.birdplan import AdvertisedPrefix
 from calico.bgp.host import check_as_number
 from calico.bgp.problem import Problem
 from calico.errors import InvalidInput
-from calico.model.bgp import BGPConfiguration, BGPConfigurationSpec, PrefixAdvertisement
+from calico.model.bgp import BGPConfiguration, BGPConfigurationSpec
+from calico.model.communities import parse_community
 from calico.model.durations import parse_duration
 
 __all__ = ["MAX_RESTART_TIME_S", "ClusterConfig", "resolve_config", "restart_time", "whole_seconds"]
@@ -51,6 +53,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     program_encap_pools_wanted: bool = False
     normal_priority_v4: int = DEFAULT_PRIORITY
     normal_priority_v6: int = DEFAULT_PRIORITY
+    advertised: tuple[AdvertisedPrefix, ...] = ()
     withheld: tuple[str, ...] = ()
 
     def port_of(self, node: str) -> int | None:
@@ -67,6 +70,7 @@ def resolve_config(configs: Mapping[str, BGPConfiguration], node: str, report: R
     as_number = DEFAULT_AS if main.as_number is None else check_as_number(main.as_number, "spec.asNumber")
     program = main.program_cluster_routes or "EnabledNoEncapOnly"
     _report_unsupported(main, subject, report)
+    advertised, withheld = _advertised(main, own, subject, report)
     return ClusterConfig(
         as_number=as_number,
         mesh=main.node_to_node_mesh_enabled is not False and main.node_mesh_password is None,
@@ -80,7 +84,8 @@ def resolve_config(configs: Mapping[str, BGPConfiguration], node: str, report: R
         program_encap_pools_wanted=program in ("EnabledIPIPOnly", "Enabled"),
         normal_priority_v4=_priority(main.ipv4_normal_route_priority, "ipv4NormalRoutePriority", subject, report),
         normal_priority_v6=_priority(main.ipv6_normal_route_priority, "ipv6NormalRoutePriority", subject, report),
-        withheld=_withheld((*main.prefix_advertisements, *own.prefix_advertisements), subject, report),
+        advertised=advertised,
+        withheld=withheld,
     )
 
 
@@ -177,15 +182,30 @@ def _priority(value: int | None, field: str, subject: str, report: Report) -> in
     return DEFAULT_PRIORITY
 
 
-def _withheld(advertisements: tuple[PrefixAdvertisement, ...], subject: str, report: Report) -> tuple[str, ...]:
-    prefixes = []
-    for item in advertisements:
+def _advertised(
+    main: BGPConfigurationSpec, own: BGPConfigurationSpec, subject: str, report: Report
+) -> tuple[tuple[AdvertisedPrefix, ...], tuple[str, ...]]:
+    """Prefixes with the communities of their routes (the node's own list replaces the cluster's, design 1.4), and those
+    that must not be advertised because a community of theirs is not known: it may be one that keeps them inside."""
+    names = {item.name: item.value for item in (*main.communities, *own.communities)}
+    advertised: dict[str, AdvertisedPrefix] = {}
+    withheld = set()
+    for item in own.prefix_advertisements or main.prefix_advertisements:
         try:
-            prefixes.append(str(ipaddress.ip_network(item.cidr, strict=False)))
+            network = ipaddress.ip_network(item.cidr, strict=False)
         except ValueError:
             message = f"spec.prefixAdvertisements: {item.cidr[:60]!r} is not a prefix; the entry has no effect"
             report(Problem("bgp-resource-invalid", subject, message))
             continue
-        message = f"spec.prefixAdvertisements is not supported yet; {prefixes[-1]} is not advertised without it"
-        report(Problem("bgp-field-unsupported", subject, message))
-    return tuple(sorted(set(prefixes)))
+        try:
+            communities = tuple(parse_community(names.get(name, name)) for name in item.communities)
+        except InvalidInput as error:
+            withheld.add(str(network))
+            message = f"spec.prefixAdvertisements {network}: {error.message}; the prefix is not advertised"
+            report(Problem("bgp-resource-invalid", subject, message))
+            continue
+        before = advertised.get(str(network))
+        merged = dict.fromkeys((*(before.communities if before else ()), *communities))
+        if merged:
+            advertised[str(network)] = AdvertisedPrefix(6 if network.version == 6 else 4, str(network), tuple(merged))
+    return tuple(sorted(advertised.values())), tuple(sorted(withheld))

@@ -13,6 +13,7 @@ import msgspec
 __all__ = ["Difference", "compare", "sessions_in"]
 
 _BGP = re.compile(r"^protocol bgp (\S+) \{\n(.*?)^\}$", re.MULTILINE | re.DOTALL)
+_FILTERS = re.compile(r"(?:import|export) filter (?:[a-z0-9_]+|\{[^{}]*\});")
 _DIRECT = re.compile(r"^protocol direct .*$", re.MULTILINE)
 _ROUTER_ID = re.compile(r"^router id (\S+);$", re.MULTILINE)
 
@@ -51,5 +52,5 @@ def compare(old: str, new: str) -> Difference:
 
 
 def sessions_in(text: str) -> dict[str, str]:
-    """The BGP protocols of a file by name, with what stands between their braces."""
-    return dict(_BGP.findall(text))
+    """The BGP protocols of a file by name, with what stands between their braces but their filters."""
+    return {name: _FILTERS.sub("", body) for name, body in _BGP.findall(text)}

@@ -158,6 +158,7 @@ class SessionPlanner:
             keepalive_time_s=options.keepalive_time_s,
             next_hop=next_hop,
             allowed_local_as=options.allowed_local_as,
+            filters=options.filters,
         )
 
     def _is_above_mine(self, far: _FarEnd) -> bool:

@@ -21,7 +21,6 @@ __all__ = ["PeerOptions", "Peering", "Remote", "peering_of_resource"]
 _WITH_PORT = re.compile(r"(?:(?P<v4>[0-9.]+)|\[(?P<v6>[^\]]+)\]):(?P<port>[0-9]{1,5})", re.ASCII)
 _UNSUPPORTED = {
     "password": "password",
-    "filters": "filters",
     "reachable_by": "reachableBy",
     "local_workload_selector": "localWorkloadSelector",
 }
@@ -46,6 +45,7 @@ class PeerOptions(msgspec.Struct, frozen=True, kw_only=True):
     allowed_local_as: int | None = None
     restart_time_s: int | None = None
     keepalive_time_s: int | None = None
+    filters: tuple[str, ...] = ()
 
 
 class Peering(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,6 +157,7 @@ def _options(spec: BGPPeerSpec, subject: str, report: Callable[[Problem], None])
         if spec.max_restart_time is not None
         else None,
         keepalive_time_s=_keepalive(spec.keepalive_time),
+        filters=tuple(dict.fromkeys(spec.filters)),
     )
 
 

@@ -11,10 +11,12 @@ import msgspec
 
 from calico.bgp.birdplan import BirdPlan, BlockPlan, Family, PeerPlan, PoolPlan
 from calico.bgp.clusterconfig import ClusterConfig, resolve_config
+from calico.bgp.filterplan import FilterPlan
 from calico.bgp.host import BGPHost, host_of_node
 from calico.bgp.peering import SessionPlanner
-from calico.bgp.peerspec import peering_of_resource
+from calico.bgp.peerspec import Peering, peering_of_resource
 from calico.bgp.problem import Problem
+from calico.bgp.routefilter import filter_of_resource
 from calico.bgp.snapshot import BGPSnapshot
 from calico.errors import InvalidInput
 from calico.model.ippool import IPPool
@@ -64,6 +66,7 @@ def build_plan(snapshot: BGPSnapshot, node: str, export_mode: ExportMode = "pool
         problems.append(_absence(snapshot, node))
         plan = msgspec.structs.replace(_without_bgp(node), debug=config.debug)
         return Planned(plan, _sorted(problems))
+    filters = _filters(snapshot, problems)
     pools, blocks = _pools(snapshot.pools, config, problems), _networks(snapshot.blocks)
     plan = BirdPlan(
         router_id=me.ipv4 or _hashed_router_id(node),
@@ -71,9 +74,11 @@ def build_plan(snapshot: BGPSnapshot, node: str, export_mode: ExportMode = "pool
         listen_port=config.port_of(node),
         strict_bind=config.strict_bind,
         ignored_interfaces=config.ignored_interfaces,
-        peers=_peers(snapshot, me, hosts, config, problems),
+        peers=_peers(snapshot, me, hosts, config, filters, problems),
         pools=pools,
         blocks=blocks,
+        advertised=config.advertised,
+        filters=tuple(filters.values()),
         withheld=tuple(sorted({*_networks(config.withheld), *_doubtful(snapshot, pools, blocks)})),
         normal_priority_v4=config.normal_priority_v4,
         normal_priority_v6=config.normal_priority_v6,
@@ -135,15 +140,39 @@ def _peers(
     me: BGPHost,
     hosts: Mapping[str, BGPHost],
     config: ClusterConfig,
+    filters: Mapping[str, FilterPlan],
     problems: list[Problem],
 ) -> tuple[PeerPlan, ...]:
     checked = (peering_of_resource(peer, problems.append) for _, peer in sorted(snapshot.peers.items()))
-    peerings = [peering for peering in checked if peering is not None]
+    peerings = [_with_filters(peering, filters, problems) for peering in checked if peering is not None]
     planner = SessionPlanner(me, hosts, config, problems.append)
     planner.explicit(peerings)
     planner.reverse(peerings)
     planner.mesh()
     return planner.sessions()
+
+
+def _filters(snapshot: BGPSnapshot, problems: list[Problem]) -> dict[str, FilterPlan]:
+    """The filters that can be honoured, by name."""
+    usable = {}
+    for name, resource in sorted(snapshot.filters.items()):
+        try:
+            usable[name] = filter_of_resource(resource)
+        except InvalidInput as error:
+            problems.append(
+                Problem("bgp-resource-invalid", f"BGPFilter {name}", f"{error}; peerings with it are stopped")
+            )
+    return usable
+
+
+def _with_filters(peering: Peering, filters: Mapping[str, FilterPlan], problems: list[Problem]) -> Peering:
+    """The peering, stopped when it names a filter that is not there or not usable: it is never run without one."""
+    missing = [name for name in peering.options.filters if name not in filters]
+    if not missing or peering.stopped:
+        return peering
+    message = f"spec.filters: BGPFilter {', '.join(missing)} is absent or unusable; the peering is stopped"
+    problems.append(Problem("bgp-resource-invalid", f"BGPPeer {peering.name}", message))
+    return msgspec.structs.replace(peering, stopped=True)
 
 
 def _pools(pools: Mapping[str, IPPool], config: ClusterConfig, problems: list[Problem]) -> tuple[PoolPlan, ...]:

@@ -10,6 +10,7 @@ import msgspec
 from calico.bgp.problem import Problem
 from calico.datastore.api import Update
 from calico.model.bgp import BGPConfiguration, BGPPeer
+from calico.model.bgpfilter import BGPFilter
 from calico.model.codec import decode
 from calico.model.ippool import IPPool
 from calico.model.keys import ResourceKey, kind_prefix, parse_key
@@ -19,7 +20,7 @@ from calico.model.node import Node
 __all__ = ["BGPSnapshot", "SnapshotStore", "affinity_prefix", "watched_prefixes"]
 
 _R = TypeVar("_R", bound=Resource)
-_KINDS = ("BGPConfiguration", "BGPPeer", "IPPool", "Node")
+_KINDS = ("BGPConfiguration", "BGPFilter", "BGPPeer", "IPPool", "Node")
 _CONFIRMED = ("", "confirmed")
 
 
@@ -32,6 +33,7 @@ class BGPSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     nodes: Mapping[str, Node] = {}
     configs: Mapping[str, BGPConfiguration] = {}
     peers: Mapping[str, BGPPeer] = {}
+    filters: Mapping[str, BGPFilter] = {}
     pools: Mapping[str, IPPool] = {}
     blocks: tuple[str, ...] = ()
     unreadable: frozenset[ResourceKey] = frozenset()
@@ -78,6 +80,7 @@ class SnapshotStore:
             nodes=self._of_kind(Node),
             configs=self._of_kind(BGPConfiguration),
             peers=self._of_kind(BGPPeer),
+            filters=self._of_kind(BGPFilter),
             pools=self._of_kind(IPPool),
             blocks=tuple(sorted(self._blocks.values())),
             unreadable=frozenset(self._unreadable),

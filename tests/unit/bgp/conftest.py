@@ -16,11 +16,17 @@ from calico.bgp.snapshot import SnapshotStore
 from calico.datastore.api import Update
 
 _RESOURCES = "/calico/resources/v3/projectcalico.org"
-_KINDS = {"nodes": "Node", "bgppeers": "BGPPeer", "bgpconfigurations": "BGPConfiguration", "ippools": "IPPool"}
+_KINDS = {
+    "nodes": "Node",
+    "bgpfilters": "BGPFilter",
+    "bgppeers": "BGPPeer",
+    "bgpconfigurations": "BGPConfiguration",
+    "ippools": "IPPool",
+}
 
 
 class World:
-    """A datastore as the raw keys and values of four kinds and of one host's affinities."""
+    """A datastore as the raw keys and values of five kinds and of one host's affinities."""
 
     def __init__(self) -> None:
         self.updates: list[Update] = []
@@ -48,6 +54,9 @@ class World:
 
     def pool(self, name: str, cidr: str, **spec: Any) -> World:
         return self.put("ippools", name, {"cidr": cidr, **spec})
+
+    def filter(self, name: str, **spec: Any) -> World:
+        return self.put("bgpfilters", name, spec)
 
     def block(self, host: str, cidr: str, value: str = '{"state":"confirmed"}') -> World:
         family = "ipv6" if ":" in cidr else "ipv4"

@@ -16,6 +16,14 @@ def _base(world: Any) -> Any:
     return world.node("a", "10.0.0.1", "fd00::1").node("b", "10.0.0.2").pool("p", "10.65.0.0/16")
 
 
+def test_the_filters_of_a_session_reset_nothing(new_world: Any) -> None:
+    old, new = (new_world().node("a", "10.0.0.1").filter("f", exportV4=[{"action": "Reject"}]) for _ in "ab")
+    old.peer("p", peerIP="10.0.0.9", asNumber=65001)
+    new.peer("p", peerIP="10.0.0.9", asNumber=65001, filters=["f"])
+    difference = compare(render(old.plan("a").plan, "/log"), render(new.plan("a").plan, "/log"))
+    assert (difference.changed, difference.resets, difference.kept) == (True, frozenset(), {"Global_10_0_0_9"})
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -8,19 +8,24 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from calico.bgp.birdplan import Family
+from calico.bgp.filterplan import Family
 from calico.errors import InvalidInput
 
-__all__ = ["MAX_PREFERENCE", "address", "number", "prefix", "quoted", "symbol"]
+__all__ = ["MAX_PREFERENCE", "address", "is_expressible", "number", "prefix", "quoted", "symbol"]
 
 MAX_PREFERENCE = 2147483647
 _EXPRESSIBLE = re.compile(r"[\x20\x21\x23-\x7e]{0,255}", re.ASCII)
 _SYMBOL = re.compile(r"[A-Z][a-z]+_[A-Za-z0-9_]{1,58}", re.ASCII)
 
 
+def is_expressible(text: str) -> bool:
+    """Whether a string literal can hold the text: the language has no escapes."""
+    return _EXPRESSIBLE.fullmatch(text) is not None
+
+
 def quoted(text: str) -> str:
-    """A string literal. The language has no escapes: quotes, control and non-ASCII characters are refused."""
-    if not _EXPRESSIBLE.fullmatch(text):
+    """A string literal; quotes, control and non-ASCII characters are refused."""
+    if not is_expressible(text):
         raise InvalidInput(f"{text[:60]!r} cannot be written in a BIRD configuration")
     return f'"{text}"'
 

@@ -21,10 +21,13 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """A route as BIRD holds it. ``source``: from the kernel, a block of ours, or a peer. ``metric`` is the kernel's."""
+    """A route as BIRD holds it. ``metric`` is the kernel's.
+
+    ``source``: the kernel, a block of ours, a service prefix of ours, the way to a far end, or a peer.
+    """
 
     net: str
-    source: Literal["kernel", "block", "peer"] = "kernel"
+    source: Literal["kernel", "block", "service", "reach", "peer"] = "kernel"
     interface: str = ""
     metric: int | None = None
     local_preference: int | None = None
@@ -45,7 +48,9 @@ def exported(plan: BirdPlan, peer: PeerPlan, route: Route) -> Route | None:
         metric = normal if not metric or metric >= MAX_PREFERENCE else metric
         route = msgspec.structs.replace(route, metric=metric, local_preference=MAX_PREFERENCE - metric)
     for name in peer.filters:
-        rules = next(item for item in plan.filters if item.name == name).rules("export", peer.family)
+        rules = next(item for item in plan.filters if item.name == name).rules(
+            "export", 4 if network.version == 4 else 6
+        )
         rule = next((rule for rule in rules if _matches(rule, route, network, peer)), None)
         if rule is not None:
             return _changed(route, rule.operations) if rule.accept else None
@@ -55,7 +60,7 @@ def exported(plan: BirdPlan, peer: PeerPlan, route: Route) -> Route | None:
 def _after_filters(plan: BirdPlan, peer: PeerPlan, route: Route, network: Network, normal: int) -> Route | None:
     kept_inside = [pool.cidr for pool in plan.pools if pool.advertise == "never"]
     kept_inside += [item.cidr for item in plan.withheld]
-    if any(_within(network, cidr) for cidr in kept_inside):
+    if route.source == "reach" or any(_within(network, cidr) for cidr in kept_inside):
         return None
     if peer.internal and any(fnmatch.fnmatchcase(route.interface, name) for name in ("*.cali", "*.calico")):
         return None
@@ -69,6 +74,8 @@ def _after_filters(plan: BirdPlan, peer: PeerPlan, route: Route, network: Networ
             return route
         if _within(network, block.cidr) and route.source != "peer":
             return route if route.metric is not None and route.metric < normal else None
+    if route.source == "service" or any(_within(network, item.cidr) for item in plan.reflected_services):
+        return route
     if any(pool.advertise == "always" and _within(network, pool.cidr) for pool in plan.pools):
         return route
     is_host = network.prefixlen == network.max_prefixlen

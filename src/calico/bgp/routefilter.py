@@ -19,12 +19,15 @@ from calico.model.communities import parse_community
 __all__ = ["filter_of_resource"]
 
 HIGHEST_PRIORITY = 2147483646
+_NAME = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)  # what BIRD allows in a quoted symbol
 _INTERFACE = re.compile(r"[a-zA-Z0-9_.*-]{1,15}", re.ASCII)
 
 
 def filter_of_resource(resource: BGPFilter) -> FilterPlan:
     """The filter; InvalidInput with the first field that cannot be honoured."""
     spec = resource.spec
+    if not _NAME.fullmatch(resource.metadata.name):
+        raise InvalidInput("holds characters that a name must not have", field="metadata.name")
     return FilterPlan(
         name=resource.metadata.name,
         import4=_rules(spec.import_v4, 4, "spec.importV4"),

@@ -143,7 +143,7 @@ class Supervisor:
     async def _change(self, difference: Difference, *, may_restart: bool, insist: bool) -> Applied:
         before = await self.control.sessions()
         spared = {name for name, session in before.items() if session.worth_sparing}
-        losing = spared if difference.restarts_direct else spared & difference.resets
+        losing = {name for name in spared if difference.restarts_direct or difference.resets_session(name)}
         if not losing:
             return await self._reconfigure(difference, before)
         if not may_restart or (not insist and any(not before[name].established for name in spared)):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from calico.bgp.plan import Planned, build_plan
+from calico.bgp.serviceroutes import ServiceRoutes
 from calico.bgp.snapshot import SnapshotStore
 from calico.datastore.api import Update
 
@@ -31,8 +32,16 @@ class World:
     def __init__(self) -> None:
         self.updates: list[Update] = []
 
-    def put(self, plural: str, name: str, spec: Any, labels: dict[str, str] | None = None) -> World:
-        document = {"kind": _KINDS[plural], "metadata": {"name": name, "labels": labels or {}}, "spec": spec}
+    def put(
+        self,
+        plural: str,
+        name: str,
+        spec: Any,
+        labels: dict[str, str] | None = None,
+        annotations: dict[str, str] | None = None,
+    ) -> World:
+        metadata = {"name": name, "labels": labels or {}, "annotations": annotations or {}}
+        document = {"kind": _KINDS[plural], "metadata": metadata, "spec": spec}
         return self.put_raw(f"{_RESOURCES}/{plural}/{name}", json.dumps(document))
 
     def put_raw(self, key: str, value: str | None) -> World:
@@ -46,11 +55,20 @@ class World:
         addresses |= {"ipv6Address": f"{ipv6}/64"} if ipv6 else {}
         return self.put("nodes", name, {"bgp": addresses | bgp}, labels)
 
-    def peer(self, name: str, **spec: Any) -> World:
-        return self.put("bgppeers", name, spec)
+    def peer(self, name: str, annotations: dict[str, str] | None = None, **spec: Any) -> World:
+        return self.put("bgppeers", name, spec, None, annotations)
 
-    def config(self, name: str = "default", **spec: Any) -> World:
-        return self.put("bgpconfigurations", name, spec)
+    def config(self, name: str = "default", annotations: dict[str, str] | None = None, **spec: Any) -> World:
+        return self.put("bgpconfigurations", name, spec, None, annotations)
+
+    def secret(self, name: str, key: str, password: str) -> World:
+        return self.put_raw(f"/calico/bgp/v1/secrets/{name}/{key}", password)
+
+    def endpoint(self, host: str, name: str, *addresses: str, labels: dict[str, str] | None = None) -> World:
+        spec = {"node": host, "orchestrator": "lab", "workload": name, "endpoint": "eth0", "ipNetworks": addresses}
+        document = {"kind": "WorkloadEndpoint", "metadata": {"labels": labels or {}}, "spec": spec}
+        key = f"{_RESOURCES}/workloadendpoints/default/{host.replace('-', '--')}-lab-{name}-eth0"
+        return self.put_raw(key, json.dumps(document))
 
     def pool(self, name: str, cidr: str, **spec: Any) -> World:
         return self.put("ippools", name, {"cidr": cidr, **spec})
@@ -62,9 +80,10 @@ class World:
         family = "ipv6" if ":" in cidr else "ipv4"
         return self.put_raw(f"/calico/ipam/v2/host/{host}/{family}/block/{cidr.replace('/', '-')}", value)
 
-    def plan(self, node: str, **options: Any) -> Planned:
+    def plan(self, node: str, services: ServiceRoutes | None = None, **options: Any) -> Planned:
         store = SnapshotStore(node)
         store.apply(self.updates)
+        store.services = services
         return build_plan(store.view(), node, **options)
 
     def sessions(self, node: str) -> dict[str, Any]:

@@ -70,14 +70,6 @@ def test_mesh_restart_time_is_rounded_to_seconds_and_limited_to_what_bgp_can_say
     assert _codes(planned) == {"BGPConfiguration default": "bgp-value-adjusted"}
 
 
-def test_a_mesh_password_stops_the_mesh_and_nothing_else(world: Any) -> None:
-    _mesh_of_three(world).config(nodeMeshPassword={"secretKeyRef": {"name": "s", "key": "k"}})
-    world.peer("tor", peerIP="10.0.0.254", asNumber=65000)
-    planned = world.plan("a")
-    assert [peer.name for peer in planned.plan.peers] == ["Global_10_0_0_254"]
-    assert _codes(planned) == {"BGPConfiguration default": "bgp-field-unsupported"}
-
-
 @pytest.mark.parametrize(
     ("peer_ip", "name", "address", "port"),
     [
@@ -218,10 +210,35 @@ def test_an_option_of_a_peer_reaches_its_session(world: Any, spec: dict[str, Any
 @pytest.mark.parametrize(
     ("spec", "code", "field"),
     [
-        ({"password": {"secretKeyRef": {"name": "s", "key": "k"}}}, "bgp-field-unsupported", "spec.password"),
+        ({"password": {"secretKeyRef": {"name": "s", "key": "k"}}}, "bgp-password-unavailable", "spec.password"),
+        ({"password": {}}, "bgp-resource-invalid", "spec.password.secretKeyRef"),
+        ({"password": {"secretKeyRef": {"name": "../s", "key": "k"}}}, "bgp-resource-invalid", "secretKeyRef.name"),
+        ({"password": {"secretKeyRef": {"name": "s", "key": ".."}}}, "bgp-resource-invalid", "secretKeyRef.key"),
+        ({"password": {"secretKeyRef": {"name": "s"}}}, "bgp-resource-invalid", "secretKeyRef.key"),
         ({"filters": ["f"]}, "bgp-resource-invalid", "spec.filters"),
-        ({"reachableBy": "10.0.0.3"}, "bgp-field-unsupported", "spec.reachableBy"),
-        ({"localWorkloadSelector": "all()"}, "bgp-field-unsupported", "spec.localWorkloadSelector"),
+        ({"reachableBy": "fd00::3"}, "bgp-resource-invalid", "spec.reachableBy"),
+        ({"reachableBy": "10.0.0.254"}, "bgp-resource-invalid", "spec.reachableBy"),
+        ({"reachableBy": "a router"}, "bgp-resource-invalid", "spec.reachableBy"),
+        (
+            {"peerIP": "", "asNumber": 0, "peerSelector": "all()", "reachableBy": "10.0.0.3"},
+            "bgp-resource-invalid",
+            "spec.reachableBy",
+        ),
+        ({"localWorkloadSelector": "all()"}, "bgp-resource-invalid", "spec.localWorkloadSelector"),
+        ({"peerIP": "", "localWorkloadSelector": "a =="}, "bgp-resource-invalid", "spec.localWorkloadSelector"),
+        ({"peerIP": "", "localWorkloadSelector": "all()", "asNumber": 0}, "bgp-resource-invalid", "spec.asNumber"),
+        ({"annotations": {"bgp.calico-network/bfd": "soon"}}, "bgp-resource-invalid", "annotations[bgp.calico"),
+        ({"annotations": {"bgp.calico-network/bfd": "1ms"}}, "bgp-resource-invalid", "annotations[bgp.calico"),
+        ({"annotations": {"bgp.calico-network/bfd": "1s x1"}}, "bgp-resource-invalid", "annotations[bgp.calico"),
+        (
+            {"peerIP": "10.0.9.254", "annotations": {"bgp.calico-network/bfd": "1s"}, "sourceAddress": "None"},
+            "bgp-field-unsupported",
+            "BFD",
+        ),
+        ({"annotations": {"bgp.calico-network/ipv4-over-ipv6": "yes"}}, "bgp-resource-invalid", "ipv4-over-ipv6"),
+        ({"annotations": {"bgp.calico-network/interface": 'e"; }'}}, "bgp-resource-invalid", "/interface"),
+        ({"annotations": {"bgp.calico-network/interface": "eth1"}}, "bgp-resource-invalid", "spec.peerIP"),
+        ({"peerIP": "::"}, "bgp-resource-invalid", "spec.peerIP"),
         ({"asNumber": 0}, "bgp-resource-invalid", "spec.asNumber"),
         ({"asNumber": "x"}, "bgp-resource-invalid", "spec.asNumber"),
         ({"asNumber": 4294967296}, "bgp-resource-invalid", "spec.asNumber"),

@@ -16,6 +16,7 @@ __all__ = ["Difference", "Effect", "compare", "sessions_in"]
 _BGP = re.compile(r"^protocol bgp (\S+) \{\n(.*?)^\}$", re.MULTILINE | re.DOTALL)
 _FILTERS = re.compile(r"(?:import|export) filter (?:[a-z0-9_]+|\{[^{}]*\});")
 _CHANNEL = re.compile(r"^  ipv[46] \{.*$", re.MULTILINE)
+_PASSWORD = re.compile(r"^  password .*$", re.MULTILINE)
 _ACCEPTED = re.compile(r"_[0-9]+\Z")
 _DIRECT = re.compile(r"^protocol direct .*$", re.MULTILINE)
 _ROUTER_ID = re.compile(r"^router id (\S+);$", re.MULTILINE)
@@ -33,6 +34,7 @@ class Effect(enum.Enum):
 class Difference(msgspec.Struct, frozen=True):
     """``resets`` are sessions on both sides whose own options change: BIRD drops them, and their routes with them.
 
+    ``rekeyed`` are those among them whose passwords change: until both ends have done so they cannot be established.
     ``restarts_direct``: the connected routes vanish for a moment, and with them what resolves the next hops.
     """
 
@@ -43,6 +45,7 @@ class Difference(msgspec.Struct, frozen=True):
     kept: frozenset[str]
     restarts_direct: bool
     restarts_all: bool = False
+    rekeyed: frozenset[str] = frozenset()
 
     @property
     def effect(self) -> Effect:
@@ -76,7 +79,12 @@ def compare(old: str, new: str) -> Difference:
         kept=kept,
         restarts_direct=_DIRECT.findall(old) != _DIRECT.findall(new),
         restarts_all=not same_router,
+        rekeyed=frozenset(name for name in both if _password(before[name]) != _password(after[name])),
     )
+
+
+def _password(body: str) -> list[str]:
+    return _PASSWORD.findall(body)
 
 
 def sessions_in(text: str) -> dict[str, str]:

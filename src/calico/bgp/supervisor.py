@@ -146,7 +146,8 @@ class Supervisor:
         losing = {name for name in spared if difference.restarts_direct or difference.resets_session(name)}
         if not losing:
             return await self._reconfigure(difference, before)
-        if not may_restart or (not insist and any(not before[name].established for name in spared)):
+        away = {name for name in spared - difference.rekeyed if not before[name].established}
+        if not may_restart or (away and not insist):
             return Applied.POSTPONED
         return await self._restart_gracefully(len(losing))
 

@@ -94,18 +94,21 @@ def test_a_changed_password_resets_the_sessions_by_graceful_restart_and_loses_no
     fabric.secret("mesh", "md5", WORDS[0])
     fabric.config(**MESH)
     first, second = (fabric.add_host(number) for number in (1, 2))
-    second.workload(1, "10.65.2.1")
     for host in (first, second):
+        host.workload(1, f"10.65.{host.number}.1")
         fabric.until(_up(host, 2), "the sessions are up")
     fabric.until(lambda: first.has_route("10.65.2.1"), "the route arrives")
-    ping, birds = fabric.ping(first, "10.65.2.1"), {host.name: host.bird_pid for host in (first, second)}
+    fabric.until(lambda: second.has_route("10.65.1.1"), "and one in the other direction")
+    pings = [fabric.ping(first, "10.65.2.1"), fabric.ping(second, "10.65.1.1")]
+    birds = {host.name: host.bird_pid for host in (first, second)}
     fabric.secret("mesh", "md5", WORDS[1])
     for host in (first, second):
         fabric.until(lambda host=host: WORDS[1] in (host.run_dir / "bird.conf").read_text(), "it is in force")
     for host in (first, second):
         fabric.until(_up(host, 2), "the sessions are back and recovery is over")
     fabric.until(lambda: first.has_route("10.65.2.1"), "the route is still there")
-    sent, lost = ping.stop()
-    assert birds != {host.name: host.bird_pid for host in (first, second)}
-    assert sent > 50
-    assert lost == 0
+    for host in (first, second):
+        assert host.bird_pid != birds[host.name]
+    for sent, lost in (ping.stop() for ping in pings):
+        assert sent > 50
+        assert lost == 0

@@ -113,6 +113,7 @@ def test_a_changed_password_resets_its_session_alone(new_world: Any) -> None:
     old, new = (new_world().node("b", "10.0.0.2").secret("tor", "md5", word) for word in ("one", "two"))
     texts = [render(_one_peer(each).plan("a").plan, "/log") for each in (old, new)]
     assert compare(*texts).resets == {"Global_10_0_0_9"}
+    assert compare(*texts).rekeyed == {"Global_10_0_0_9"}
     assert compare(*texts).kept == {"Mesh_10_0_0_2"}
 
 

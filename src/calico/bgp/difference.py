@@ -16,6 +16,7 @@ __all__ = ["Difference", "Effect", "compare", "sessions_in"]
 _BGP = re.compile(r"^protocol bgp (\S+) \{\n(.*?)^\}$", re.MULTILINE | re.DOTALL)
 _FILTERS = re.compile(r"(?:import|export) filter (?:[a-z0-9_]+|\{[^{}]*\});")
 _CHANNEL = re.compile(r"^  ipv[46] \{.*$", re.MULTILINE)
+_BFD = re.compile(r"^  bfd \{.*\n", re.MULTILINE)
 _PASSWORD = re.compile(r"^  password .*$", re.MULTILINE)
 _ACCEPTED = re.compile(r"_[0-9]+\Z")
 _DIRECT = re.compile(r"^protocol direct .*$", re.MULTILINE)
@@ -35,6 +36,7 @@ class Difference(msgspec.Struct, frozen=True):
     """``resets`` are sessions on both sides whose own options change: BIRD drops them, and their routes with them.
 
     ``rekeyed`` are those among them whose passwords change: until both ends have done so they cannot be established.
+    ``watched`` have BFD now, whose far ends take a restart of BIRD for a failure: it cannot be graceful for them.
     ``restarts_direct``: the connected routes vanish for a moment, and with them what resolves the next hops.
     """
 
@@ -46,6 +48,7 @@ class Difference(msgspec.Struct, frozen=True):
     restarts_direct: bool
     restarts_all: bool = False
     rekeyed: frozenset[str] = frozenset()
+    watched: frozenset[str] = frozenset()
 
     @property
     def effect(self) -> Effect:
@@ -70,7 +73,9 @@ def compare(old: str, new: str) -> Difference:
     before, after = sessions_in(old), sessions_in(new)
     both = before.keys() & after.keys()
     same_router = _ROUTER_ID.findall(old) == _ROUTER_ID.findall(new)
+    watched, unwatched = _watched(old), both - _watched(new)
     kept = frozenset(name for name in both if same_router and before[name] == after[name])
+    kept -= watched & unwatched  # that we stop is a failure to the far end
     return Difference(
         changed=old != new,
         resets=frozenset(both) - kept,
@@ -79,8 +84,13 @@ def compare(old: str, new: str) -> Difference:
         kept=kept,
         restarts_direct=_DIRECT.findall(old) != _DIRECT.findall(new),
         restarts_all=not same_router,
+        watched=watched,
         rekeyed=frozenset(name for name in both if _password(before[name]) != _password(after[name])),
     )
+
+
+def _watched(text: str) -> frozenset[str]:
+    return frozenset(name for name, body in _BGP.findall(text) if _BFD.search(body))
 
 
 def _password(body: str) -> list[str]:
@@ -88,8 +98,9 @@ def _password(body: str) -> list[str]:
 
 
 def sessions_in(text: str) -> dict[str, str]:
-    """The BGP protocols of a file by name, with what stands between their braces but their filters."""
-    return {name: _CHANNEL.sub(_without_filters, body) for name, body in _BGP.findall(text)}
+    """The BGP protocols of a file by name, with what stands between their braces but their filters and BFD, which
+    BIRD changes in sessions that run."""
+    return {name: _CHANNEL.sub(_without_filters, _BFD.sub("", body)) for name, body in _BGP.findall(text)}
 
 
 def _without_filters(channel: re.Match[str]) -> str:

@@ -156,6 +156,11 @@ class Host:
         rows = [line.split() for line in self.ask_bird("show protocols").splitlines()]
         return {row[0].removeprefix("1002-"): Moment(" ".join(row[3:7])) for row in rows if row[1:2] == ["BGP"]}
 
+    @property
+    def has_bfd(self) -> bool:
+        """Whether BIRD's configuration has any BFD."""
+        return "bfd" in (self.run_dir / "bird.conf").read_text()
+
     def has_condition(self, code: str) -> list[dict[str, Any]]:
         """The conditions of a code that the agent states."""
         return [condition for condition in self.status["conditions"] if condition["code"] == code]
@@ -323,6 +328,22 @@ class Fabric:
         """A host without a Node, whose agent is not started."""
         self.hosts.append(Host(self, number))
         return self.hosts[-1]
+
+    def adopt(self, netns: str, name: str) -> Host:
+        """A namespace that is there already, such as a workload's, as a host whose BIRD can be started."""
+        host = Host.__new__(Host)
+        host.fabric, host.name, host.netns = self, name, netns
+        host.run_dir, host.agent = self.directory / name, None
+        self.hosts.append(host)
+        return host
+
+    def cut(self, host: Host) -> None:
+        """Let nothing pass between a host and the Ethernet; neither end's link goes down."""
+        ip(self.netns, "link", "set", f"port{host.number}", "nomaster")
+
+    def mend(self, host: Host) -> None:
+        """Undo ``cut``."""
+        ip(self.netns, "link", "set", f"port{host.number}", "master", "br0")
 
     def ping(self, host: Host, target: str) -> Pinger:
         """Ping from a host's own address until stopped."""

@@ -14,6 +14,7 @@ from calico.bgp.applier import Applier
 from calico.bgp.endpointfeed import EndpointFeed
 from calico.bgp.plan import ExportMode
 from calico.bgp.secretfiles import SecretFiles
+from calico.bgp.serviceroutes import ServiceSource
 from calico.bgp.snapshot import watched_prefixes
 from calico.bgp.status import AgentState, status_document
 from calico.bgp.statuswatch import StatusWatch
@@ -49,8 +50,8 @@ async def run(settings: BGPSettings) -> None:
         await backend.close()
 
 
-async def run_with_backend(settings: BGPSettings, backend: Backend) -> None:
-    """``run`` on any datastore."""
+async def run_with_backend(settings: BGPSettings, backend: Backend, services: ServiceSource | None = None) -> None:
+    """``run`` on any datastore; ``services`` knows of services, where there is something that does."""
     directory = Path(settings.run_dir).absolute()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     state = AgentState(node=settings.node, pid=os.getpid(), version=__version__)
@@ -64,3 +65,5 @@ async def run_with_backend(settings: BGPSettings, backend: Backend) -> None:
     async with asyncio.TaskGroup() as group:
         for service in (supervisor, syncer, feed, files, applier, watch, server):
             group.create_task(service.run(), name=type(service).__name__)
+        if services is not None:
+            group.create_task(services.run(applier), name="services")

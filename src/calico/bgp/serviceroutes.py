@@ -14,7 +14,7 @@ from calico.bgp.problem import Problem
 from calico.errors import InvalidInput
 from calico.model.bgp import BGPConfigurationSpec, ServiceBlock
 
-__all__ = ["ServiceAddress", "ServicePlan", "ServiceRoutes", "ServiceSink", "plan_services"]
+__all__ = ["ServiceAddress", "ServicePlan", "ServiceRoutes", "ServiceSink", "ServiceSource", "plan_services"]
 
 ServiceKind = Literal["cluster", "external", "load-balancer"]
 SUBJECT = "BGPConfiguration default"
@@ -44,6 +44,12 @@ class ServiceSink(Protocol):
     """Who takes in what a source of services says; None while there is no source, or it does not know."""
 
     def on_services(self, services: ServiceRoutes | None) -> None: ...
+
+
+class ServiceSource(Protocol):
+    """Who knows of services. ``run`` tells the sink, at first and whenever something changes, for ever."""
+
+    async def run(self, sink: ServiceSink) -> None: ...
 
 
 class ServicePlan(msgspec.Struct, frozen=True, kw_only=True):

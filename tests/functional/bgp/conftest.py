@@ -88,6 +88,11 @@ class Host:
     def ip(self, *arguments: str) -> str:
         return ip(self.netns, *arguments)
 
+    def run(self, *command: str) -> str:
+        """What a command says in the host's namespace."""
+        command = ("nsenter", f"--net=/run/netns/{self.netns}", *command)
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
     def start_agent(self) -> None:
         command = [sys.executable, "-m", "calico", "bgp", "--node", self.name]
         command += ["--etcd-endpoints", self.fabric.etcd_url, "--run-dir", str(self.run_dir)]

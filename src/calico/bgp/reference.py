@@ -23,11 +23,12 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """A route as BIRD holds it. ``metric`` is the kernel's.
 
-    ``source``: the kernel, a block of ours, a service prefix of ours, the way to a far end, or a peer.
+    ``source``: the kernel, a connected network, a block of ours, a service prefix of ours, the way to a far end, or a
+    peer.
     """
 
     net: str
-    source: Literal["kernel", "block", "service", "reach", "peer"] = "kernel"
+    source: Literal["kernel", "connected", "block", "service", "reach", "peer"] = "kernel"
     interface: str = ""
     metric: int | None = None
     local_preference: int | None = None

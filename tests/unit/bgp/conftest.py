@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from calico.bgp.plan import Planned, build_plan
 from calico.bgp.serviceroutes import ServiceRoutes
 from calico.bgp.snapshot import SnapshotStore
 from calico.datastore.api import Update
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 _RESOURCES = "/calico/resources/v3/projectcalico.org"
 _KINDS = {

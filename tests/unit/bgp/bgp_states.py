@@ -89,7 +89,7 @@ def mutated(draw: random.Random) -> dict[str, Any]:
         key = draw.choice(sorted(state))
         chance = draw.random()
         if chance < 0.08:
-            state[key.rpartition("/")[0] + "/" + draw.choice(NAMES)] = state.pop(key)
+            _rename(state, key, draw.choice(NAMES))
         elif chance < 0.12:
             del state[key]
         elif chance < 0.16 or not isinstance(state[key], dict):
@@ -97,6 +97,15 @@ def mutated(draw: random.Random) -> dict[str, Any]:
         else:
             _mutate_inside(draw, state, key)
     return state
+
+
+def _rename(state: dict[str, Any], key: str, name: str) -> None:
+    """Give an object another name, which those that refer to it use, too."""
+    folder, _, old = key.rpartition("/")
+    state[f"{folder}/{name}"] = state.pop(key)
+    for container, where in [place for tree in state.values() for place in _places(tree)]:
+        if container[where] == old:
+            container[where] = name
 
 
 def _mutate_inside(draw: random.Random, state: dict[str, Any], key: str) -> None:

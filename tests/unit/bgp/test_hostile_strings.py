@@ -151,6 +151,18 @@ _POOL = _some(
     block="10.65.1.0-26",
     mode="pools",
 )
+@example(
+    mine={"ipv4Address": "10.0.0.1/24"},
+    theirs={},
+    peers=[({"peerIP": "10.0.0.3", "asNumber": 1}, {})],
+    filters={f"f'(bool x) {{ }} {_MARK}": {}},
+    secret="",
+    config={},
+    pools=[],
+    names=["", "", ""],
+    block="",
+    mode="pools",
+)
 def test_no_content_of_the_datastore_breaks_the_configuration_or_becomes_part_of_it(
     new_world: Callable[[], Any],
     bird_refusal: Callable[[str], str],

@@ -157,3 +157,59 @@ def test_service_addresses_leave_a_host_that_knows_of_services_and_stay_out_of_e
 def _learned(host: Any) -> set[str]:
     lines = host.ask_bird("show route protocol Mesh_10_99_0_1").splitlines()
     return {word for line in lines for word in line.removeprefix("1007-").split()[:1] if "/" in word}
+
+
+def test_filters_come_change_and_go_without_a_reset_and_routes_follow_them(fabric: Any) -> None:
+    fabric.put("ippools", "v4", "IPPool", {"cidr": "10.65.0.0/16"})
+    fabric.config(nodeToNodeMeshEnabled=False)
+    everyone = {"nodeSelector": "all()", "peerSelector": "all()"}
+    fabric.peer("all", **everyone)
+    hosts = [fabric.add_host(number) for number in (1, 2)]
+    first, second = hosts
+    for host in hosts:
+        fabric.until(lambda host=host: host.is_settled(sessions=2), "the sessions are up")
+    first.workload(1, "10.65.1.1", "10.65.2.1")
+    for address in ("10.65.1.1", "10.65.2.1"):
+        fabric.until(lambda address=address: second.has_route(address), "the routes arrive")
+    before = {host.name: host.since() for host in hosts}
+    rule = {"action": "Reject", "cidr": "10.65.1.0/24", "matchOperator": "In"}
+    fabric.put("bgpfilters", "f", "BGPFilter", {"exportV4": [rule]})
+    fabric.peer("all", **everyone, filters=["f"])
+    fabric.until(lambda: not second.has_route("10.65.1.1"), "what the filter rejects goes")
+    fabric.put("bgpfilters", "f", "BGPFilter", {"importV4": [{**rule, "cidr": "10.65.2.0/24"}]})
+    fabric.until(lambda: second.has_route("10.65.1.1") and not second.has_route("10.65.2.1"), "the filter has changed")
+    fabric.peer("all", **everyone)
+    fabric.until(lambda: second.has_route("10.65.2.1"), "without the filter everything is back")
+    assert {host.name: host.since() for host in hosts} == before
+
+
+def test_what_takes_connected_routes_away_for_a_moment_is_done_by_a_graceful_restart_without_loss(fabric: Any) -> None:
+    fabric.put("ippools", "v4", "IPPool", {"cidr": "10.65.0.0/16"})
+    first, second = _mesh(fabric, 1, 2)
+    second.workload(1, "10.65.2.1")
+    fabric.until(lambda: first.has_route("10.65.2.1"), "the route arrives")
+    ping, birds = fabric.ping(first, "10.65.2.1"), [host.bird_pid for host in (first, second)]
+    fabric.config(ignoredInterfaces=["dum*"])
+    for host in (first, second):
+        fabric.until(lambda host=host: '-"dum*"' in (host.run_dir / "bird.conf").read_text(), "it is in force")
+    for host in (first, second):
+        fabric.until(lambda host=host: host.is_settled(sessions=2), "the sessions are back")
+    fabric.until(lambda: first.has_route("10.65.2.1"), "the route is still there")
+    assert first.bird_pid != birds[0]
+    sent, lost = ping.stop()
+    assert sent > 50
+    assert lost == 0
+
+
+def test_where_wireguard_leads_to_a_node_bird_programs_no_route_in_the_clear(fabric: Any) -> None:
+    fabric.put("ippools", "v4", "IPPool", {"cidr": "10.65.0.0/16"})
+    first, second, third = _mesh(fabric, 1, 2, 3)
+    for host in (first, second):
+        addresses = {"ipv4Address": f"{host.ipv4}/24", "ipv6Address": f"{host.ipv6}/64"}
+        spec = {"bgp": addresses, "wireguard": {"interfaceIPv4Address": f"10.200.0.{host.number}"}}
+        fabric.put("nodes", host.name, "Node", spec)
+    first.workload(1, "10.65.1.1")
+    fabric.until(lambda: third.has_route("10.65.1.1"), "a node without WireGuard has the route")
+    fabric.until(lambda: "bgp_next_hop = 10.99.0.1" in (second.run_dir / "bird.conf").read_text(), "it is in force")
+    fabric.until(lambda: "10.65.1.1/32" in _learned(second), "BIRD knows the route")
+    fabric.until(lambda: not second.has_route("10.65.1.1"), "and leaves it to Felix")

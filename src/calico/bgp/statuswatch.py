@@ -19,6 +19,7 @@ _EVERY_SETTLED_S = 3.0
 _UNANSWERED_BEFORE_PROBLEM = 3
 _ENABLE_EVERY_S = 5.0
 _DROP_IS_NEWS_FOR_S = 60.0
+_SUSPECTED_FOR_S = 60.0
 _NETSTAT = Path("/proc/net/netstat")
 
 
@@ -33,7 +34,7 @@ class StatusWatch:
         self._enable_at = 0.0
         self._dropped_until = 0.0
         self._signatures = _read_signatures()
-        self._suspected_until: dict[str, float] = {}
+        self._suspicions: dict[str, tuple[str, float]] = {}  # of sessions, until when unless seen again
 
     async def run(self) -> None:
         """Watch for ever."""
@@ -76,20 +77,18 @@ class StatusWatch:
         seen, plan = _read_signatures(), self._state.plan
         new, self._signatures = seen.since(self._signatures), seen
         found = suspects(new, plan.peers if plan is not None else (), self._state.sessions)
-        self._suspected_until |= dict.fromkeys(found, now + _DROP_IS_NEWS_FOR_S)
-        kept = {**self._state.suspicions, **found}
-        self._state.suspicions = {
-            name: why
-            for name, why in kept.items()
-            if now < self._suspected_until[name]
-            and name in self._state.sessions
-            and not self._state.sessions[name].established
-        }
-        if self._state.suspicions:
+        known = {**self._suspicions, **{name: (why, now + _SUSPECTED_FOR_S) for name, why in found.items()}}
+        self._suspicions = {name: (why, end) for name, (why, end) in known.items() if now < end and self._is_down(name)}
+        self._state.suspicions = {name: why for name, (why, _) in self._suspicions.items()}
+        if self._suspicions:
             told = "; ".join(f"{name}: {why}" for name, why in sorted(self._state.suspicions.items())[:5])
             self._supervisor.note("bgp-password-mismatch", told)
         else:
             self._supervisor.forget("bgp-password-mismatch")
+
+    def _is_down(self, name: str) -> bool:
+        session = self._state.sessions.get(name)
+        return session is not None and not session.established
 
     async def _care_for_listening(self, now: float) -> None:
         """BIRD disables sessions it cannot listen for, for good; they are enabled again now and then."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import msgspec
 import structlog
 
+from calico.bgp.endpointfeed import EndpointFeed
 from calico.bgp.plan import ExportMode, Planned, build_plan
 from calico.bgp.problem import Problem
 from calico.bgp.render import render
-from calico.bgp.snapshot import SnapshotStore
+from calico.bgp.secretfiles import SecretFiles
+from calico.bgp.serviceroutes import ServiceRoutes
+from calico.bgp.snapshot import BGPSnapshot, SnapshotStore, named_secrets
 from calico.bgp.status import AgentState
 from calico.bgp.supervisor import Applied, Supervisor
 from calico.datastore.api import SyncStatus, Update
@@ -32,7 +36,15 @@ _PATIENCE_S = 30.0  # a neighbour that is away for longer is not restarting but 
 class Applier:
     """The syncer's sink. Nothing reaches BIRD before the first complete view, nor from a view that is held back."""
 
-    def __init__(self, node: str, supervisor: Supervisor, state: AgentState, export_mode: ExportMode) -> None:
+    def __init__(
+        self,
+        node: str,
+        supervisor: Supervisor,
+        state: AgentState,
+        export_mode: ExportMode,
+        files: SecretFiles,
+        feed: EndpointFeed,
+    ) -> None:
         self._node = node
         self._supervisor = supervisor
         self._state = state
@@ -41,6 +53,10 @@ class Applier:
         self._revision = 0
         self._status = SyncStatus.WAITING
         self._dirty = asyncio.Event()
+        self._files, self._feed = files, feed
+        self._endpoints = _Endpoints(self._store, self._dirty)
+        files.on_change = self._dirty.set
+        feed.sink = self._endpoints
         self._turn_at: float | None = None  # when this host may restart BIRD gracefully; None: nothing waits for it
 
     def on_status(self, status: SyncStatus, reason: str = "") -> None:
@@ -58,6 +74,11 @@ class Applier:
         """Part of ``SyncerSink``."""
         self._store.apply(updates)
         self._revision = max(self._revision, revision)
+        self._dirty.set()
+
+    def on_services(self, services: ServiceRoutes | None) -> None:
+        """Part of ``ServiceSink``."""
+        self._store.services = services
         self._dirty.set()
 
     async def run(self) -> None:
@@ -86,8 +107,12 @@ class Applier:
     async def _apply(self, retried_after_s: float) -> float:
         """One round; the seconds after which to try again, 0 when all is well."""
         revision = self._revision
-        planned = build_plan(self._store.view(), self._node, self._export_mode)
+        planned = build_plan(self._snapshot(), self._node, self._export_mode)
         self._state.plan_problems = planned.problems
+        self._feed.want(planned.needs_endpoints)
+        if planned.needs_endpoints and not self._endpoints.known:
+            self._state.in_sync = False  # without them sessions that run would seem to be no longer wanted
+            return 0.0
         if planned.held and self._supervisor.configuration:
             self._state.in_sync = False
             return 0.0
@@ -107,6 +132,11 @@ class Applier:
             log.error("plan inexpressible", error=str(error))
             return 0.0
         return self._on_applied(applied, planned, revision, longer)
+
+    def _snapshot(self) -> BGPSnapshot:
+        """The datastore's state with the passwords on this host, which go before those in the datastore."""
+        found = self._store.view()
+        return msgspec.structs.replace(found, secrets={**found.secrets, **self._files.read(named_secrets(found))})
 
     def _on_applied(self, applied: Applied, planned: Planned, revision: int, longer: float) -> float:
         if applied is Applied.POSTPONED:
@@ -132,3 +162,27 @@ class Applier:
         if self._turn_at is None:
             self._turn_at = now + min(turn, _MAX_TURNS) * _TURN_S
         return max(self._turn_at - now, _LOOK_AGAIN_S)
+
+
+class _Endpoints:
+    """The sink of this host's workload endpoints. ``known``: all of them are in the store."""
+
+    def __init__(self, store: SnapshotStore, dirty: asyncio.Event) -> None:
+        self._store, self._dirty = store, dirty
+        self.known = False
+
+    def on_start(self) -> None:
+        """Part of ``EndpointSink``."""
+        self.known = False
+        self._store.forget_endpoints()
+
+    def on_status(self, status: SyncStatus, reason: str = "") -> None:
+        """Part of ``EndpointSink``; what hinders this syncer hinders the other, which reports it."""
+        if status is SyncStatus.IN_SYNC:
+            self.known = True
+            self._dirty.set()
+
+    def on_updates(self, updates: Sequence[Update], revision: int) -> None:
+        """Part of ``EndpointSink``."""
+        self._store.apply(updates)
+        self._dirty.set()

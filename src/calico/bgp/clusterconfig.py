@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
 
-from calico.bgp.host import check_as_number
+from calico.bgp import peerannotations
+from calico.bgp.birdplan import AdvertisedPrefix, BfdPlan, Family
+from calico.bgp.host import check_as_number, check_own_address
+from calico.bgp.networks import parse_network
 from calico.bgp.problem import Problem
+from calico.bgp.secret import PasswordRef
 from calico.errors import InvalidInput
-from calico.model.bgp import BGPConfiguration, BGPConfigurationSpec, PrefixAdvertisement
+from calico.model.bgp import BGPConfiguration, BGPConfigurationSpec
+from calico.model.communities import parse_community
 from calico.model.durations import parse_duration
 
 __all__ = ["MAX_RESTART_TIME_S", "ClusterConfig", "resolve_config", "restart_time", "whole_seconds"]
@@ -27,6 +31,8 @@ _ONLY_IN_DEFAULT = (
     "service_load_balancer_ips",
     "service_external_ips",
     "service_cluster_ips",
+    "local_workload_peering_ipv4",
+    "local_workload_peering_ipv6",
     "node_mesh_password",
     "node_mesh_max_restart_time",
     "program_cluster_routes",
@@ -42,6 +48,10 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     as_number: int = DEFAULT_AS
     mesh: bool = True
     mesh_restart_time_s: int | None = None
+    mesh_password: PasswordRef | None = None
+    mesh_bfd: BfdPlan | None = None
+    mesh_ipv4_over_ipv6: bool = False
+    workload_side: Mapping[Family, str] = {}
     listen_port: int | None = None
     node_listen_ports: Mapping[str, int] = {}
     debug: Literal["none", "states", "all"] = "states"
@@ -51,6 +61,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     program_encap_pools_wanted: bool = False
     normal_priority_v4: int = DEFAULT_PRIORITY
     normal_priority_v6: int = DEFAULT_PRIORITY
+    advertised: tuple[AdvertisedPrefix, ...] = ()
     withheld: tuple[str, ...] = ()
 
     def port_of(self, node: str) -> int | None:
@@ -66,11 +77,17 @@ def resolve_config(configs: Mapping[str, BGPConfiguration], node: str, report: R
     level = (own.log_severity_screen or main.log_severity_screen).lower()
     as_number = DEFAULT_AS if main.as_number is None else check_as_number(main.as_number, "spec.asNumber")
     program = main.program_cluster_routes or "EnabledNoEncapOnly"
-    _report_unsupported(main, subject, report)
+    mesh, mesh_password = _mesh(main, subject, report)
+    bfd, over = _mesh_annotations(configs, subject, report)
+    advertised, withheld = _advertised(main, own, subject, report)
     return ClusterConfig(
         as_number=as_number,
-        mesh=main.node_to_node_mesh_enabled is not False and main.node_mesh_password is None,
+        mesh=mesh,
         mesh_restart_time_s=_mesh_restart_time(main, subject, report),
+        mesh_password=mesh_password,
+        mesh_bfd=bfd,
+        mesh_ipv4_over_ipv6=over,
+        workload_side=_workload_side(main, subject, report),
         listen_port=_port(main, subject, report),
         node_listen_ports=_node_ports(configs, report),
         debug={"debug": "all", "trace": "all", "none": "none"}.get(level, "states"),  # type: ignore[arg-type]
@@ -80,7 +97,8 @@ def resolve_config(configs: Mapping[str, BGPConfiguration], node: str, report: R
         program_encap_pools_wanted=program in ("EnabledIPIPOnly", "Enabled"),
         normal_priority_v4=_priority(main.ipv4_normal_route_priority, "ipv4NormalRoutePriority", subject, report),
         normal_priority_v6=_priority(main.ipv6_normal_route_priority, "ipv6NormalRoutePriority", subject, report),
-        withheld=_withheld((*main.prefix_advertisements, *own.prefix_advertisements), subject, report),
+        advertised=advertised,
+        withheld=withheld,
     )
 
 
@@ -118,14 +136,44 @@ def _json_name(attribute: str) -> str:
     return next(f.encode_name for f in msgspec.structs.fields(BGPConfigurationSpec) if f.name == attribute)
 
 
-def _report_unsupported(main: BGPConfigurationSpec, subject: str, report: Report) -> None:
-    if main.node_mesh_password is not None:
-        message = "spec.nodeMeshPassword is not supported yet; the node-to-node mesh is stopped"
-        report(Problem("bgp-field-unsupported", subject, message))
-    for attribute in ("service_load_balancer_ips", "service_external_ips", "service_cluster_ips"):
-        if getattr(main, attribute):
-            message = f"spec.{_json_name(attribute)} is not supported yet; service addresses are not advertised"
-            report(Problem("bgp-field-unsupported", subject, message))
+def _mesh(main: BGPConfigurationSpec, subject: str, report: Report) -> tuple[bool, PasswordRef | None]:
+    """Whether there is a mesh, and its password; one that cannot be named stops it."""
+    if main.node_to_node_mesh_enabled is False or main.node_mesh_password is None:
+        return main.node_to_node_mesh_enabled is not False, None
+    try:
+        return True, PasswordRef.of_spec(main.node_mesh_password, "spec.nodeMeshPassword")
+    except InvalidInput as error:
+        report(Problem("bgp-resource-invalid", subject, f"{error}; the node-to-node mesh is stopped"))
+        return False, None
+
+
+def _mesh_annotations(
+    configs: Mapping[str, BGPConfiguration], subject: str, report: Report
+) -> tuple[BfdPlan | None, bool]:
+    given = configs["default"].metadata.annotations if "default" in configs else {}
+    bfd, over = None, False
+    try:
+        over = peerannotations.ipv4_over_ipv6(given)
+        bfd = peerannotations.bfd(given)
+    except InvalidInput as error:
+        report(Problem("bgp-resource-invalid", subject, f"{error}; the node-to-node mesh goes without"))
+    return bfd, over
+
+
+def _workload_side(main: BGPConfigurationSpec, subject: str, report: Report) -> dict[Family, str]:
+    """The addresses at which workloads find this host's BIRD."""
+    fields: tuple[tuple[Family, str, str], ...] = (
+        (4, main.local_workload_peering_ipv4, "spec.localWorkloadPeeringIPV4"),
+        (6, main.local_workload_peering_ipv6, "spec.localWorkloadPeeringIPV6"),
+    )
+    found: dict[Family, str] = {}
+    for family, text, where in fields:
+        if text:
+            try:
+                found[family] = check_own_address(text, where, family)
+            except InvalidInput as error:
+                report(Problem("bgp-resource-invalid", subject, f"{error}; it is not used"))
+    return found
 
 
 def _mesh_restart_time(main: BGPConfigurationSpec, subject: str, report: Report) -> int | None:
@@ -177,15 +225,30 @@ def _priority(value: int | None, field: str, subject: str, report: Report) -> in
     return DEFAULT_PRIORITY
 
 
-def _withheld(advertisements: tuple[PrefixAdvertisement, ...], subject: str, report: Report) -> tuple[str, ...]:
-    prefixes = []
-    for item in advertisements:
+def _advertised(
+    main: BGPConfigurationSpec, own: BGPConfigurationSpec, subject: str, report: Report
+) -> tuple[tuple[AdvertisedPrefix, ...], tuple[str, ...]]:
+    """Prefixes with the communities of their routes (the node's own list replaces the cluster's, design 1.4), and those
+    that must not be advertised because a community of theirs is not known: it may be one that keeps them inside."""
+    names = {item.name: item.value for item in (*main.communities, *own.communities)}
+    advertised: dict[str, AdvertisedPrefix] = {}
+    withheld = set()
+    for item in own.prefix_advertisements or main.prefix_advertisements:
         try:
-            prefixes.append(str(ipaddress.ip_network(item.cidr, strict=False)))
-        except ValueError:
-            message = f"spec.prefixAdvertisements: {item.cidr[:60]!r} is not a prefix; the entry has no effect"
+            network = parse_network(item.cidr)
+        except InvalidInput as error:
+            message = f"spec.prefixAdvertisements: {error.message}; the entry has no effect"
             report(Problem("bgp-resource-invalid", subject, message))
             continue
-        message = f"spec.prefixAdvertisements is not supported yet; {prefixes[-1]} is not advertised without it"
-        report(Problem("bgp-field-unsupported", subject, message))
-    return tuple(sorted(set(prefixes)))
+        try:
+            communities = tuple(parse_community(names.get(name, name)) for name in item.communities)
+        except InvalidInput as error:
+            withheld.add(str(network))
+            message = f"spec.prefixAdvertisements {network}: {error.message}; the prefix is not advertised"
+            report(Problem("bgp-resource-invalid", subject, message))
+            continue
+        before = advertised.get(str(network))
+        merged = dict.fromkeys((*(before.communities if before else ()), *communities))
+        if merged:
+            advertised[str(network)] = AdvertisedPrefix(6 if network.version == 6 else 4, str(network), tuple(merged))
+    return tuple(sorted(advertised.values())), tuple(sorted(withheld))

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from calico.bgp.birdtext import quoted
 from calico.bgp.control import BirdStatus, Reply, ReplyDecoder, Session, parse_sessions, parse_status
-from calico.bgp.render import quoted
 from calico.errors import InvalidInput, Transient
 
 __all__ = ["ControlClient"]

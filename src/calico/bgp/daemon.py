@@ -11,7 +11,10 @@ import structlog
 
 from calico import __version__
 from calico.bgp.applier import Applier
+from calico.bgp.endpointfeed import EndpointFeed
 from calico.bgp.plan import ExportMode
+from calico.bgp.secretfiles import SecretFiles
+from calico.bgp.serviceroutes import ServiceSource
 from calico.bgp.snapshot import watched_prefixes
 from calico.bgp.status import AgentState, status_document
 from calico.bgp.statuswatch import StatusWatch
@@ -27,13 +30,15 @@ log = structlog.get_logger(__name__)
 
 
 class BGPSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the agent must be told. ``run_dir`` holds bird.conf, bird.ctl, bird.log, bird.pid and bgp.sock."""
+    """What the agent must be told. ``run_dir`` holds bird.conf, bird.ctl, bird.log, bird.pid and bgp.sock;
+    ``secrets_dir`` passwords, as ``<secret>/<key>``."""
 
     node: str
     etcd_endpoints: tuple[str, ...]
     run_dir: str
     bird: str = "bird"
     export_mode: ExportMode = "pools"
+    secrets_dir: str = "/etc/calico/bgp-secrets"
 
 
 async def run(settings: BGPSettings) -> None:
@@ -45,17 +50,20 @@ async def run(settings: BGPSettings) -> None:
         await backend.close()
 
 
-async def run_with_backend(settings: BGPSettings, backend: Backend) -> None:
-    """``run`` on any datastore."""
+async def run_with_backend(settings: BGPSettings, backend: Backend, services: ServiceSource | None = None) -> None:
+    """``run`` on any datastore; ``services`` knows of services, where there is something that does."""
     directory = Path(settings.run_dir).absolute()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     state = AgentState(node=settings.node, pid=os.getpid(), version=__version__)
     supervisor = Supervisor(directory, settings.bird)
-    applier = Applier(settings.node, supervisor, state, settings.export_mode)
+    files, feed = SecretFiles(Path(settings.secrets_dir)), EndpointFeed(backend, settings.node)
+    applier = Applier(settings.node, supervisor, state, settings.export_mode, files, feed)
     syncer = Syncer(backend, watched_prefixes(settings.node), applier, require_ready=True)
     watch = StatusWatch(supervisor, state)
     server = StatusServer(directory / "bgp.sock", lambda: status_document(state, supervisor.problems))
     log.info("bgp agent started", host=settings.node, run_dir=str(directory))
     async with asyncio.TaskGroup() as group:
-        for service in (supervisor, syncer, applier, watch, server):
+        for service in (supervisor, syncer, feed, files, applier, watch, server):
             group.create_task(service.run(), name=type(service).__name__)
+        if services is not None:
+            group.create_task(services.run(applier), name="services")

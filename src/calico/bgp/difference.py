@@ -6,20 +6,37 @@ on the emitter: a protocol starts at the beginning of a line and ends with ``}``
 
 from __future__ import annotations
 
+import enum
 import re
 
 import msgspec
 
-__all__ = ["Difference", "compare", "sessions_in"]
+__all__ = ["Difference", "Effect", "compare", "sessions_in"]
 
 _BGP = re.compile(r"^protocol bgp (\S+) \{\n(.*?)^\}$", re.MULTILINE | re.DOTALL)
+_FILTERS = re.compile(r"(?:import|export) filter (?:[a-z0-9_]+|\{[^{}]*\});")
+_CHANNEL = re.compile(r"^  ipv[46] \{.*$", re.MULTILINE)
+_BFD = re.compile(r"^  bfd \{.*\n", re.MULTILINE)
+_PASSWORD = re.compile(r"^  password .*$", re.MULTILINE)
+_ACCEPTED = re.compile(r"_[0-9]+\Z")
 _DIRECT = re.compile(r"^protocol direct .*$", re.MULTILINE)
 _ROUTER_ID = re.compile(r"^router id (\S+);$", re.MULTILINE)
+
+
+class Effect(enum.Enum):
+    """The classes of a change, by what it costs when it is applied by ``configure``."""
+
+    NONE = "none"
+    SOFT = "soft"  # filters, routes, pools, sessions that come or go: the others do not notice
+    RESET = "peer reset"  # sessions whose own options change, with the routes learned by them
+    RESTART = "restart"  # everything, for a moment: router id, or the connected routes that resolve next hops
 
 
 class Difference(msgspec.Struct, frozen=True):
     """``resets`` are sessions on both sides whose own options change: BIRD drops them, and their routes with them.
 
+    ``rekeyed`` are those among them whose passwords change: until both ends have done so they cannot be established.
+    ``watched`` have BFD now, whose far ends take a restart of BIRD for a failure: it cannot be graceful for them.
     ``restarts_direct``: the connected routes vanish for a moment, and with them what resolves the next hops.
     """
 
@@ -29,6 +46,23 @@ class Difference(msgspec.Struct, frozen=True):
     removed: frozenset[str]
     kept: frozenset[str]
     restarts_direct: bool
+    restarts_all: bool = False
+    rekeyed: frozenset[str] = frozenset()
+    watched: frozenset[str] = frozenset()
+
+    @property
+    def effect(self) -> Effect:
+        """Its class."""
+        if self.restarts_direct or self.restarts_all:
+            return Effect.RESTART
+        if self.resets:
+            return Effect.RESET
+        return Effect.SOFT if self.changed else Effect.NONE
+
+    def resets_session(self, name: str) -> bool:
+        """Whether a session that BIRD runs is dropped: itself, or with the one that accepted it (its name, ``_``, and
+        a number)."""
+        return name in self.resets or _ACCEPTED.sub("", name) in self.resets
 
 
 def compare(old: str, new: str) -> Difference:
@@ -39,7 +73,9 @@ def compare(old: str, new: str) -> Difference:
     before, after = sessions_in(old), sessions_in(new)
     both = before.keys() & after.keys()
     same_router = _ROUTER_ID.findall(old) == _ROUTER_ID.findall(new)
+    watched, unwatched = _watched(old), both - _watched(new)
     kept = frozenset(name for name in both if same_router and before[name] == after[name])
+    kept -= watched & unwatched  # that we stop is a failure to the far end
     return Difference(
         changed=old != new,
         resets=frozenset(both) - kept,
@@ -47,9 +83,26 @@ def compare(old: str, new: str) -> Difference:
         removed=frozenset(before.keys() - after.keys()),
         kept=kept,
         restarts_direct=_DIRECT.findall(old) != _DIRECT.findall(new),
+        restarts_all=not same_router,
+        watched=watched,
+        rekeyed=frozenset(name for name in both if _password(before[name]) != _password(after[name])),
     )
 
 
+def _watched(text: str) -> frozenset[str]:
+    return frozenset(name for name, body in _BGP.findall(text) if _BFD.search(body))
+
+
+def _password(body: str) -> list[str]:
+    return _PASSWORD.findall(body)
+
+
 def sessions_in(text: str) -> dict[str, str]:
-    """The BGP protocols of a file by name, with what stands between their braces."""
-    return dict(_BGP.findall(text))
+    """The BGP protocols of a file by name, with what stands between their braces but their filters and BFD, which
+    BIRD changes in sessions that run."""
+    return {name: _CHANNEL.sub(_without_filters, _BFD.sub("", body)) for name, body in _BGP.findall(text)}
+
+
+def _without_filters(channel: re.Match[str]) -> str:
+    """Only a channel has filters; elsewhere the same words could be a password."""
+    return _FILTERS.sub("", channel[0])

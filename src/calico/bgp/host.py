@@ -13,11 +13,14 @@ from calico.errors import InvalidInput
 from calico.model.node import Node
 from calico.model.numorstring import parse_as_number
 
-__all__ = ["BGPHost", "check_as_number", "check_peer_address", "host_of_node"]
+__all__ = ["BGPHost", "check_as_number", "check_link_local", "check_own_address", "check_peer_address", "host_of_node"]
 
 
 class BGPHost(msgspec.Struct, frozen=True, kw_only=True):
-    """A node that speaks BGP. ``ipv4``/``ipv6`` are canonical text, empty when the node has no such address."""
+    """A node that speaks BGP. ``ipv4``/``ipv6`` are canonical text, empty when the node has no such address.
+
+    ``subnets`` are the links that its addresses say they are on; ``encrypts`` the families it has WireGuard for.
+    """
 
     name: str
     labels: Mapping[str, str]
@@ -26,6 +29,8 @@ class BGPHost(msgspec.Struct, frozen=True, kw_only=True):
     ipv6: str = ""
     cluster_id: str = ""
     listen_port: int | None = None
+    subnets: tuple[str, ...] = ()
+    encrypts: frozenset[Family] = frozenset()
 
     def address(self, family: Family) -> str:
         """The address sessions of a family use; empty when there is none."""
@@ -36,6 +41,11 @@ class BGPHost(msgspec.Struct, frozen=True, kw_only=True):
         """The families this host has, with the address."""
         both: tuple[tuple[Family, str], ...] = ((4, self.ipv4), (6, self.ipv6))
         return tuple((family, address) for family, address in both if address)
+
+    def shares_link_with(self, address: str) -> bool:
+        """Whether an address is in a subnet of this node."""
+        found = ipaddress.ip_address(address)
+        return any(found in ipaddress.ip_network(subnet) for subnet in self.subnets)
 
 
 def host_of_node(
@@ -78,7 +88,27 @@ def host_of_node(
         ipv6=addresses[6],
         cluster_id=cluster_id,
         listen_port=listen_port,
+        subnets=tuple(_subnet(text) for family, text, _ in fields if addresses[family] and "/" in text),
+        encrypts=_encrypts(node),
     )
+
+
+def _subnet(text: str) -> str:
+    try:
+        return str(ipaddress.ip_interface(text).network)
+    except ValueError:
+        return str(ipaddress.ip_network(text.partition("/")[0]))
+
+
+def _encrypts(node: Node) -> frozenset[Family]:
+    wireguard = node.spec.wireguard
+    if wireguard is None:
+        return frozenset()
+    both: tuple[tuple[Family, str], ...] = (
+        (4, wireguard.interface_ipv4_address),
+        (6, wireguard.interface_ipv6_address),
+    )
+    return frozenset(family for family, address in both if address)
 
 
 def check_as_number(value: int | str, where: str) -> int:
@@ -110,6 +140,27 @@ def check_peer_address(text: str, where: str, family: Family | None = None) -> s
         or (address.version == 4 and (int(address) >> 24 == 0 or int(address) >> 28 == 15))
     ):
         raise InvalidInput(f"a BGP session with {address} is not possible", field=where)
+    return str(address)
+
+
+def check_own_address(text: str, where: str, family: Family) -> str:
+    """An address that workloads find their host at: as that of a peer, or a link-local one of IPv4 (169.254.0.0/16)."""
+    if family == 4 and text.startswith("169.254."):
+        try:
+            return str(ipaddress.IPv4Address(text))
+        except ValueError:
+            raise InvalidInput(f"{text[:60]!r} is not an IP address", field=where) from None
+    return check_peer_address(text, where, family)
+
+
+def check_link_local(text: str, where: str) -> str:
+    """A link-local IPv6 address (fe80::/64, RFC 4291 2.5.6) in canonical form; InvalidInput otherwise."""
+    try:
+        address = ipaddress.IPv6Address(text)
+    except ValueError:
+        raise InvalidInput(f"{text[:60]!r} is not an IPv6 address", field=where) from None
+    if int(address) >> 64 != 0xFE80 << 48 or address.scope_id or not int(address) & 0xFFFFFFFFFFFFFFFF:
+        raise InvalidInput(f"{text[:60]!r} is not a link-local address", field=where)
     return str(address)
 
 

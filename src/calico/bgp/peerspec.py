@@ -8,31 +8,39 @@ from typing import cast
 
 import msgspec
 
-from calico.bgp.birdplan import Family, NextHop
+from calico.bgp import peerannotations
+from calico.bgp.birdplan import ANY_ON_LINK, BfdPlan, Family, NextHop
 from calico.bgp.clusterconfig import restart_time, whole_seconds
-from calico.bgp.host import BGPHost, check_as_number, check_peer_address
+from calico.bgp.host import BGPHost, check_as_number, check_link_local, check_peer_address
 from calico.bgp.problem import Problem
+from calico.bgp.secret import PasswordRef
 from calico.errors import InvalidInput
 from calico.model.bgp import BGPPeer, BGPPeerSpec
 from calico.model.selector import Selector, parse
 
-__all__ = ["PeerOptions", "Peering", "Remote", "peering_of_resource"]
+__all__ = ["LocalWorkloads", "PeerOptions", "Peering", "Remote", "peering_of_resource"]
 
 _WITH_PORT = re.compile(r"(?:(?P<v4>[0-9.]+)|\[(?P<v6>[^\]]+)\]):(?P<port>[0-9]{1,5})", re.ASCII)
-_UNSUPPORTED = {
-    "password": "password",
-    "filters": "filters",
-    "reachable_by": "reachableBy",
-    "local_workload_selector": "localWorkloadSelector",
-}
+Report = Callable[[Problem], None]
 
 
 class Remote(msgspec.Struct, frozen=True):
-    """A fixed far end: canonical address, and the port if one was written."""
+    """A fixed far end: canonical address, and the port if one was written.
+
+    With an ``interface`` the address is a link-local one on its link, or ``::`` for whoever is there.
+    """
 
     family: Family
     address: str
     port: int | None
+    as_number: int
+    interface: str = ""
+
+
+class LocalWorkloads(msgspec.Struct, frozen=True):
+    """Workloads of the host itself, by their endpoints' labels."""
+
+    selector: Selector
     as_number: int
 
 
@@ -46,15 +54,23 @@ class PeerOptions(msgspec.Struct, frozen=True, kw_only=True):
     allowed_local_as: int | None = None
     restart_time_s: int | None = None
     keepalive_time_s: int | None = None
+    filters: tuple[str, ...] = ()
+    password: PasswordRef | None = None
+    reachable_by: str = ""
+    ipv4_over_ipv6: bool = False
+    bfd: BfdPlan | None = None
 
 
 class Peering(msgspec.Struct, frozen=True, kw_only=True):
-    """A checked BGPPeer. ``remote`` is an address or a selector over nodes. ``stopped``: claims its peers, has none."""
+    """A checked BGPPeer. ``remote`` is an address, a selector over nodes, or local workloads.
+
+    ``stopped``: it claims its peers and has none, so that they do not become peers in another, less careful way.
+    """
 
     name: str
     node: str
     node_selector: Selector | None
-    remote: Remote | Selector
+    remote: Remote | Selector | LocalWorkloads
     local_as: int | None
     reverse: bool
     options: PeerOptions
@@ -76,28 +92,22 @@ class Peering(msgspec.Struct, frozen=True, kw_only=True):
         return self.node_selector is None or self.node_selector.matches(host.labels)
 
 
-def peering_of_resource(peer: BGPPeer, report: Callable[[Problem], None]) -> Peering | None:
+def peering_of_resource(peer: BGPPeer, report: Report) -> Peering | None:
     """The peering a BGPPeer asks for, or None when it is so malformed that not even its ends are known."""
     subject, spec = f"BGPPeer {peer.metadata.name}", peer.spec
     stopped = False
-    for attribute, field in _UNSUPPORTED.items():
-        if getattr(spec, attribute) not in (None, (), ""):
-            stopped = True
-            message = f"spec.{field} is not supported yet; the peering is stopped"
-            report(Problem("bgp-field-unsupported", subject, message))
     try:
         _check_ends(spec)
         node_selector = _selector(spec.node_selector, "spec.nodeSelector") if spec.node_selector else None
-        remote = _remote(spec, stopped)
+        remote = _remote(peer)
     except InvalidInput as error:
-        if not (stopped and spec.local_workload_selector):
-            report(Problem("bgp-resource-invalid", subject, f"{error}; the peering is stopped"))
+        report(Problem("bgp-resource-invalid", subject, f"{error}; the peering is stopped"))
         return None
     local_as, options = None, PeerOptions()
     try:
         if spec.local_as_number is not None:
             local_as = check_as_number(spec.local_as_number, "spec.localASNumber")
-        options = _options(spec, subject, report)
+        options = _options(peer, remote, subject, report)
     except InvalidInput as error:
         stopped = True
         report(Problem("bgp-resource-invalid", subject, f"{error}; the peering is stopped"))
@@ -107,7 +117,7 @@ def peering_of_resource(peer: BGPPeer, report: Callable[[Problem], None]) -> Pee
         node_selector=node_selector,
         remote=remote,
         local_as=local_as,
-        reverse=(spec.reverse_peering or "Auto") != "Manual",
+        reverse=(spec.reverse_peering or "Auto") != "Manual" and not isinstance(remote, LocalWorkloads),
         options=options,
         stopped=stopped,
     )
@@ -120,8 +130,11 @@ def _check_ends(spec: BGPPeerSpec) -> None:
         raise InvalidInput("cannot be combined with spec.peerSelector", field="spec.peerIP")
     if spec.peer_selector and spec.as_number:
         raise InvalidInput("cannot be combined with spec.peerSelector", field="spec.asNumber")
-    if not spec.peer_ip and not spec.peer_selector:
-        raise InvalidInput("one of spec.peerIP and spec.peerSelector is required", field="spec.peerIP")
+    if spec.local_workload_selector and (spec.peer_ip or spec.peer_selector):
+        raise InvalidInput("cannot be combined with other far ends", field="spec.localWorkloadSelector")
+    if not spec.peer_ip and not spec.peer_selector and not spec.local_workload_selector:
+        message = "one of spec.peerIP, spec.peerSelector and spec.localWorkloadSelector is required"
+        raise InvalidInput(message, field="spec.peerIP")
 
 
 def _selector(text: str, where: str) -> Selector:
@@ -131,33 +144,69 @@ def _selector(text: str, where: str) -> Selector:
         raise InvalidInput(error.message, field=where) from None
 
 
-def _remote(spec: BGPPeerSpec, stopped: bool) -> Remote | Selector:
+def _remote(peer: BGPPeer) -> Remote | Selector | LocalWorkloads:
+    spec = peer.spec
     if spec.peer_selector:
         return _selector(spec.peer_selector, "spec.peerSelector")
+    if spec.local_workload_selector:
+        as_number = check_as_number(spec.as_number, "spec.asNumber")
+        return LocalWorkloads(_selector(spec.local_workload_selector, "spec.localWorkloadSelector"), as_number)
     text, port = spec.peer_ip, None
     if found := _WITH_PORT.fullmatch(text):
         text, port = found["v4"] or found["v6"], int(found["port"])
         if not 1 <= port <= 65535:
             raise InvalidInput(f"{port} is not a port", field="spec.peerIP")
+    as_number = check_as_number(spec.as_number, "spec.asNumber")
+    if interface := peerannotations.interface(peer.metadata.annotations):
+        return Remote(6, _on_link(text), port, as_number, interface)
     address = check_peer_address(text, "spec.peerIP")
-    family: Family = 6 if ":" in address else 4
-    as_number = 0 if stopped and not spec.as_number else check_as_number(spec.as_number, "spec.asNumber")
-    return Remote(family, address, port, as_number)
+    return Remote(6 if ":" in address else 4, address, port, as_number)
 
 
-def _options(spec: BGPPeerSpec, subject: str, report: Callable[[Problem], None]) -> PeerOptions:
+def _on_link(text: str) -> str:
+    return ANY_ON_LINK if text == ANY_ON_LINK else check_link_local(text, "spec.peerIP")
+
+
+def _options(peer: BGPPeer, remote: Remote | Selector | LocalWorkloads, subject: str, report: Report) -> PeerOptions:
+    spec = peer.spec
+    over = peerannotations.ipv4_over_ipv6(peer.metadata.annotations)
+    if over and isinstance(remote, Remote) and remote.family == 4:
+        message = f"metadata.annotations[{peerannotations.IPV4_OVER_IPV6}] has no effect on a session over IPv4"
+        report(Problem("bgp-field-ignored", subject, message))
     return PeerOptions(
         next_hop=_next_hop(spec),
         keep_next_hop_if_external=spec.keep_original_next_hop and spec.next_hop_mode is None,
-        use_node_address=_choice(spec.source_address or "UseNodeIP", ("UseNodeIP", "None"), "spec.sourceAddress")
-        == "UseNodeIP",
+        use_node_address=_uses_node_address(spec, remote),
         ttl_security_hops=_within(spec.ttl_security, 1, 255, "spec.ttlSecurity"),
         allowed_local_as=_within(spec.num_allowed_local_as_numbers, 0, 2**31 - 1, "spec.numAllowedLocalASNumbers"),
         restart_time_s=restart_time(spec.max_restart_time, "spec.maxRestartTime", subject, report)
         if spec.max_restart_time is not None
         else None,
         keepalive_time_s=_keepalive(spec.keepalive_time),
+        filters=tuple(dict.fromkeys(spec.filters)),
+        password=PasswordRef.of_spec(spec.password, "spec.password") if spec.password is not None else None,
+        reachable_by=_gateway(spec, remote),
+        ipv4_over_ipv6=over,
+        bfd=peerannotations.bfd(peer.metadata.annotations),
     )
+
+
+def _uses_node_address(spec: BGPPeerSpec, remote: Remote | Selector | LocalWorkloads) -> bool:
+    """Workloads reach the host by another address than the node's, neighbours on a link by a link-local one."""
+    mode = _choice(spec.source_address or "UseNodeIP", ("UseNodeIP", "None"), "spec.sourceAddress")
+    on_link = isinstance(remote, Remote) and bool(remote.interface)
+    return mode == "UseNodeIP" and not on_link and not isinstance(remote, LocalWorkloads)
+
+
+def _gateway(spec: BGPPeerSpec, remote: Remote | Selector | LocalWorkloads) -> str:
+    if not spec.reachable_by:
+        return ""
+    if not isinstance(remote, Remote) or remote.interface:
+        raise InvalidInput("needs a spec.peerIP that is not on a link", field="spec.reachableBy")
+    address = check_peer_address(spec.reachable_by, "spec.reachableBy", remote.family)
+    if address == remote.address:
+        raise InvalidInput("is spec.peerIP itself", field="spec.reachableBy")
+    return address
 
 
 def _next_hop(spec: BGPPeerSpec) -> NextHop:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Literal
 
 import msgspec
 
-from calico.bgp.birdplan import BirdPlan, BlockPlan, Family, PeerPlan, PoolPlan
+from calico.bgp.birdplan import BirdPlan, BlockPlan, Family, PoolPlan
 from calico.bgp.clusterconfig import ClusterConfig, resolve_config
+from calico.bgp.filterplan import FilterPlan
 from calico.bgp.host import BGPHost, host_of_node
+from calico.bgp.networks import Network, parse_network
 from calico.bgp.peering import SessionPlanner
-from calico.bgp.peerspec import peering_of_resource
+from calico.bgp.peerspec import LocalWorkloads, Peering, peering_of_resource
 from calico.bgp.problem import Problem
+from calico.bgp.routefilter import filter_of_resource
+from calico.bgp.serviceroutes import plan_services
 from calico.bgp.snapshot import BGPSnapshot
 from calico.errors import InvalidInput
+from calico.model.bgp import BGPConfiguration
 from calico.model.ippool import IPPool
 from calico.model.keys import ResourceKey
 
@@ -29,6 +35,8 @@ _NEVER = ("", "Never")
 class Planned(msgspec.Struct, frozen=True):
     """A plan and all that is wrong. ``held``: keep what runs; the plan only serves where nothing runs yet.
 
+    ``needs_endpoints``: it is complete only when the snapshot has this host's workload endpoints.
+
     ``turn`` numbers this host among the nodes it has sessions with: what must not happen on both ends of a session
     at once goes by turns.
     """
@@ -37,6 +45,7 @@ class Planned(msgspec.Struct, frozen=True):
     problems: tuple[Problem, ...]
     held: bool = False
     turn: int = 0
+    needs_endpoints: bool = False
 
 
 def build_plan(snapshot: BGPSnapshot, node: str, export_mode: ExportMode = "pools") -> Planned:
@@ -64,23 +73,40 @@ def build_plan(snapshot: BGPSnapshot, node: str, export_mode: ExportMode = "pool
         problems.append(_absence(snapshot, node))
         plan = msgspec.structs.replace(_without_bgp(node), debug=config.debug)
         return Planned(plan, _sorted(problems))
+    filters = _filters(snapshot, problems)
     pools, blocks = _pools(snapshot.pools, config, problems), _networks(snapshot.blocks)
+    peerings = _peerings(snapshot, filters, problems)
+    planner = SessionPlanner(me, hosts, config, problems.append, snapshot.secrets, snapshot.endpoints)
+    planner.explicit(peerings)
+    planner.reverse(peerings)
+    planner.mesh()
+    default = snapshot.configs.get("default", BGPConfiguration())
+    services = plan_services(default.spec, snapshot.services, problems.append)
     plan = BirdPlan(
         router_id=me.ipv4 or _hashed_router_id(node),
         debug=config.debug,
         listen_port=config.port_of(node),
         strict_bind=config.strict_bind,
         ignored_interfaces=config.ignored_interfaces,
-        peers=_peers(snapshot, me, hosts, config, problems),
+        peers=planner.sessions(),
         pools=pools,
         blocks=blocks,
+        advertised=config.advertised,
+        filters=tuple(filters.values()),
         withheld=tuple(sorted({*_networks(config.withheld), *_doubtful(snapshot, pools, blocks)})),
         normal_priority_v4=config.normal_priority_v4,
         normal_priority_v6=config.normal_priority_v6,
         export_workload_routes=export_mode == "interfaces",
         reflect_workload_routes=export_mode == "interfaces" and bool(me.cluster_id),
+        reach=planner.reach(),
+        services=services.advertised,
+        service_ranges=services.ranges,
+        reflected_services=services.reflected if me.cluster_id else (),
+        encrypted_next_hops=_encrypted(me, hosts),
+        own_addresses=me.addresses,
     )
-    return Planned(plan, _sorted(problems), turn=_turn(me, hosts, plan))
+    local = any(isinstance(peering.remote, LocalWorkloads) and peering.is_asked_of(me) for peering in peerings)
+    return Planned(plan, _sorted(problems), turn=_turn(me, hosts, plan), needs_endpoints=local)
 
 
 def _turn(me: BGPHost, hosts: Mapping[str, BGPHost], plan: BirdPlan) -> int:
@@ -130,20 +156,43 @@ def _hosts(snapshot: BGPSnapshot, config: ClusterConfig, problems: list[Problem]
     return hosts
 
 
-def _peers(
-    snapshot: BGPSnapshot,
-    me: BGPHost,
-    hosts: Mapping[str, BGPHost],
-    config: ClusterConfig,
-    problems: list[Problem],
-) -> tuple[PeerPlan, ...]:
+def _peerings(snapshot: BGPSnapshot, filters: Mapping[str, FilterPlan], problems: list[Problem]) -> list[Peering]:
     checked = (peering_of_resource(peer, problems.append) for _, peer in sorted(snapshot.peers.items()))
-    peerings = [peering for peering in checked if peering is not None]
-    planner = SessionPlanner(me, hosts, config, problems.append)
-    planner.explicit(peerings)
-    planner.reverse(peerings)
-    planner.mesh()
-    return planner.sessions()
+    return [_with_filters(peering, filters, problems) for peering in checked if peering is not None]
+
+
+def _encrypted(me: BGPHost, hosts: Mapping[str, BGPHost]) -> tuple[tuple[Family, str], ...]:
+    """The nodes that WireGuard leads to: Felix programs their routes, and one of ours would go in the clear."""
+    return tuple(
+        (family, address)
+        for name, host in sorted(hosts.items())
+        if name != me.name
+        for family, address in host.addresses
+        if family in host.encrypts & me.encrypts
+    )
+
+
+def _filters(snapshot: BGPSnapshot, problems: list[Problem]) -> dict[str, FilterPlan]:
+    """The filters that can be honoured, by name."""
+    usable = {}
+    for name, resource in sorted(snapshot.filters.items()):
+        try:
+            usable[name] = filter_of_resource(resource)
+        except InvalidInput as error:
+            problems.append(
+                Problem("bgp-resource-invalid", f"BGPFilter {name}", f"{error}; peerings with it are stopped")
+            )
+    return usable
+
+
+def _with_filters(peering: Peering, filters: Mapping[str, FilterPlan], problems: list[Problem]) -> Peering:
+    """The peering, stopped when it names a filter that is not there or not usable: it is never run without one."""
+    missing = [name for name in peering.options.filters if name not in filters]
+    if not missing or peering.stopped:
+        return peering
+    message = f"spec.filters: BGPFilter {', '.join(missing)} is absent or unusable; the peering is stopped"
+    problems.append(Problem("bgp-resource-invalid", f"BGPPeer {peering.name}", message))
+    return msgspec.structs.replace(peering, stopped=True)
 
 
 def _pools(pools: Mapping[str, IPPool], config: ClusterConfig, problems: list[Problem]) -> tuple[PoolPlan, ...]:
@@ -151,9 +200,9 @@ def _pools(pools: Mapping[str, IPPool], config: ClusterConfig, problems: list[Pr
     for name, pool in sorted(pools.items()):
         spec = pool.spec
         try:
-            network = ipaddress.ip_network(spec.cidr, strict=False)
-        except ValueError:
-            message = f"spec.cidr: {spec.cidr[:60]!r} is not a prefix; its routes are not advertised"
+            network = parse_network(spec.cidr)
+        except InvalidInput as error:
+            message = f"spec.cidr: {error.message}; its routes are not advertised"
             problems.append(Problem("bgp-resource-invalid", f"IPPool {name}", message))
             continue
         encapsulated = spec.vxlan_mode not in _NEVER or spec.ipip_mode not in _NEVER
@@ -181,7 +230,7 @@ def _doubtful(
     return tuple(block for block in blocks if not any(_within(block, network) for network in known))
 
 
-def _within(block: BlockPlan, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+def _within(block: BlockPlan, network: Network) -> bool:
     inner = ipaddress.ip_network(block.cidr)
     return inner.version == network.version and inner.subnet_of(network)  # type: ignore[arg-type]
 
@@ -189,10 +238,7 @@ def _within(block: BlockPlan, network: ipaddress.IPv4Network | ipaddress.IPv6Net
 def _networks(cidrs: tuple[str, ...]) -> tuple[BlockPlan, ...]:
     found = set()
     for text in cidrs:
-        try:
-            network = ipaddress.ip_network(text, strict=False)
-        except ValueError:
-            continue
-        family: Family = 6 if network.version == 6 else 4
-        found.add(BlockPlan(family, str(network)))
+        with suppress(InvalidInput):
+            network = parse_network(text)
+            found.add(BlockPlan(6 if network.version == 6 else 4, str(network)))
     return tuple(sorted(found))

@@ -25,6 +25,13 @@ CATALOGUE: dict[str, ProblemKind] = {
     "bgp-resource-invalid": ProblemKind("error", "what the resource asks for is stopped; all else works"),
     "bgp-value-adjusted": ProblemKind("warning", "a value outside what the protocol can express was limited"),
     "bgp-field-ignored": ProblemKind("warning", "the field has no effect where it was set"),
+    "bgp-password-unavailable": ProblemKind("error", "the peering is stopped rather than run without its password"),
+    "bgp-password-mismatch": ProblemKind(
+        "error", "segments with a wrong, missing or unexpected MD5 signature arrive: the ends differ in their passwords"
+    ),
+    "bgp-no-service-source": ProblemKind(
+        "warning", "service addresses are not advertised: nothing here knows of services"
+    ),
     "bgp-peering-shadowed": ProblemKind("info", "another peering to the same address has precedence"),
     "bgp-config-held": ProblemKind("critical", "a resource that everything depends on is unreadable: nothing changes"),
     "bgp-encap-not-programmed": ProblemKind("warning", "the pool's routes need a tunnel, which BIRD does not program"),

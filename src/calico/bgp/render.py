@@ -6,71 +6,30 @@ through ``quoted``, ``symbol``, ``prefix`` or ``address``. Filters stand before 
 
 from __future__ import annotations
 
-import ipaddress
-import re
+from collections.abc import Iterable
+from typing import TypeVar
 
-from calico.bgp.birdplan import BirdPlan, BlockPlan, Family, PeerPlan
-from calico.errors import InvalidInput
+from calico.bgp.birdplan import AdvertisedPrefix, BirdPlan, BlockPlan, Family, PoolPlan, ReachPlan
+from calico.bgp.birdtext import MAX_PREFERENCE, address, number, prefix, quoted
+from calico.bgp.renderfilter import add_communities, filter_function
+from calico.bgp.renderpeer import has_local_workloads, peer_protocol
 
-__all__ = ["address", "prefix", "quoted", "render", "symbol"]
+__all__ = ["render"]
 
-MAX_PREFERENCE = 2147483647
-HOLD_TIME_S = 90
-LONG_LIVED_STALE_TIME_S = 3600
 _FAMILIES: tuple[Family, ...] = (4, 6)
-_EXPRESSIBLE = re.compile(r"[\x20\x21\x23-\x7e]{0,255}", re.ASCII)
-_SYMBOL = re.compile(r"[A-Z][a-z]+_[A-Za-z0-9_]{1,58}", re.ASCII)
+_F = TypeVar("_F", BlockPlan, PoolPlan, ReachPlan, AdvertisedPrefix)
 
 
 def render(plan: BirdPlan, log_file: str) -> str:
     """The whole file. ``log_file`` is where BIRD logs; InvalidInput when something cannot be said."""
     parts = [_head(plan, log_file)]
     for family in _FAMILIES:
-        parts += [_filters(plan, family), _kernel(family), _blocks(plan, family)]
-    parts += [_peer(plan, peer) for peer in plan.peers]
+        parts += [_filters(plan, family), _own_filters(plan, family), _kernel(family)]
+        parts += [_blocks(plan, family), *_reach(plan, family), *_services(plan, family)]
+    if any(peer.bfd for peer in plan.peers):
+        parts.append("protocol bfd bfd_all { }\n")
+    parts += [peer_protocol(plan, peer) for peer in plan.peers]
     return "\n".join(parts)
-
-
-def quoted(text: str) -> str:
-    """A string literal. The language has no escapes: quotes, control and non-ASCII characters are refused."""
-    if not _EXPRESSIBLE.fullmatch(text):
-        raise InvalidInput(f"{text[:60]!r} cannot be written in a BIRD configuration")
-    return f'"{text}"'
-
-
-def symbol(text: str) -> str:
-    """A protocol name: an upper-case prefix keeps it apart from keywords; 64 characters at most."""
-    if len(text) > 64 or not _SYMBOL.fullmatch(text):
-        raise InvalidInput(f"{text[:80]!r} cannot be the name of a BIRD protocol")
-    return text
-
-
-def prefix(text: str, family: Family) -> str:
-    """A network of the family, without host bits."""
-    try:
-        network = ipaddress.ip_network(text)
-    except ValueError:
-        raise InvalidInput(f"{text[:60]!r} is not a prefix") from None
-    if network.version != family or "%" in text:
-        raise InvalidInput(f"{text[:60]!r} is not an IPv{family} prefix")
-    return str(network)
-
-
-def address(text: str, family: Family) -> str:
-    """An address of the family."""
-    try:
-        parsed = ipaddress.ip_address(text)
-    except ValueError:
-        raise InvalidInput(f"{text[:60]!r} is not an address") from None
-    if parsed.version != family or "%" in text:
-        raise InvalidInput(f"{text[:60]!r} is not an IPv{family} address")
-    return str(parsed)
-
-
-def _number(value: int, lowest: int, highest: int) -> str:
-    if not lowest <= value <= highest:
-        raise InvalidInput(f"{value} is not between {lowest} and {highest}")
-    return str(int(value))
 
 
 def _head(plan: BirdPlan, log_file: str) -> str:
@@ -94,7 +53,7 @@ protocol direct direct_all {{ ipv4; ipv6; interface {interfaces}; }}
 
 
 def _filters(plan: BirdPlan, family: Family) -> str:
-    normal = _number(plan.normal_priority_v4 if family == 4 else plan.normal_priority_v6, 1, MAX_PREFERENCE - 1)
+    normal = number(plan.normal_priority_v4 if family == 4 else plan.normal_priority_v6, 1, MAX_PREFERENCE - 1)
     return "\n".join(
         [
             *_from_kernel(family),
@@ -122,12 +81,20 @@ def _to_kernel(plan: BirdPlan, family: Family, normal: str) -> list[str]:
         for pool in plan.pools
         if pool.family == family and not pool.program
     ]
+    services = [f"  if net ~ {prefix(item.cidr, family)} then reject;" for item in _of(plan.service_ranges, family)]
+    encrypted = [
+        f"  if defined(bgp_next_hop) then if bgp_next_hop = {address(hop, of)} then reject;"
+        for of, hop in plan.encrypted_next_hops
+        if of == family
+    ]
     better = f"bgp_local_pref > {MAX_PREFERENCE} - {normal} && bgp_local_pref < {MAX_PREFERENCE}"
     return [
         f"filter to_kernel{family} {{",
+        *services,
         f"  if source = RTS_STATIC then {{ krt_metric = {normal}; accept; }}",
         "  if source != RTS_BGP then reject;",
         *refused,
+        *encrypted,
         f"  krt_metric = {normal};",
         f"  if defined(bgp_local_pref) then if {better} then krt_metric = {MAX_PREFERENCE} - bgp_local_pref;",
         "  accept;",
@@ -138,36 +105,68 @@ def _to_kernel(plan: BirdPlan, family: Family, normal: str) -> list[str]:
 def _from_peer(family: Family, normal: str) -> list[str]:
     """A route better than normal (a workload that is about to move in) beats even the local one."""
     return [
-        f"filter from_peer{family} {{",
+        f"function prefer{family}() {{",
         f"  if defined(bgp_local_pref) then if bgp_local_pref > {MAX_PREFERENCE} - {normal} then preference = 200;",
-        "  accept;",
         "}",
+        f"filter from_peer{family} {{ prefer{family}(); accept; }}",
     ]
 
 
 def _to_peers(plan: BirdPlan, family: Family, normal: str) -> list[str]:
     """Withheld and unadvertised pools first, then this host's blocks as one route each, then every enabled pool."""
-    pools = [pool for pool in plan.pools if pool.family == family]
+    pools = _of(plan.pools, family)
     never = [prefix(pool.cidr, family) for pool in pools if pool.advertise == "never"]
-    never += [prefix(item.cidr, family) for item in plan.withheld if item.family == family]
+    never += [prefix(item.cidr, family) for item in _of(plan.withheld, family)]
+    own = _own_next_hop(plan, family)
+    call = f" own{family}();" if own else ""
     return [
-        f"function to_peers{family}(bool is_same_as) {{",
+        f"function rank{family}() {{",
         "  if source != RTS_BGP then {",
         f"    if ! defined(krt_metric) then krt_metric = {normal};",
         f"    if krt_metric = 0 || krt_metric >= {MAX_PREFERENCE} then krt_metric = {normal};",
         f"    bgp_local_pref = {MAX_PREFERENCE} - krt_metric;",
         "  }",
+        "}",
+        *own,
+        f"function to_peers{family}(bool is_same_as) {{",
+        *([f'  if proto = "reach{family}" then reject;'] if _of(plan.reach, family) else []),
         *[f"  if net ~ {cidr} then reject;" for cidr in sorted(set(never))],
         '  if is_same_as && (ifname ~ "*.cali" || ifname ~ "*.calico") then reject;',
         '  if ifname ~ "bpf*.cali" then reject;',
-        *[line for block in plan.blocks if block.family == family for line in _block(block, normal)],
+        *[add_communities(item.cidr, family, item.communities) for item in _of(plan.advertised, family)],
+        *[line for block in _of(plan.blocks, family) for line in _block(block, normal)],
+        *([f'  if proto = "services{family}" then accept;'] if _of(plan.services, family) else []),
+        *[f"  if net ~ {prefix(item.cidr, family)} then accept;" for item in _of(plan.reflected_services, family)],
         *[f"  if net ~ {prefix(pool.cidr, family)} then accept;" for pool in pools if pool.advertise == "always"],
         *_workload_routes(plan, family),
         "  reject;",
         "}",
-        f"filter to_internal{family} {{ to_peers{family}(true); }}",
-        f"filter to_external{family} {{ to_peers{family}(false); }}",
+        f"filter to_internal{family} {{ rank{family}();{call} to_peers{family}(true); }}",
+        f"filter to_external{family} {{ rank{family}(); to_peers{family}(false); }}",
     ]
+
+
+def _own_next_hop(plan: BirdPlan, family: Family) -> list[str]:
+    """A local workload's routes are told to other hosts as reached through this one: they know the workload's address
+    only by a route of ours, and BIRD does not resolve one learned next hop by another."""
+    mine = dict(plan.own_addresses).get(family)
+    if mine is None or not has_local_workloads(plan, family):
+        return []
+    return [
+        f"function own{family}() {{",
+        f'  if proto ~ "Local_Workload_*" then bgp_next_hop = {address(mine, family)};',
+        "}",
+    ]
+
+
+def _own_filters(plan: BirdPlan, family: Family) -> str:
+    """The BGPFilters that a session of this family names, as functions."""
+    used = {name for peer in plan.peers if family in peer.families for name in peer.filters}
+    lines = []
+    for item in plan.filters:
+        if item.name in used:
+            lines += filter_function(item, "import", family) + filter_function(item, "export", family)
+    return "\n".join([*lines, ""]) if lines else ""
 
 
 def _block(block: BlockPlan, normal: str) -> list[str]:
@@ -202,73 +201,29 @@ protocol kernel kernel{family} {{
 def _blocks(plan: BirdPlan, family: Family) -> str:
     """One blackhole per block, so that unused addresses of it die here; a single address has nothing unused."""
     whole = 32 if family == 4 else 128
-    routes = [prefix(block.cidr, family) for block in plan.blocks if block.family == family]
+    routes = [prefix(block.cidr, family) for block in _of(plan.blocks, family)]
     lines = [f"  route {cidr} blackhole;" for cidr in routes if not cidr.endswith(f"/{whole}")]
-    return "\n".join([f"protocol static blocks{family} {{", f"  ipv{family};", *lines, "}", ""])
+    return _static(f"blocks{family}", family, lines)
 
 
-def _peer(plan: BirdPlan, peer: PeerPlan) -> str:
-    return "\n".join(
-        [
-            f"protocol bgp {symbol(peer.name)} {{",
-            f"  {_local(plan, peer)}",
-            f"  neighbor {address(peer.address, peer.family)}{_port(peer.port)} as {_as_number(peer.remote_as)};",
-            *(f"  {line}" for line in _session(plan, peer)),
-            f"  ipv{peer.family} {{ {_channel(peer)} }};",
-            "}",
-            "",
-        ]
-    )
-
-
-def _local(plan: BirdPlan, peer: PeerPlan) -> str:
-    source = f" {address(peer.source, peer.family)}" if peer.source is not None else ""
-    return f"local{source}{_port(plan.listen_port)} as {_as_number(peer.local_as)};"
-
-
-def _port(port: int | None) -> str:
-    return "" if port is None else f" port {_number(port, 1, 65535)}"
-
-
-def _as_number(value: int) -> str:
-    return _number(value, 1, 0xFFFFFFFF)
-
-
-def _session(plan: BirdPlan, peer: PeerPlan) -> list[str]:
-    keepalive, restart, hops = peer.keepalive_time_s, peer.restart_time_s, peer.ttl_security_hops
-    hold = HOLD_TIME_S if keepalive is None else max(HOLD_TIME_S, 3 * keepalive)
-    return [
-        *(["multihop;", "ttl security off;"] if hops is None else _ttl_security(hops)),
-        *(["passive;"] if peer.passive else []),
-        *(["strict bind on;"] if plan.strict_bind and peer.source is not None else []),
-        f"hold time {_number(hold, 3, 65535)};",
-        *([f"keepalive time {_number(keepalive, 1, 65535)};"] if keepalive is not None else []),
-        "connect delay time 1;",
-        "connect retry time 2;",
-        "error wait time 1, 30;",
-        "graceful restart on;",
-        *([f"graceful restart time {_number(restart, 0, 4095)};"] if restart is not None else []),
-        "long lived graceful restart on;",
-        f"long lived stale time {LONG_LIVED_STALE_TIME_S};",
-        *_reflection(peer),
-        *([f"allow local as {_number(peer.allowed_local_as, 0, 2**31 - 1)};"] if peer.allowed_local_as else []),
+def _reach(plan: BirdPlan, family: Family) -> list[str]:
+    """Routes to far ends that are behind a gateway; for this host alone."""
+    routes = [
+        f"  route {address(item.address, family)}/{32 if family == 4 else 128} via {address(item.gateway, family)};"
+        for item in _of(plan.reach, family)
     ]
+    return [_static(f"reach{family}", family, routes)] if routes else []
 
 
-def _ttl_security(hops: int) -> list[str]:
-    return [f"multihop {_number(hops, 1, 255)};", "ttl security on;"]
+def _services(plan: BirdPlan, family: Family) -> list[str]:
+    """Prefixes of services; the kernel filter keeps these out of the kernel, where a service proxy is in charge."""
+    routes = [f"  route {prefix(item.cidr, family)} blackhole;" for item in _of(plan.services, family)]
+    return [_static(f"services{family}", family, routes)] if routes else []
 
 
-def _reflection(peer: PeerPlan) -> list[str]:
-    if peer.rr_cluster_id is None:
-        return []
-    return ["rr client;", f"rr cluster id {address(peer.rr_cluster_id, 4)};"]
+def _static(name: str, family: Family, routes: list[str]) -> str:
+    return "\n".join([f"protocol static {name} {{", f"  ipv{family};", *routes, "}", ""])
 
 
-def _channel(peer: PeerPlan) -> str:
-    export = f"to_{'internal' if peer.internal else 'external'}{peer.family}"
-    options = [f"import filter from_peer{peer.family};", f"export filter {export};", "add paths on;"]
-    options.append("gateway recursive;")
-    if peer.next_hop:
-        options.append(f"next hop {peer.next_hop};")
-    return " ".join(options)
+def _of(items: Iterable[_F], family: Family) -> list[_F]:
+    return [item for item in items if item.family == family]

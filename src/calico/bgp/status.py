@@ -15,7 +15,10 @@ __all__ = ["AgentState", "status_document"]
 
 
 class AgentState(msgspec.Struct, kw_only=True):
-    """What the agent knows. ``config_revision``: BIRD runs what the datastore said at that revision."""
+    """What the agent knows. ``config_revision``: BIRD runs what the datastore said at that revision.
+
+    ``suspicions``: why sessions may be down that BIRD cannot say why.
+    """
 
     node: str
     pid: int
@@ -27,6 +30,7 @@ class AgentState(msgspec.Struct, kw_only=True):
     restarts: int = 0
     bird: BirdStatus = BirdStatus()
     sessions: Mapping[str, Session] = {}
+    suspicions: Mapping[str, str] = {}
     plan_problems: tuple[Problem, ...] = ()
     agent_problems: tuple[Problem, ...] = ()
 
@@ -49,7 +53,7 @@ def status_document(state: AgentState, bird_problems: Iterable[Problem]) -> dict
         "in_sync": state.in_sync,
         "config_revision": state.config_revision,
         "sessions": [
-            _session(name, planned.get(name), state.sessions.get(name))
+            _session(name, planned.get(name), state.sessions.get(name), state.suspicions.get(name, ""))
             for name in sorted(planned.keys() | state.sessions.keys())
         ],
         "conditions": problems_as_data((*state.plan_problems, *state.agent_problems, *bird_problems)),
@@ -62,7 +66,7 @@ def _bird_state(state: AgentState) -> str:
     return "recovering" if state.bird.recovering else "up"
 
 
-def _session(name: str, planned: PeerPlan | None, running: Session | None) -> dict[str, Any]:
+def _session(name: str, planned: PeerPlan | None, running: Session | None, suspicion: str) -> dict[str, Any]:
     address = planned.address if planned is not None else running.peer_ip if running is not None else ""
     return {
         "name": name,
@@ -71,7 +75,7 @@ def _session(name: str, planned: PeerPlan | None, running: Session | None) -> di
         "family": 6 if ":" in address else 4,
         "state": running.state if running is not None else "Unknown",
         "since": running.since if running is not None else "",
-        "info": running.info if running is not None else "",
+        "info": suspicion or (running.info if running is not None else ""),
         "imported": running.imported if running is not None else 0,
         "exported": running.exported if running is not None else 0,
     }
@@ -79,4 +83,6 @@ def _session(name: str, planned: PeerPlan | None, running: Session | None) -> di
 
 def _type_of_name(name: str) -> str:
     """Of a session that is no longer planned: names carry the type."""
-    return {"Mesh": "NodeMesh", "Global": "GlobalPeer"}.get(name.partition("_")[0], "NodePeer")
+    return {"Mesh": "NodeMesh", "Global": "GlobalPeer", "Local": "LocalWorkload"}.get(
+        name.partition("_")[0], "NodePeer"
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from calico.bgp.birdlog import LogFollower
 from calico.bgp.problem import CATALOGUE
+from calico.bgp.signatures import Signatures, parse_netstat, suspects
 from calico.bgp.status import AgentState
 from calico.bgp.supervisor import Supervisor
 from calico.errors import Transient
@@ -17,6 +19,8 @@ _EVERY_SETTLED_S = 3.0
 _UNANSWERED_BEFORE_PROBLEM = 3
 _ENABLE_EVERY_S = 5.0
 _DROP_IS_NEWS_FOR_S = 60.0
+_SUSPECTED_FOR_S = 60.0
+_NETSTAT = Path("/proc/net/netstat")
 
 
 class StatusWatch:
@@ -29,6 +33,8 @@ class StatusWatch:
         self._unanswered = 0
         self._enable_at = 0.0
         self._dropped_until = 0.0
+        self._signatures = _read_signatures()
+        self._suspicions: dict[str, tuple[str, float]] = {}  # of sessions, until when unless seen again
 
     async def run(self) -> None:
         """Watch for ever."""
@@ -49,6 +55,7 @@ class StatusWatch:
         self._read_log(now)
         try:
             self._state.bird, self._state.sessions = await self._supervisor.control.overview()
+            self._note_signatures(now)
             await self._care_for_listening(now)
         except Transient as error:
             self._on_silence(str(error))
@@ -64,6 +71,24 @@ class StatusWatch:
                 self._dropped_until = now + _DROP_IS_NEWS_FOR_S
         if now > self._dropped_until:
             self._supervisor.forget("bird-netlink-dropped")
+
+    def _note_signatures(self, now: float) -> None:
+        """Name the sessions that are down and may be so because the ends differ in their passwords."""
+        seen, plan = _read_signatures(), self._state.plan
+        new, self._signatures = seen.since(self._signatures), seen
+        found = suspects(new, plan.peers if plan is not None else (), self._state.sessions)
+        known = {**self._suspicions, **{name: (why, now + _SUSPECTED_FOR_S) for name, why in found.items()}}
+        self._suspicions = {name: (why, end) for name, (why, end) in known.items() if now < end and self._is_down(name)}
+        self._state.suspicions = {name: why for name, (why, _) in self._suspicions.items()}
+        if self._suspicions:
+            told = "; ".join(f"{name}: {why}" for name, why in sorted(self._state.suspicions.items())[:5])
+            self._supervisor.note("bgp-password-mismatch", told)
+        else:
+            self._supervisor.forget("bgp-password-mismatch")
+
+    def _is_down(self, name: str) -> bool:
+        session = self._state.sessions.get(name)
+        return session is not None and not session.established
 
     async def _care_for_listening(self, now: float) -> None:
         """BIRD disables sessions it cannot listen for, for good; they are enabled again now and then."""
@@ -82,3 +107,10 @@ class StatusWatch:
         self._state.sessions = {}
         if self._state.bird_running and self._unanswered >= _UNANSWERED_BEFORE_PROBLEM:
             self._supervisor.note("bird-unresponsive", why)
+
+
+def _read_signatures() -> Signatures:
+    try:
+        return parse_netstat(_NETSTAT.read_text())
+    except OSError:
+        return Signatures()

@@ -143,10 +143,11 @@ class Supervisor:
     async def _change(self, difference: Difference, *, may_restart: bool, insist: bool) -> Applied:
         before = await self.control.sessions()
         spared = {name for name, session in before.items() if session.worth_sparing}
-        losing = spared if difference.restarts_direct else spared & difference.resets
-        if not losing:
-            return await self._reconfigure(difference, before)
-        if not may_restart or (not insist and any(not before[name].established for name in spared)):
+        losing = {name for name in spared if difference.restarts_direct or difference.resets_session(name)}
+        if len(losing) <= len(spared & difference.watched):
+            return await self._reconfigure(difference, before)  # a restart would cost as many or more
+        away = {name for name in spared - difference.rekeyed if not before[name].established}
+        if not may_restart or (away and not insist):
             return Applied.POSTPONED
         return await self._restart_gracefully(len(losing))
 
@@ -172,7 +173,8 @@ class Supervisor:
 
     async def _lost(self, difference: Difference, before: dict[str, Session]) -> set[str]:
         """Sessions that should have stayed established and did not, judged by since when they are."""
-        steady = {name for name in difference.kept if name in before and before[name].established}
+        kept = frozenset() if difference.restarts_direct else difference.kept
+        steady = {name for name in kept if name in before and before[name].established}
         for _ in range(int(_ANSWER_WITHIN_S / _POLL_S)):
             if not (await self.control.status()).reconfiguring:
                 break

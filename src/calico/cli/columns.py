@@ -33,6 +33,13 @@ _DEFAULT: dict[str, Columns] = {
         ("MESHENABLED", lambda r: "" if r.spec.node_to_node_mesh_enabled is None else r.spec.node_to_node_mesh_enabled),
         ("ASNUMBER", lambda r: "" if r.spec.as_number is None else r.spec.as_number),
     ),
+    "BGPFilter": (
+        *_NAME,
+        ("NUMEXPORTV4", lambda r: len(r.spec.export_v4)),
+        ("NUMIMPORTV4", lambda r: len(r.spec.import_v4)),
+        ("NUMEXPORTV6", lambda r: len(r.spec.export_v6)),
+        ("NUMIMPORTV6", lambda r: len(r.spec.import_v6)),
+    ),
     "BGPPeer": (
         *_NAME,
         ("PEERIP", lambda r: r.spec.peer_ip or r.spec.peer_selector),

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
@@ -60,15 +60,42 @@ def felix(node: str | None, etcd_endpoints: str, run_dir: str, log_file: str | N
 @click.command()
 @_daemon_options
 @click.option("--bird", "bird_binary", default="bird", show_default=True, help="The BIRD 2 executable.")
+@click.option(
+    "--secrets-dir",
+    envvar="CALICO_BGP_SECRETS_DIR",
+    default="/etc/calico/bgp-secrets",
+    show_default=True,
+    help="Passwords of sessions, in files SECRET/KEY that only their owner can read.",
+)
+@click.option(
+    "--export-mode",
+    envvar="CALICO_BGP_EXPORT_MODE",
+    default="pools",
+    show_default=True,
+    type=click.Choice(["pools", "interfaces"]),
+    help="interfaces: also advertise the addresses of workloads that no pool covers (OpenStack).",
+)
 def bgp(
-    node: str | None, etcd_endpoints: str, run_dir: str, log_file: str | None, log_level: str, bird_binary: str
+    node: str | None,
+    etcd_endpoints: str,
+    run_dir: str,
+    log_file: str | None,
+    log_level: str,
+    bird_binary: str,
+    secrets_dir: str,
+    export_mode: Literal["pools", "interfaces"],
 ) -> None:
     """Run the BGP agent: plan this host's sessions from the datastore and keep BIRD running with them."""
     from calico.bgp.daemon import BGPSettings, run
 
     configure_logging(level=log_level, file=log_file)
     settings = BGPSettings(
-        node=_node_name(node), etcd_endpoints=_urls(etcd_endpoints), run_dir=run_dir, bird=bird_binary
+        node=_node_name(node),
+        etcd_endpoints=_urls(etcd_endpoints),
+        run_dir=run_dir,
+        bird=bird_binary,
+        secrets_dir=secrets_dir,
+        export_mode=export_mode,
     )
     _serve(run(settings))
 

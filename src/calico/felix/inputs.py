@@ -27,7 +27,6 @@ log = structlog.get_logger(__name__)
 
 _OF_OTHERS = frozenset(
     (
-        "bgpfilters",
         "blockaffinities",
         "caliconodestatuses",
         "ipamconfigurations",

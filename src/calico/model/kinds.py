@@ -6,6 +6,7 @@ import msgspec
 
 from calico.errors import InvalidInput
 from calico.model.bgp import BGPConfiguration, BGPPeer
+from calico.model.bgpfilter import BGPFilter
 from calico.model.felixconfig import FelixConfiguration
 from calico.model.hostendpoint import HostEndpoint
 from calico.model.ippool import IPPool
@@ -34,6 +35,7 @@ def _info(cls: type[Resource], plural: str, *aliases: str, namespaced: bool = Fa
 
 KINDS: tuple[KindInfo, ...] = (
     _info(BGPConfiguration, "bgpconfigurations", "bgpconfig", "bgpconfigs"),
+    _info(BGPFilter, "bgpfilters", "bgpf", "bgpfs", "bf", "bfs"),
     _info(BGPPeer, "bgppeers", "bgpp", "bgpps", "bp", "bps"),
     _info(ClusterInformation, "clusterinformations", "clusterinfo", "clusterinfos"),
     _info(FelixConfiguration, "felixconfigurations", "felixconfig", "felixconfigs"),

@@ -10,7 +10,7 @@ import structlog
 
 __all__ = ["configure_logging"]
 
-_LEVELS = {"trace": 5, "debug": 10, "info": 20, "warning": 30, "error": 40, "fatal": 50}
+_LEVELS = {"trace": 0, "debug": 10, "info": 20, "warning": 30, "error": 40, "fatal": 50}
 
 
 def configure_logging(*, level: str = "info", file: str | None = None, json: bool | None = None) -> None:

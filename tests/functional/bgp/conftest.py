@@ -77,6 +77,8 @@ class Host:
         if routed:
             self.ipv4, self.ipv6 = f"10.98.{number}.1", f"fd98:{number:x}::1"
         self.run_dir = fabric.directory / self.name
+        self.secrets_dir = fabric.directory / f"{self.name}-secrets"
+        self.options: tuple[str, ...] = ()
         self.agent: subprocess.Popen[bytes] | None = None
         create_netns(self.netns)
         fabric.namespaces.append(self.netns)
@@ -86,13 +88,36 @@ class Host:
     def ip(self, *arguments: str) -> str:
         return ip(self.netns, *arguments)
 
+    def run(self, *command: str) -> str:
+        """What a command says in the host's namespace."""
+        command = ("nsenter", f"--net=/run/netns/{self.netns}", *command)
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
     def start_agent(self) -> None:
         command = [sys.executable, "-m", "calico", "bgp", "--node", self.name]
         command += ["--etcd-endpoints", self.fabric.etcd_url, "--run-dir", str(self.run_dir)]
+        command += ["--secrets-dir", str(self.secrets_dir), *self.options]
         with open(self.fabric.directory / f"{self.name}.log", "ab") as output:
             self.agent = subprocess.Popen(
                 ["nsenter", f"--net=/run/netns/{self.netns}", *command], stdout=output, stderr=output
             )
+
+    def start_bird(self, text: str) -> None:
+        """A BIRD of the host's own, without an agent; ``{log}`` in the text is its log."""
+        self.run_dir.mkdir(exist_ok=True)
+        conf, output = self.run_dir / "plain.conf", self.run_dir / "plain.out"
+        conf.write_text(text.replace("{log}", f'log "{self.run_dir / "bird.log"}" all;'))
+        command = ["nsenter", f"--net=/run/netns/{self.netns}", "bird", "-c", str(conf)]
+        command += ["-s", str(self.run_dir / "bird.ctl"), "-P", str(self.run_dir / "bird.pid")]
+        with open(output, "ab") as file:
+            subprocess.run(command, stdout=file, stderr=file, check=True)
+
+    def secret(self, name: str, key: str, password: str, mode: int = 0o600) -> None:
+        """A password in a file of this host."""
+        path = self.secrets_dir / name / key
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.write_text(password)
+        path.chmod(mode)
 
     def kill_agent(self) -> None:
         assert self.agent is not None
@@ -135,6 +160,15 @@ class Host:
         """By session, its state with the moment it came about."""
         rows = [line.split() for line in self.ask_bird("show protocols").splitlines()]
         return {row[0].removeprefix("1002-"): Moment(" ".join(row[3:7])) for row in rows if row[1:2] == ["BGP"]}
+
+    @property
+    def has_bfd(self) -> bool:
+        """Whether BIRD's configuration has any BFD."""
+        return "bfd" in (self.run_dir / "bird.conf").read_text()
+
+    def has_condition(self, code: str) -> list[dict[str, Any]]:
+        """The conditions of a code that the agent states."""
+        return [condition for condition in self.status["conditions"] if condition["code"] == code]
 
     def is_settled(self, *, sessions: int) -> bool:
         """BIRD itself says that all its sessions are established and no graceful restart is under way."""
@@ -234,16 +268,40 @@ class Fabric:
         return done.returncode
 
     def put(
-        self, plural: str, name: str, kind: str, spec: dict[str, Any], labels: dict[str, str] | None = None
+        self,
+        plural: str,
+        name: str,
+        kind: str,
+        spec: dict[str, Any],
+        labels: dict[str, str] | None = None,
+        annotations: dict[str, str] | None = None,
     ) -> None:
         """Store a resource as any other writer would: by the datastore's own tool."""
         document = {
             "kind": kind,
             "apiVersion": "projectcalico.org/v3",
-            "metadata": {"name": name, **({"labels": labels} if labels else {})},
+            "metadata": {"name": name, "labels": labels or {}, "annotations": annotations or {}},
             "spec": spec,
         }
         self._etcdctl("put", f"{_RESOURCES}/{plural}/{name}", stdin=json.dumps(document))
+
+    def endpoint(self, host: Host, name: str, labels: dict[str, str], *addresses: str) -> None:
+        """A workload endpoint of a host."""
+        spec = {"node": host.name, "orchestrator": "lab", "workload": name, "endpoint": "eth0", "ipNetworks": addresses}
+        document = {"kind": "WorkloadEndpoint", "metadata": {"labels": labels}, "spec": spec}
+        self.put_raw(f"{_RESOURCES}/workloadendpoints/default/{host.name}-lab-{name}-eth0", json.dumps(document))
+
+    def secret(self, name: str, key: str, password: str) -> None:
+        """A password in the datastore."""
+        self.put_raw(f"/calico/bgp/v1/secrets/{name}/{key}", password)
+
+    def peer(self, name: str, annotations: dict[str, str] | None = None, **spec: Any) -> None:
+        """A BGPPeer."""
+        self.put("bgppeers", name, "BGPPeer", spec, None, annotations)
+
+    def config(self, annotations: dict[str, str] | None = None, **spec: Any) -> None:
+        """BGPConfiguration default."""
+        self.put("bgpconfigurations", "default", "BGPConfiguration", spec, None, annotations)
 
     def put_raw(self, key: str, value: str) -> None:
         self._etcdctl("put", key, stdin=value)
@@ -258,9 +316,11 @@ class Fabric:
         node: dict[str, Any] | None = None,
         labels: dict[str, str] | None = None,
         routed: bool = False,
+        options: tuple[str, ...] = (),
     ) -> Host:
         """A host with its Node and a running agent."""
         host = Host(self, number, routed=routed)
+        host.options = options
         self.hosts.append(host)
         bgp = {"ipv4Address": f"{host.ipv4}/24", "ipv6Address": f"{host.ipv6}/64", **(node or {})}
         self.put("nodes", host.name, "Node", {"bgp": bgp}, labels)
@@ -273,6 +333,22 @@ class Fabric:
         """A host without a Node, whose agent is not started."""
         self.hosts.append(Host(self, number))
         return self.hosts[-1]
+
+    def adopt(self, netns: str, name: str) -> Host:
+        """A namespace that is there already, such as a workload's, as a host whose BIRD can be started."""
+        host = Host.__new__(Host)
+        host.fabric, host.name, host.netns = self, name, netns
+        host.run_dir, host.agent = self.directory / name, None
+        self.hosts.append(host)
+        return host
+
+    def cut(self, host: Host) -> None:
+        """Let nothing pass between a host and the Ethernet; neither end's link goes down."""
+        ip(self.netns, "link", "set", f"port{host.number}", "nomaster")
+
+    def mend(self, host: Host) -> None:
+        """Undo ``cut``."""
+        ip(self.netns, "link", "set", f"port{host.number}", "master", "br0")
 
     def ping(self, host: Host, target: str) -> Pinger:
         """Ping from a host's own address until stopped."""

@@ -185,13 +185,12 @@ def test_a_bird_that_died_with_its_agent_is_started_on_the_last_good_file_withou
 
 def test_a_peering_that_cannot_be_honoured_is_stopped_and_named_and_blocks_nothing_else(fabric: Any) -> None:
     first, _ = _meshed(fabric, 1, 2)
-    spec = {"peerIP": "10.99.0.250", "asNumber": 65000, "password": {"secretKeyRef": {"name": "s", "key": "k"}}}
-    fabric.put("bgppeers", "secured", "BGPPeer", spec)
-    fabric.put("bgppeers", "plain", "BGPPeer", {"peerIP": "10.99.0.251", "asNumber": 65000})
+    fabric.peer("filtered", peerIP="10.99.0.250", asNumber=65000, filters=["absent"])
+    fabric.peer("plain", peerIP="10.99.0.251", asNumber=65000)
     fabric.until(lambda: "Global_10_99_0_251" in first.since(), "the good peering runs")
-    (condition,) = fabric.until(_condition(first, "bgp-field-unsupported"), "the other is named")
-    assert condition["object"] == "BGPPeer secured"
-    assert "spec.password" in condition["message"]
+    (condition,) = fabric.until(_condition(first, "bgp-resource-invalid"), "the other is named")
+    assert condition["object"] == "BGPPeer filtered"
+    assert "spec.filters" in condition["message"]
     assert "10.99.0.250" not in (first.run_dir / "bird.conf").read_text()
     assert len(first.established) == 2
 

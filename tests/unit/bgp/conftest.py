@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,38 @@ from typing import Any
 import pytest
 
 from calico.bgp.plan import Planned, build_plan
+from calico.bgp.serviceroutes import ServiceRoutes
 from calico.bgp.snapshot import SnapshotStore
 from calico.datastore.api import Update
 
+sys.path.insert(0, str(Path(__file__).parent))
+
 _RESOURCES = "/calico/resources/v3/projectcalico.org"
-_KINDS = {"nodes": "Node", "bgppeers": "BGPPeer", "bgpconfigurations": "BGPConfiguration", "ippools": "IPPool"}
+_KINDS = {
+    "nodes": "Node",
+    "bgpfilters": "BGPFilter",
+    "bgppeers": "BGPPeer",
+    "bgpconfigurations": "BGPConfiguration",
+    "ippools": "IPPool",
+}
 
 
 class World:
-    """A datastore as the raw keys and values of four kinds and of one host's affinities."""
+    """A datastore as the raw keys and values of five kinds and of one host's affinities."""
 
     def __init__(self) -> None:
         self.updates: list[Update] = []
 
-    def put(self, plural: str, name: str, spec: Any, labels: dict[str, str] | None = None) -> World:
-        document = {"kind": _KINDS[plural], "metadata": {"name": name, "labels": labels or {}}, "spec": spec}
+    def put(
+        self,
+        plural: str,
+        name: str,
+        spec: Any,
+        labels: dict[str, str] | None = None,
+        annotations: dict[str, str] | None = None,
+    ) -> World:
+        metadata = {"name": name, "labels": labels or {}, "annotations": annotations or {}}
+        document = {"kind": _KINDS[plural], "metadata": metadata, "spec": spec}
         return self.put_raw(f"{_RESOURCES}/{plural}/{name}", json.dumps(document))
 
     def put_raw(self, key: str, value: str | None) -> World:
@@ -40,22 +58,35 @@ class World:
         addresses |= {"ipv6Address": f"{ipv6}/64"} if ipv6 else {}
         return self.put("nodes", name, {"bgp": addresses | bgp}, labels)
 
-    def peer(self, name: str, **spec: Any) -> World:
-        return self.put("bgppeers", name, spec)
+    def peer(self, name: str, annotations: dict[str, str] | None = None, **spec: Any) -> World:
+        return self.put("bgppeers", name, spec, None, annotations)
 
-    def config(self, name: str = "default", **spec: Any) -> World:
-        return self.put("bgpconfigurations", name, spec)
+    def config(self, name: str = "default", annotations: dict[str, str] | None = None, **spec: Any) -> World:
+        return self.put("bgpconfigurations", name, spec, None, annotations)
+
+    def secret(self, name: str, key: str, password: str) -> World:
+        return self.put_raw(f"/calico/bgp/v1/secrets/{name}/{key}", password)
+
+    def endpoint(self, host: str, name: str, *addresses: str, labels: dict[str, str] | None = None) -> World:
+        spec = {"node": host, "orchestrator": "lab", "workload": name, "endpoint": "eth0", "ipNetworks": addresses}
+        document = {"kind": "WorkloadEndpoint", "metadata": {"labels": labels or {}}, "spec": spec}
+        key = f"{_RESOURCES}/workloadendpoints/default/{host.replace('-', '--')}-lab-{name}-eth0"
+        return self.put_raw(key, json.dumps(document))
 
     def pool(self, name: str, cidr: str, **spec: Any) -> World:
         return self.put("ippools", name, {"cidr": cidr, **spec})
+
+    def filter(self, name: str, **spec: Any) -> World:
+        return self.put("bgpfilters", name, spec)
 
     def block(self, host: str, cidr: str, value: str = '{"state":"confirmed"}') -> World:
         family = "ipv6" if ":" in cidr else "ipv4"
         return self.put_raw(f"/calico/ipam/v2/host/{host}/{family}/block/{cidr.replace('/', '-')}", value)
 
-    def plan(self, node: str, **options: Any) -> Planned:
+    def plan(self, node: str, services: ServiceRoutes | None = None, **options: Any) -> Planned:
         store = SnapshotStore(node)
         store.apply(self.updates)
+        store.services = services
         return build_plan(store.view(), node, **options)
 
     def sessions(self, node: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from calico.bgp.difference import compare
+from calico.bgp.difference import Effect, compare
 from calico.bgp.render import render
 
 
@@ -14,6 +14,14 @@ def _text(world: Any) -> str:
 
 def _base(world: Any) -> Any:
     return world.node("a", "10.0.0.1", "fd00::1").node("b", "10.0.0.2").pool("p", "10.65.0.0/16")
+
+
+def test_the_filters_of_a_session_reset_nothing(new_world: Any) -> None:
+    old, new = (new_world().node("a", "10.0.0.1").filter("f", exportV4=[{"action": "Reject"}]) for _ in "ab")
+    old.peer("p", peerIP="10.0.0.9", asNumber=65001)
+    new.peer("p", peerIP="10.0.0.9", asNumber=65001, filters=["f"])
+    difference = compare(render(old.plan("a").plan, "/log"), render(new.plan("a").plan, "/log"))
+    assert (difference.changed, difference.resets, difference.kept) == (True, frozenset(), {"Global_10_0_0_9"})
 
 
 @pytest.mark.parametrize(
@@ -75,3 +83,40 @@ def test_ignoring_an_interface_takes_the_connected_routes_away_for_a_moment(new_
 def test_the_same_text_is_no_difference(new_world: Any) -> None:
     text = _text(_base(new_world()))
     assert not compare(text, text).changed
+
+
+BFD = "bgp.calico-network/bfd"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "effect"),
+    [("", "100ms", Effect.SOFT), ("100ms", "200ms x5", Effect.SOFT), ("100ms", "", Effect.RESET)],
+)
+def test_bfd_comes_and_changes_without_a_reset_but_the_far_end_takes_its_end_for_a_failure(
+    new_world: Any, before: str, after: str, effect: Effect
+) -> None:
+    worlds = (new_world().config(annotations={BFD: text}) for text in (before, after))
+    old, new = (_text(world.node("a", "10.0.0.1").node("b", "10.0.9.2")) for world in worlds)
+    difference = compare(old, new)
+    assert difference.effect is effect
+    assert difference.watched == ({"Mesh_10_0_9_2"} if before else frozenset())
+
+
+def test_bfd_with_a_neighbour_on_the_link_makes_another_session_of_it(new_world: Any) -> None:
+    old, new = (_text(_base(new_world()).config(annotations={BFD: text})) for text in ("", "100ms"))
+    assert compare(old, new).effect is Effect.RESET
+
+
+@pytest.mark.parametrize(
+    ("change", "effect"),
+    [
+        (lambda w: w, Effect.NONE),
+        (lambda w: w.pool("q", "10.66.0.0/16"), Effect.SOFT),
+        (lambda w: w.node("c", "10.0.0.3"), Effect.SOFT),
+        (lambda w: w.config(nodeMeshMaxRestartTime="90s"), Effect.RESET),
+        (lambda w: w.config(ignoredInterfaces=["eth9"]), Effect.RESTART),
+        (lambda w: w.node("a", "10.0.0.7"), Effect.RESTART),
+    ],
+)
+def test_a_change_is_of_one_of_four_classes(new_world: Any, change: Any, effect: Effect) -> None:
+    assert compare(_text(_base(new_world())), _text(change(_base(new_world())))).effect is effect

@@ -78,12 +78,31 @@ _PEER = _some(
     keepaliveTime=_DURATION,
     ttlSecurity=st.integers(-1, 300) | _ANY,
     numAllowedLocalASNumbers=st.integers(-1, 2**32) | _ANY,
-    password=_ANY,
+    password=st.just({"secretKeyRef": {"name": "s", "key": "k"}}) | _ANY,
     filters=st.lists(_TEXT, max_size=2),
     reachableBy=_TEXT,
     localWorkloadSelector=_TEXT,
     reversePeering=_TEXT,
 )
+_ANNOTATIONS = st.dictionaries(
+    st.sampled_from([f"bgp.calico-network/{name}" for name in ("bfd", "ipv4-over-ipv6", "interface")]),
+    st.sampled_from(["true", "100ms", "1s x5", "eth1"]) | _TEXT,
+)
+_RULE = _some(
+    action=st.sampled_from(["Accept", "Reject"]) | _TEXT,
+    cidr=st.sampled_from(["10.0.0.0/8", "fd00::/8"]) | _TEXT,
+    matchOperator=st.sampled_from(["In", "Equal"]) | _TEXT,
+    prefixLength=_some(min=_ANY, max=_ANY),
+    interface=st.sampled_from(["eth*"]) | _TEXT,
+    peerType=st.sampled_from(["eBGP"]) | _TEXT,
+    source=st.sampled_from(["RemotePeers"]) | _TEXT,
+    communities=_some(values=st.lists(st.sampled_from(["1:2", "1:2:3"]) | _TEXT, max_size=2)),
+    asPathPrefix=st.lists(_AS, max_size=2),
+    priority=_ANY,
+    operations=st.lists(_some(addCommunity=_some(value=_TEXT), prependASPath=_some(prefix=st.lists(_AS)),
+                              setPriority=_some(value=_ANY)), max_size=2),
+)  # fmt: skip
+_FILTER = _some(exportV4=st.lists(_RULE, max_size=2), importV6=st.lists(_RULE, max_size=2))
 _CONFIG = _some(
     asNumber=_AS,
     nodeToNodeMeshEnabled=st.booleans(),
@@ -105,11 +124,15 @@ _POOL = _some(
 )  # fmt: skip
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=250, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     mine=_BGP,
     theirs=_BGP,
-    peers=st.lists(_PEER, max_size=3),
+    peers=st.lists(st.tuples(_PEER, _ANNOTATIONS), max_size=3),
+    filters=st.dictionaries(st.sampled_from(["f", "f'g", "a b"]) | _TEXT, _FILTER, max_size=2),
+    secret=_TEXT,
     config=_CONFIG,
     pools=st.lists(_POOL, max_size=2),
     names=st.lists(_TEXT, min_size=3, max_size=3),
@@ -119,11 +142,25 @@ _POOL = _some(
 @example(
     mine={"ipv4Address": "10.0.0.1/24"},
     theirs={"ipv4Address": "10.0.0.2/24"},
-    peers=[{"peerIP": f"10.0.0.3; {_MARK}", "asNumber": 1}],
+    peers=[({"peerIP": f"10.0.0.3; {_MARK}", "asNumber": 1}, {})],
+    filters={f"f' {_MARK}": {}},
+    secret=f'"; {_MARK}',
     config={"ignoredInterfaces": [f'x"; {_MARK}', "eth0"]},
     pools=[{"cidr": "10.65.0.0/16"}],
     names=[_MARK, _MARK, _MARK],
     block="10.65.1.0-26",
+    mode="pools",
+)
+@example(
+    mine={"ipv4Address": "10.0.0.1/24"},
+    theirs={},
+    peers=[({"peerIP": "10.0.0.3", "asNumber": 1}, {})],
+    filters={f"f'(bool x) {{ }} {_MARK}": {}},
+    secret="",
+    config={},
+    pools=[],
+    names=["", "", ""],
+    block="",
     mode="pools",
 )
 def test_no_content_of_the_datastore_breaks_the_configuration_or_becomes_part_of_it(
@@ -132,6 +169,8 @@ def test_no_content_of_the_datastore_breaks_the_configuration_or_becomes_part_of
     mine: Any,
     theirs: Any,
     peers: list[Any],
+    filters: dict[str, Any],
+    secret: str,
     config: Any,
     pools: list[Any],
     names: list[str],
@@ -139,19 +178,25 @@ def test_no_content_of_the_datastore_breaks_the_configuration_or_becomes_part_of
     mode: str,
 ) -> None:
     world = new_world().put("nodes", "a", {"bgp": mine}, {"x": names[0]}).put("nodes", "b", {"bgp": theirs})
-    for index, spec in enumerate(peers):
-        world.put("bgppeers", f"{names[1].replace('/', '')}{index}", spec)
+    for index, (spec, wishes) in enumerate(peers):
+        named = {"filters": [name for name in filters if "/" not in name]} | spec
+        world.put("bgppeers", f"{names[1].replace('/', '')}{index}", named, None, wishes)
+    for name, spec in filters.items():
+        world.put("bgpfilters", name.replace("/", "") or "f", spec)
+    world.secret("s", "k", secret)
     for index, spec in enumerate(pools):
         world.put("ippools", f"{names[2].replace('/', '')}{index}", spec)
     world.put("bgpconfigurations", "default", config).put("bgpconfigurations", "node.a", config)
     world.put_raw(f"/calico/ipam/v2/host/a/ipv4/block/{block}", "{}")
     text = render(world.plan("a", export_mode=mode).plan, "/run/calico/bird.log")
     assert bird_refusal(text) == ""
-    # An interface pattern may hold the marker, as a string; nothing else may.
+    # An interface pattern, an interface or a password may hold the marker, as a string; nothing else may.
     assert _MARK not in re.sub(r'"[^"\n]*"', '""', text)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     kind=st.sampled_from(["nodes", "bgppeers", "bgpconfigurations", "ippools"]),
     name=st.sampled_from(["a", "b", "default", "node.a"]),

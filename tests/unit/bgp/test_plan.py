@@ -70,14 +70,6 @@ def test_mesh_restart_time_is_rounded_to_seconds_and_limited_to_what_bgp_can_say
     assert _codes(planned) == {"BGPConfiguration default": "bgp-value-adjusted"}
 
 
-def test_a_mesh_password_stops_the_mesh_and_nothing_else(world: Any) -> None:
-    _mesh_of_three(world).config(nodeMeshPassword={"secretKeyRef": {"name": "s", "key": "k"}})
-    world.peer("tor", peerIP="10.0.0.254", asNumber=65000)
-    planned = world.plan("a")
-    assert [peer.name for peer in planned.plan.peers] == ["Global_10_0_0_254"]
-    assert _codes(planned) == {"BGPConfiguration default": "bgp-field-unsupported"}
-
-
 @pytest.mark.parametrize(
     ("peer_ip", "name", "address", "port"),
     [
@@ -218,10 +210,35 @@ def test_an_option_of_a_peer_reaches_its_session(world: Any, spec: dict[str, Any
 @pytest.mark.parametrize(
     ("spec", "code", "field"),
     [
-        ({"password": {"secretKeyRef": {"name": "s", "key": "k"}}}, "bgp-field-unsupported", "spec.password"),
-        ({"filters": ["f"]}, "bgp-field-unsupported", "spec.filters"),
-        ({"reachableBy": "10.0.0.3"}, "bgp-field-unsupported", "spec.reachableBy"),
-        ({"localWorkloadSelector": "all()"}, "bgp-field-unsupported", "spec.localWorkloadSelector"),
+        ({"password": {"secretKeyRef": {"name": "s", "key": "k"}}}, "bgp-password-unavailable", "spec.password"),
+        ({"password": {}}, "bgp-resource-invalid", "spec.password.secretKeyRef"),
+        ({"password": {"secretKeyRef": {"name": "../s", "key": "k"}}}, "bgp-resource-invalid", "secretKeyRef.name"),
+        ({"password": {"secretKeyRef": {"name": "s", "key": ".."}}}, "bgp-resource-invalid", "secretKeyRef.key"),
+        ({"password": {"secretKeyRef": {"name": "s"}}}, "bgp-resource-invalid", "secretKeyRef.key"),
+        ({"filters": ["f"]}, "bgp-resource-invalid", "spec.filters"),
+        ({"reachableBy": "fd00::3"}, "bgp-resource-invalid", "spec.reachableBy"),
+        ({"reachableBy": "10.0.0.254"}, "bgp-resource-invalid", "spec.reachableBy"),
+        ({"reachableBy": "a router"}, "bgp-resource-invalid", "spec.reachableBy"),
+        (
+            {"peerIP": "", "asNumber": 0, "peerSelector": "all()", "reachableBy": "10.0.0.3"},
+            "bgp-resource-invalid",
+            "spec.reachableBy",
+        ),
+        ({"localWorkloadSelector": "all()"}, "bgp-resource-invalid", "spec.localWorkloadSelector"),
+        ({"peerIP": "", "localWorkloadSelector": "a =="}, "bgp-resource-invalid", "spec.localWorkloadSelector"),
+        ({"peerIP": "", "localWorkloadSelector": "all()", "asNumber": 0}, "bgp-resource-invalid", "spec.asNumber"),
+        ({"annotations": {"bgp.calico-network/bfd": "soon"}}, "bgp-resource-invalid", "annotations[bgp.calico"),
+        ({"annotations": {"bgp.calico-network/bfd": "1ms"}}, "bgp-resource-invalid", "annotations[bgp.calico"),
+        ({"annotations": {"bgp.calico-network/bfd": "1s x1"}}, "bgp-resource-invalid", "annotations[bgp.calico"),
+        (
+            {"peerIP": "10.0.9.254", "annotations": {"bgp.calico-network/bfd": "1s"}, "sourceAddress": "None"},
+            "bgp-field-unsupported",
+            "BFD",
+        ),
+        ({"annotations": {"bgp.calico-network/ipv4-over-ipv6": "yes"}}, "bgp-resource-invalid", "ipv4-over-ipv6"),
+        ({"annotations": {"bgp.calico-network/interface": 'e"; }'}}, "bgp-resource-invalid", "/interface"),
+        ({"annotations": {"bgp.calico-network/interface": "eth1"}}, "bgp-resource-invalid", "spec.peerIP"),
+        ({"peerIP": "::"}, "bgp-resource-invalid", "spec.peerIP"),
         ({"asNumber": 0}, "bgp-resource-invalid", "spec.asNumber"),
         ({"asNumber": "x"}, "bgp-resource-invalid", "spec.asNumber"),
         ({"asNumber": 4294967296}, "bgp-resource-invalid", "spec.asNumber"),
@@ -338,12 +355,77 @@ def test_only_confirmed_affinities_are_blocks(world: Any, value: str, counts: bo
     assert [block.cidr for block in world.plan("a").plan.blocks] == (["10.65.1.0/26"] if counts else [])
 
 
-def test_prefixes_that_must_carry_communities_are_withheld_until_they_can(world: Any) -> None:
-    world.node("a", "10.0.0.1").pool("p", "10.65.0.0/16")
-    world.config(prefixAdvertisements=[{"cidr": "10.65.8.0/24", "communities": ["65000:1"]}])
+def test_prefixes_carry_their_communities_by_number_or_name(world: Any) -> None:
+    world.node("a", "10.0.0.1").config(
+        communities=[{"name": "blue", "value": "65000:7:9"}],
+        prefixAdvertisements=[
+            {"cidr": "10.65.8.0/24", "communities": ["65000:1", "blue"]},
+            {"cidr": "fd65::/64", "communities": ["blue"]},
+            {"cidr": "10.65.8.0/24", "communities": ["65000:2"]},
+        ],
+    )
+    planned = world.plan("a")
+    assert [(item.cidr, item.communities) for item in planned.plan.advertised] == [
+        ("10.65.8.0/24", ((65000, 1), (65000, 7, 9), (65000, 2))),
+        ("fd65::/64", ((65000, 7, 9),)),
+    ]
+    assert planned.problems == ()
+
+
+def test_a_nodes_own_prefixes_replace_the_clusters(world: Any) -> None:
+    world.node("a", "10.0.0.1").config(prefixAdvertisements=[{"cidr": "10.65.8.0/24", "communities": ["1:1"]}])
+    world.config("node.a", prefixAdvertisements=[{"cidr": "10.65.9.0/24", "communities": ["2:2"]}])
+    assert [item.cidr for item in world.plan("a").plan.advertised] == ["10.65.9.0/24"]
+
+
+@pytest.mark.parametrize("community", ["unknown", "65536:1", "1:2:3:4", ""])
+def test_a_prefix_whose_community_is_unknown_is_withheld(world: Any, community: str) -> None:
+    world.node("a", "10.0.0.1").config(prefixAdvertisements=[{"cidr": "10.65.8.0/24", "communities": [community]}])
     planned = world.plan("a")
     assert [item.cidr for item in planned.plan.withheld] == ["10.65.8.0/24"]
-    assert _codes(planned) == {"BGPConfiguration default": "bgp-field-unsupported"}
+    assert _codes(planned) == {"BGPConfiguration default": "bgp-resource-invalid"}
+
+
+def test_a_peering_uses_its_filters_in_their_order(world: Any) -> None:
+    world.node("a", "10.0.0.1").filter("x", exportV4=[{"action": "Accept"}]).filter("y")
+    world.peer("p", peerIP="10.0.0.9", asNumber=65001, filters=["y", "x"])
+    planned = world.plan("a")
+    assert [peer.filters for peer in planned.plan.peers] == [("y", "x")]
+    assert [item.name for item in planned.plan.filters] == ["x", "y"]
+    assert planned.problems == ()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"action": "Maybe"},
+        {"action": "Accept", "cidr": "10.0.0.0/8"},
+        {"action": "Accept", "cidr": "10.0.0.1/8", "matchOperator": "In"},
+        {"action": "Accept", "cidr": "fd00::/8", "matchOperator": "In"},
+        {"action": "Accept", "cidr": "10.0.0.0/8", "matchOperator": "Near"},
+        {"action": "Accept", "prefixLength": {"min": 9}},
+        {"action": "Accept", "source": "Kernel"},
+        {"action": "Accept", "interface": 'e"; accept; #'},
+        {"action": "Accept", "peerType": "xBGP"},
+        {"action": "Accept", "communities": {"values": []}},
+        {"action": "Accept", "communities": {"values": ["1:2", "1:3"]}},
+        {"action": "Accept", "communities": {"values": ["70000:1"]}},
+        {"action": "Accept", "asPathPrefix": ["many"]},
+        {"action": "Accept", "priority": 0},
+        {"action": "Reject", "operations": [{"setPriority": {"value": 5}}]},
+        {"action": "Accept", "operations": [{}]},
+        {"action": "Accept", "operations": [{"prependASPath": {"prefix": []}}]},
+        {"action": "Accept", "operations": [{"addCommunity": {"value": "a:b"}}]},
+    ],
+)
+def test_peerings_with_an_unusable_filter_are_stopped_and_both_are_named(world: Any, rule: dict[str, Any]) -> None:
+    world.node("a", "10.0.0.1").filter("bad", importV4=[rule])
+    world.peer("p", peerIP="10.0.0.9", asNumber=65001, filters=["bad"])
+    world.peer("other", peerIP="10.0.0.8", asNumber=65001)
+    planned = world.plan("a")
+    assert [peer.address for peer in planned.plan.peers] == ["10.0.0.8"]
+    assert _codes(planned) == {"BGPFilter bad": "bgp-resource-invalid", "BGPPeer p": "bgp-resource-invalid"}
+    assert any("spec.importV4[0]" in problem.message for problem in planned.problems)
 
 
 def test_blocks_of_a_pool_that_cannot_be_read_are_withheld(world: Any) -> None:

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from calico.bgp.birdplan import BirdPlan, PeerPlan
+from calico.bgp.birdtext import address, prefix, quoted, symbol
 from calico.bgp.difference import sessions_in
-from calico.bgp.render import address, prefix, quoted, render, symbol
+from calico.bgp.render import render
 from calico.errors import InvalidInput
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -33,10 +34,34 @@ def _reflector(world: Any) -> Any:
     return world.peer("tor", node="a", peerIP="10.0.0.254:179", asNumber=4200000000, localASNumber=65010, **tor)
 
 
+def _filters(world: Any) -> Any:
+    world.node("a", "10.0.0.1", "fd00::1", asNumber=65000).pool("v4", "10.65.0.0/16").block("a", "10.65.1.0/26")
+    world.config(
+        communities=[{"name": "blue", "value": "65000:7:9"}],
+        prefixAdvertisements=[{"cidr": "10.65.1.0/24", "communities": ["65000:1", "blue"]}],
+    )
+    added, path = {"addCommunity": {"value": "65000:5"}}, {"prependASPath": {"prefix": [65000, 65001]}}
+    world.filter(
+        "edge.site-1",
+        exportV4=[
+            {"action": "Reject", "cidr": "10.65.9.0/24", "matchOperator": "Equal"},
+            {"action": "Reject", "cidr": "10.65.0.0/16", "matchOperator": "In", "prefixLength": {"min": 27, "max": 31}},
+            {"action": "Reject", "cidr": "10.64.0.0/10", "matchOperator": "NotIn", "source": "RemotePeers"},
+            {"action": "Accept", "interface": "eth*", "peerType": "eBGP", "operations": [added, path]},
+            {"action": "Accept", "communities": {"values": ["1:2:3"]}, "asPathPrefix": [65001, 65002]},
+        ],
+        importV4=[{"action": "Accept", "priority": 512, "operations": [{"setPriority": {"value": 100}}]}],
+        importV6=[{"action": "Reject"}],
+    ).filter("a" * 60)
+    world.peer("four", peerIP="10.0.0.9", asNumber=65001, filters=["edge.site-1", "a" * 60])
+    return world.peer("six", peerIP="fd00::9", asNumber=65000, filters=["edge.site-1"])
+
+
 CASES: dict[str, Callable[[Any], Any]] = {
     "mesh": _mesh,
     "reflector": _reflector,
     "bare": lambda world: world,
+    "filters": _filters,
     "ipv6-only": lambda world: world.node("a", "", "fd00::1").node("b", "", "fd00::2"),
 }
 

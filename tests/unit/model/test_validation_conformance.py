@@ -13,6 +13,7 @@ import pytest
 
 from calico.errors import InvalidInput
 from calico.model.bgp import BGPConfigurationSpec, BGPPeerSpec
+from calico.model.bgpfilter import FilterOperation, FilterRule
 from calico.model.felixconfig import FelixConfigurationSpec, ProtoPort
 from calico.model.hostendpoint import HostEndpointSpec
 from calico.model.kinds import BY_KIND
@@ -20,6 +21,7 @@ from calico.model.node import Node, NodeSpec
 from calico.model.policy import EntityRule, HTTPMatch, ICMPFields, NetworkSetSpec, ProfileSpec, Rule
 from calico.model.validation import FieldError, Report, validate
 from calico.model.validation.bgp import check_bgp_configuration, check_peer
+from calico.model.validation.bgpfilter import check_filter_operation, check_filter_rule
 from calico.model.validation.felix import check_felix, check_proto_port
 from calico.model.validation.hosts import (
     check_endpoint_port,
@@ -46,6 +48,9 @@ PARTS: dict[str, tuple[Any, Check]] = {
     "ProfileSpec": (ProfileSpec, check_profile),
     "NetworkSetSpec": (NetworkSetSpec, lambda report, part: check_net_set(report, part, {})),
     "GlobalNetworkSetSpec": (NetworkSetSpec, lambda report, part: check_net_set(report, part, {})),
+    "BGPFilterRuleV4": (FilterRule, lambda report, part: check_filter_rule(report, "rule", part, 4)),
+    "BGPFilterRuleV6": (FilterRule, lambda report, part: check_filter_rule(report, "rule", part, 6)),
+    "BGPFilterOperation": (FilterOperation, lambda report, part: check_filter_operation(report, "operation", part)),
     "BGPPeerSpec": (BGPPeerSpec, check_peer),
     "BGPConfigurationSpec": (BGPConfigurationSpec, check_bgp_configuration),
     "FelixConfigurationSpec": (FelixConfigurationSpec, check_felix),

@@ -6,6 +6,7 @@ import re
 
 from calico.errors import InvalidInput
 from calico.model.bgp import BGPConfigurationSpec, BGPPassword, BGPPeerSpec
+from calico.model.communities import parse_community
 from calico.model.durations import parse_duration
 from calico.model.numorstring import parse_as_number
 from calico.model.validation import syntax
@@ -94,10 +95,10 @@ def _check_communities(report: Report, spec: BGPConfigurationSpec) -> None:
 
 
 def _community(text: str) -> None:
-    parts = text.split(":")
-    top = {2: 2**16, 3: 2**32}.get(len(parts), 0)
-    if not all(part.isascii() and part.isdigit() and len(part) <= 10 and int(part) < top for part in parts):
-        raise InvalidInput("must be aa:nn (each to 65535), aa:nn:mm (each to 4294967295) or a name in communities")
+    try:
+        parse_community(text)
+    except InvalidInput as error:
+        raise InvalidInput(f"{error.message}, or a name in communities") from None
 
 
 def check_peer(report: Report, spec: BGPPeerSpec) -> None:

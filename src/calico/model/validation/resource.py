@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from calico.model.bgp import BGPConfiguration, BGPPeer
+from calico.model.bgpfilter import BGPFilter
 from calico.model.felixconfig import FelixConfiguration
 from calico.model.hostendpoint import HostEndpoint
 from calico.model.ippool import IPPool
@@ -11,6 +12,7 @@ from calico.model.node import Node
 from calico.model.policy import GlobalNetworkPolicy, GlobalNetworkSet, NetworkPolicy, NetworkSet, Profile, Tier
 from calico.model.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 from calico.model.validation.bgp import check_bgp_configuration, check_node_bgp_configuration, check_peer
+from calico.model.validation.bgpfilter import check_bgp_filter
 from calico.model.validation.felix import check_felix, check_felix_scope
 from calico.model.validation.hosts import check_endpoint_name, check_endpoint_spec, check_host_endpoint, check_node
 from calico.model.validation.metadata import check_metadata
@@ -61,6 +63,8 @@ def _check_spec(report: Report, resource: Resource) -> None:
                 check_node_bgp_configuration(report, resource.spec)
         case BGPPeer():
             check_peer(report, resource.spec)
+        case BGPFilter():
+            check_bgp_filter(report, resource.spec)
         case Node():
             check_node(report, resource)
         case WorkloadEndpoint():

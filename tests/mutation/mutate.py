@@ -29,6 +29,9 @@ _FOR_TYPES = ("TypeVar", "TypeAlias", "__all__")
 _FOR_PEOPLE = {"Rule": 1, "InvalidInput": 0, "comment_text": 0, "_for_prefixes": 3}
 """Calls that have a text for people, and its position."""
 
+_HELD_BY_TYPES = {"src", "dst", "eq", "neq", "network", "transport", "big", "verdict", "iifname", "oifname"}
+"""Words of ``Literal`` types that stand where mypy refuses any other."""
+
 
 class Mutant(NamedTuple):
     """``change`` names it: what a line was and what it became, in normal form. ``in_function``: nothing else differs
@@ -169,7 +172,7 @@ def _other_constants(value: object) -> Iterator[ast.AST]:
         yield ast.Constant(value + 1)
     elif isinstance(value, bytes) and value:
         yield ast.Constant(value[:-1] + bytes((value[-1] ^ 1,)))
-    elif isinstance(value, str) and value and " " not in value:
+    elif isinstance(value, str) and value and " " not in value and value not in _HELD_BY_TYPES:
         yield ast.Constant(f"{value}X")
 
 

@@ -165,3 +165,31 @@ def test_any_history_leaves_the_kernel_sets_that_the_members_alone_would_give(
         sets.change(IPSetDelta(id="s", added=frozenset(added), removed=frozenset(removed)))
     IPSets(fresh).replace(IPSetUpdate(id="s", kind="nets", members=frozenset(members)))
     assert content(state) == content(fresh)
+
+
+def test_parts_are_told_of_the_kind_that_a_set_has_and_of_no_set_that_is_not_there() -> None:
+    sets = IPSets(TableState())
+    sets.replace(update("10.0.0.1", name="n"))
+    sets.replace(IPSetUpdate(id="p", kind="ports", members=frozenset()))
+    for v6, family in ((False, "4"), (True, "6")):
+        assert sets.address_parts("n", v6) == (f"h{family}-n",)
+        assert sets.port_parts("p", v6) == (f"hp{family}-p",)
+        for parts in (sets.address_parts, sets.port_parts):
+            assert parts("never", v6) == ()
+        assert (sets.port_parts("n", v6), sets.address_parts("p", v6)) == ((), ())
+
+
+def test_a_set_may_come_back_as_another_kind() -> None:
+    state = TableState()
+    sets = IPSets(state)
+    sets.replace(update("10.0.0.1"))
+    member = addr_port(addr_bytes("10.0.0.1"), 6, 80)
+    assert sets.replace(IPSetUpdate(id="s", kind="ports", members=frozenset({member})))
+    assert set(state.sets) == {"hp4-s", "hp6-s"}
+    assert len(state.elements("hp4-s")) == 1
+
+
+def test_a_change_of_a_set_that_is_not_there_changes_nothing() -> None:
+    state = TableState()
+    assert not IPSets(state).change(IPSetDelta(id="never", added=nets("10.0.0.1"), removed=nets()))
+    assert not state.sets

@@ -129,6 +129,14 @@ def test_openstack_workloads_reach_dhcp_dns_and_metadata_of_their_host_only_in_o
         assert not host.reached_from("cali1", host.between(1, 9, protocol=6, dport=8775))
 
 
+@pytest.mark.parametrize(("openstack", "address"), [(True, b""), (False, bytes((169, 254, 169, 254)))])
+def test_there_is_no_metadata_service_without_an_address_or_outside_of_openstack(
+    make_host: Any, openstack: bool, address: bytes
+) -> None:
+    host = make_host(openstack=openstack, metadata_v4=address)
+    assert "metadata service" not in [rule.comment for rule in host.state.chains["host-services"].rules]
+
+
 @pytest.mark.parametrize(
     ("allow", "fields"),
     [

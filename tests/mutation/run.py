@@ -58,17 +58,20 @@ def chosen(only: Sequence[str]) -> Iterator[str]:
     return (target for target in TARGETS if not only or any(word in target for word in only))
 
 
-def judge(target: str, known: set[str]) -> Counter[str]:
-    """Let the tests of a module look at all its mutants; prints those that survive."""
+def judge(target: str, known: set[str], again: set[str]) -> Counter[str]:
+    """Let the tests of a module look at all its mutants; prints those that survive. What a collected run does not
+    notice is looked at anew: a function may have been called when its module was imported. ``again``: only these."""
     counts = Counter[str]()
     anew = Anew(target, tests_of(target))
     if not anew.survives(Mutant("", 0, ast.parse(source_of(target)), False)):
         sys.exit(f"{target}: its tests fail as it is")
     with Collected(target, tests_of(target)) as collected:
         for mutant in mutants(source_of(target)):
+            if again and f"{target} {mutant.change}" not in again:
+                continue
             if f"{target} {mutant.change}" in known:
                 counts["explained"] += 1
-            elif (collected if mutant.in_function else anew).survives(mutant):
+            elif (not mutant.in_function or collected.survives(mutant)) and anew.survives(mutant):
                 counts["survived"] += 1
                 print(f"SURVIVED {target}:{mutant.line}: {mutant.change}", flush=True)
             else:
@@ -81,7 +84,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("only", nargs="*", help="parts of module names, such as rules/lists")
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
+    parser.add_argument("--again", type=Path, help="look only at those that survived by this output of an earlier run")
     options = parser.parse_args()
+    again = set(re.findall(r"^SURVIVED (\S+):\d+: (.*)", options.again.read_text(), re.M)) if options.again else set()
     os.chdir(ROOT)
     total = Counter[str]()
     for target in chosen(options.only):
@@ -90,7 +95,7 @@ def main() -> int:
                 print(f"{target}:{mutant.line}: {mutant.change}")
             continue
         started = time.monotonic()
-        counts = judge(target, explained())
+        counts = judge(target, explained(), {f"{module} {change}" for module, change in again})
         total += counts
         print(f"{target}: {dict(counts)} in {time.monotonic() - started:.0f} s", flush=True)
     print(f"all: {dict(total)}")

@@ -47,3 +47,13 @@ def test_the_last_address_of_a_network() -> None:
     assert last_address(net("10.0.0.0/23")) == bytes((10, 0, 1, 255))
     assert last_address(net("::/0")) == b"\xff" * 16
     assert last_address(net("1.2.3.4/32")) == bytes((1, 2, 3, 4))
+
+
+def test_a_network_that_goes_does_not_take_another_of_its_length_along() -> None:
+    one, other = net("10.0.0.0/24"), net("10.0.1.0/24")
+    cover = NetCover(False, [one, other])
+    cover.remove(one)
+    assert cover.has_cidrs
+    assert cover.add(net("10.0.1.7/32")) == ([], [])
+    assert cover.remove(other) == ([net("10.0.1.7/32")], [other])
+    assert not cover.has_cidrs

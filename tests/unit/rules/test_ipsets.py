@@ -193,3 +193,13 @@ def test_a_change_of_a_set_that_is_not_there_changes_nothing() -> None:
     state = TableState()
     assert not IPSets(state).change(IPSetDelta(id="never", added=nets("10.0.0.1"), removed=nets()))
     assert not state.sets
+
+
+def test_a_set_of_ports_is_declared_larger_before_it_is_full() -> None:
+    state = TableState()
+    sets = IPSets(state)
+    sets.replace(IPSetUpdate(id="p", kind="ports", members=frozenset()))
+    members = frozenset(addr_port(addr_bytes("10.0.0.1"), 6, number) for number in range(100))
+    sets.change(IPSetDelta(id="p", added=members, removed=frozenset()))
+    assert state.sets["hp4-p"].size >= 128
+    assert len(state.elements("hp4-p")) == 100

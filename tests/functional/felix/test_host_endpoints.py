@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from felix_flows import figures
+from felix_flows import figures, forget_all, tcp, tracked
 from felix_packets import Packet
 from felix_world import World, resource, until
 
@@ -477,3 +477,24 @@ def test_a_packet_with_the_hosts_own_source_is_no_packet_of_the_host(world: Worl
     world.apply(ext0(), policy("p", applyOnForward=True, ingress=[rule("Deny")]))
     stolen = Packet(world.address("h", family), world.address("a", family), 17, 6000, 80)
     assert world.passed(("x", "a", stolen)) == [False]
+
+
+def test_sessions_of_failsafe_ports_that_were_picked_up_by_a_reply_go_on(world: World, family: int) -> None:
+    """Connection tracking that begins in the middle of a session takes whoever speaks next for its initiator."""
+    world.apply(ext0(profiles=DEFAULT_ALLOW))
+    with (
+        tcp(world, family, "x", "h", port=22) as ssh,
+        tcp(world, family, "h", "x", port=179) as bgp,
+        tcp(world, family, "x", "h", port=8022) as other,
+    ):
+        forget_all(world)
+        for talk in (ssh, bgp, other):
+            assert talk.tell()
+            assert talk.ask()
+        assert tracked(world, "h", "x", family)
+        world.apply(ext0())
+        figures(world)
+        for talk in (ssh, bgp):
+            assert talk.ask()
+            assert talk.tell()
+        assert not other.ask()

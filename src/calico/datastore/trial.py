@@ -20,14 +20,16 @@ from calico.datastore.lease import put_with_ttl
 from calico.errors import Conflict, InvalidInput, NotFound, Transient
 from calico.model.keys import ResourceKey, key_path
 
-__all__ = ["DELETED", "TRIAL_PREFIX", "Entry", "Trial", "Trials"]
+__all__ = ["DELETED", "TRIAL_PREFIX", "UNTOUCHED", "Entry", "Trial", "Trials"]
 
 log = structlog.get_logger(__name__)
 
 TRIAL_PREFIX = "/calico/trial/v1/"
 """Outside everything that agents watch."""
 
-DELETED = -1
+DELETED, UNTOUCHED = -1, -2
+"""Instead of a revision: the write deleted the key; there was no write, it was refused or not needed."""
+
 _OUTCOME_TTL_S = 24 * 3600
 _RETRY_S = 1.0
 State = Literal["open", "rolling-back", "confirmed", "rolled-back"]
@@ -65,7 +67,18 @@ class Trials:
         self._now = now
 
     async def begin(self, keys: Sequence[ResourceKey], within_s: float, by: str) -> Trial:
-        """Keep what the keys hold now; to be called before the first of them is written."""
+        """Keep what the keys hold now; to be called before the first of them is written.
+
+        Conflict when a key is on another trial that waits: neither could put back what was there before both.
+        """
+        wanted = {key_path(key) for key in keys}
+        for other in await self.list():
+            taken = [entry.subject for entry in other.entries if entry.key in wanted]
+            if taken and other.state not in _ENDED:
+                raise Conflict(
+                    f"{', '.join(taken)}: on trial {other.id} already; first `calico trial confirm {other.id}` or "
+                    f"`calico trial rollback {other.id}`"
+                )
         entries = [await self._entry(key) for key in dict.fromkeys(keys)]
         trial = Trial(
             id=secrets.token_hex(3), deadline=self._now() + within_s, within_s=within_s, by=by, entries=tuple(entries)
@@ -74,14 +87,12 @@ class Trials:
         return trial
 
     async def note(self, trial: Trial, revisions: dict[str, int]) -> None:
-        """Say which revision each key (by path) has after its write.
+        """Say which revision each key (by path) has after its write, or ``DELETED`` or ``UNTOUCHED``.
 
         Conflict when the time was over before that: what was written since then is put back too.
         """
         stored, revision = await self._get(trial.id)
-        entries = tuple(
-            msgspec.structs.replace(entry, after=revisions.get(entry.key, entry.after)) for entry in stored.entries
-        )
+        entries = tuple(_noted(entry, revisions.get(entry.key, entry.after)) for entry in stored.entries)
         if stored.state == "open":
             noted = msgspec.structs.replace(stored, entries=entries)
             await self._backend.txn([Op(_path(trial.id), _encode(noted), expect=revision)])
@@ -184,6 +195,11 @@ class Trials:
         if trial is None:
             raise InvalidInput("cannot be read", subject=f"trial {trial_id}")
         return trial, stored.mod_revision
+
+
+def _noted(entry: Entry, revision: int) -> Entry:
+    after = (entry.before_revision or DELETED) if revision == UNTOUCHED else revision
+    return msgspec.structs.replace(entry, after=after)
 
 
 def _path(trial_id: str) -> str:

@@ -4,7 +4,7 @@ import pytest
 
 from calico.datastore.api import Op
 from calico.datastore.memory import MemoryBackend
-from calico.datastore.trial import DELETED, TRIAL_PREFIX, Trial, Trials
+from calico.datastore.trial import DELETED, TRIAL_PREFIX, UNTOUCHED, Trial, Trials
 from calico.errors import Conflict, NotFound
 from calico.model.keys import ResourceKey, key_path
 
@@ -111,6 +111,27 @@ async def test_what_others_created_again_after_our_delete_is_left_alone(backend:
     assert await value(backend, OLD) == b"theirs"
 
 
+async def test_what_is_on_trial_cannot_be_put_on_another(backend: MemoryBackend, trials: Trials) -> None:
+    """The second would keep what the first one changed, and take it for what was there before."""
+    first = await changed(backend, trials)
+    with pytest.raises(Conflict, match=f"GlobalNetworkPolicy old: on trial {first.id} already"):
+        await trials.begin([OLD], 60, "me")
+    await trials.roll_back(first.id)
+    assert await value(backend, OLD) == b"before"
+    assert (await trials.begin([OLD], 60, "me")).state == "open"
+
+
+async def test_what_was_not_written_in_the_end_is_not_undone(backend: MemoryBackend, trials: Trials) -> None:
+    """Refused, or there already: what others made of it since is theirs."""
+    await put(backend, OLD, b"before")
+    trial = await trials.begin([OLD, NEW], 60, "me")
+    await trials.note(trial, dict.fromkeys(map(key_path, (OLD, NEW)), UNTOUCHED))
+    await put(backend, OLD, None)
+    await put(backend, NEW, b"theirs")
+    await trials.roll_back(trial.id)
+    assert (await value(backend, OLD), await value(backend, NEW)) == (None, b"theirs")
+
+
 async def test_a_writer_that_died_before_it_could_note_its_writes_is_undone_all_the_same(
     backend: MemoryBackend, trials: Trials
 ) -> None:
@@ -161,7 +182,7 @@ async def test_an_unknown_trial_is_named(trials: Trials) -> None:
 
 async def test_ended_trials_are_listed_after_those_that_wait(backend: MemoryBackend, trials: Trials) -> None:
     first = await trials.begin([OLD], 10, "me")
-    second = await trials.begin([OLD], 60, "me")
+    second = await trials.begin([NEW], 60, "me")
     await trials.confirm(first.id)
     await backend.txn([Op(TRIAL_PREFIX + "zz", b"no trial")])
     assert [item.id for item in await trials.list()] == [second.id, first.id]

@@ -141,14 +141,17 @@ class Trials:
     async def guard(self, trial_id: str = "") -> tuple[Trial, ...]:
         """Wait for the deadline of a trial (all there are, without an id) and undo it unless it was confirmed.
 
-        Goes on through losses of the datastore. Returns the trials as they ended; without an id only when none is open.
+        Goes on through losses of the datastore. Returns the trials as they ended; without an id it first waits until
+        there is an open one, and then until there is none.
         """
+        waits = not trial_id
         while True:
             wait_s = _RETRY_S
             try:
                 trials = [await self.get(trial_id)] if trial_id else list(await self.list())
                 due = [trial for trial in trials if trial.state not in _ENDED]
-                if not due:
+                waits = waits and not due
+                if not due and not waits:
                     return tuple(trials)
                 for trial in due:
                     if self._now() >= trial.deadline or trial.state == "rolling-back":

@@ -1,5 +1,7 @@
 """Writes on trial: undone unless confirmed, whoever dies meanwhile, and never at the cost of somebody else's change."""
 
+import asyncio
+
 import pytest
 
 from calico.datastore.api import Op
@@ -162,6 +164,19 @@ async def test_the_guard_waits_for_the_deadline(backend: MemoryBackend, trials: 
     clock.now = trial.deadline
     ended = await trials.guard(trial.id)
     assert [item.state for item in ended] == ["rolled-back"]
+
+
+async def test_a_guard_that_was_started_before_the_trial_undoes_it(
+    backend: MemoryBackend, trials: Trials, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("calico.datastore.trial._RETRY_S", 0.001)
+    guard = asyncio.create_task(trials.guard())
+    await asyncio.sleep(0.01)
+    assert not guard.done()
+    trial = await changed(backend, trials)
+    clock.now = trial.deadline
+    assert [item.state for item in await guard] == ["rolled-back"]
+    assert await value(backend, OLD) == b"before"
 
 
 async def test_writes_that_took_longer_than_the_trial_are_put_back(

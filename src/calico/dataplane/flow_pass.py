@@ -127,7 +127,8 @@ class FlowPass:
 
     def _look(self, payload: bytes) -> None:
         self.figures.read += 1
-        if not self._affected.concerns(*peek_ends(payload)):
+        ends = peek_ends(payload)
+        if not self._affected.concerns(*ends) or any(map(_is_link_local, ends)):
             return
         self.figures.examined += 1
         flow = decode_flow(payload)
@@ -204,6 +205,11 @@ class FlowPass:
         outcome = self._judge.judge(self._connection(way, _turned(way)))
         if outcome is not None and outcome.verdict == "accept":
             allowed.append(flow)
+
+
+def _is_link_local(address: bytes) -> bool:
+    """Whether it is in fe80::/10: on every link, so that no route says which one a flow is on."""
+    return len(address) == 16 and address[0] == 0xFE and address[1] & 0xC0 == 0x80
 
 
 def _ended(flows: Iterable[Flow]) -> Iterator[EndedFlow]:

@@ -9,9 +9,11 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from felix_flows import figures, forget_all, tcp, tracked
+from felix_flows import Talk, figures, forget_all, tcp, tracked
 from felix_packets import Packet
 from felix_world import World, resource, until
+
+from calico.dataplane.netns import in_netns
 
 DEFAULT_ALLOW = ["projectcalico-default-allow"]
 BASE_CHAINS = ("raw-output", "pre-dnat", "host-postrouting")
@@ -498,3 +500,32 @@ def test_sessions_of_failsafe_ports_that_were_picked_up_by_a_reply_go_on(world: 
             assert talk.ask()
             assert talk.tell()
         assert not other.ask()
+
+
+def test_sessions_between_link_local_addresses_go_on_since_nobody_can_tell_their_link(world: World) -> None:
+    """Every interface has a route to the peer's address: the first is not the one of this session."""
+    host, peer = (link_local(world, *end) for end in (("h", "ext1"), ("y", "eth0")))
+    world.apply(ext0(profiles=DEFAULT_ALLOW))
+    with (
+        world.socket("h", 6, socket.SOCK_STREAM) as listener,
+        world.socket("y", 6, socket.SOCK_STREAM) as client,
+    ):
+        listener.bind(host)
+        listener.listen()
+        client.connect((host[0], listener.getsockname()[1], 0, peer[3]))
+        server, _ = listener.accept()
+        with server:
+            talk = Talk(client, server)
+            assert talk.ask()
+            assert "dev ext0" in world.show("h", f"-6 route get {peer[0]}")
+            world.apply(ext0())
+            figures(world)
+            assert talk.tell()
+            assert talk.ask()
+
+
+def link_local(world: World, name: str, interface: str) -> tuple[str, int, int, int]:
+    """The socket address of a machine on one of its links."""
+    shown = world.show(name, f"-6 addr show dev {interface} scope link")
+    index = in_netns(world.netns(name), lambda: socket.if_nametoindex(interface))
+    return shown.split("inet6 ")[1].split("/")[0], 0, 0, index

@@ -88,9 +88,13 @@ def write_all(done: str, work: Work, config: str | None, confirm_within: str | N
             trial = await trials.begin([key for key, _ in work], within_s, author())
             start_guard(trial.id, config)
             errors, revisions = await _write(store, work)
-            await trials.note(trial, revisions)
-            if errors:
-                await trials.roll_back(trial.id)
+            try:
+                await trials.note(trial, revisions)
+                if errors:
+                    await trials.roll_back(trial.id)
+            except Transient as error:
+                later = f"what was written is undone within {confirm_within} unless you confirm trial {trial.id}"
+                raise Transient(f"{error}; {later}") from error
             return errors, trial.id
 
     errors, trial_id = asyncio.run(run())

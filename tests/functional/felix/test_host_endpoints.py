@@ -365,6 +365,20 @@ def test_an_interface_is_resolved_anew_when_its_addresses_change(world: World, f
     world.expect(family, "x>h tcp:80", "y>h tcp:80")
 
 
+def test_an_address_that_is_there_with_another_prefix_length_too_is_not_gone(world: World) -> None:
+    """As when the length is changed without being unreachable for a moment."""
+    world.apply(hep(expectedIPs=["192.0.2.77"]))
+    try:
+        world.ip("h", "addr add 192.0.2.77/32 dev ext0", "addr add 192.0.2.77/30 dev ext0")
+        until(lambda: interfaces(world, "hep") == ["ext0"], "the address was seen")
+        world.ip("h", "addr del 192.0.2.77/32 dev ext0")
+        world.expect(4, "!x>h tcp:80", "x>h tcp:22")
+        assert interfaces(world, "hep") == ["ext0"]
+    finally:
+        world.ip("h", "addr del 192.0.2.77/30 dev ext0")
+    until(lambda: interfaces(world, "hep") == [], "the address was seen to go")
+
+
 def test_an_interface_is_resolved_anew_when_it_is_renamed_or_made_again(new_world: Any, family: int) -> None:
     world: World = new_world("a")
     world.add_network("y", 1)

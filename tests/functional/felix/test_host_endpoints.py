@@ -470,11 +470,13 @@ def test_status_says_which_interfaces_host_endpoints_are_and_is_reported_when_en
         hep("gone", interfaceName="ext9"),
         hep("rest", interfaceName="*"),
     )
+    absent = "no interface of the host itself is named ext9, or another host endpoint has it"
+    second = "host endpoint hep has the same claim and comes first"
     shown = {
-        "gone": {"status": "down", "interfaces": []},
-        "hep": {"status": "up", "interfaces": [spare]},
-        "hep2": {"status": "error", "interfaces": []},
-        "rest": {"status": "up", "interfaces": ["ext0", "ext1", "spare1"]},
+        "gone": {"status": "down", "interfaces": [], "reason": absent},
+        "hep": {"status": "up", "interfaces": [spare], "reason": ""},
+        "hep2": {"status": "error", "interfaces": [], "reason": second},
+        "rest": {"status": "up", "interfaces": ["ext0", "ext1", "spare1"], "reason": ""},
     }
     until(lambda: world.status["host_endpoints"] == shown, "all is shown")
     assert "host endpoint hep " in world.conditions("endpoint-error")["HostEndpoint hep2"]

@@ -83,7 +83,11 @@ class Trials:
         trial = Trial(
             id=secrets.token_hex(3), deadline=self._now() + within_s, within_s=within_s, by=by, entries=tuple(entries)
         )
-        await self._backend.txn([Op(_path(trial.id), _encode(trial), expect=0)])
+        try:
+            await self._backend.txn([Op(_path(trial.id), _encode(trial), expect=0)])
+        except InvalidInput as error:
+            message = f"{len(entries)} resources are too much for one trial, put fewer on it: {error.message}"
+            raise InvalidInput(message) from error
         return trial
 
     async def note(self, trial: Trial, revisions: dict[str, int]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from calico.datastore.api import Op
 from calico.datastore.memory import MemoryBackend
 from calico.datastore.trial import DELETED, TRIAL_PREFIX, UNTOUCHED, Trial, Trials
-from calico.errors import Conflict, NotFound
+from calico.errors import Conflict, InvalidInput, NotFound
 from calico.model.keys import ResourceKey, key_path
 
 pytestmark = pytest.mark.asyncio
@@ -188,6 +188,14 @@ async def test_writes_that_took_longer_than_the_trial_are_put_back(
     with pytest.raises(Conflict, match="everything was put back"):
         await trials.note(trial, {key_path(NEW): revision})
     assert await value(backend, NEW) is None
+
+
+async def test_what_is_too_much_for_one_trial_is_refused_with_what_to_do(
+    backend: MemoryBackend, trials: Trials
+) -> None:
+    await put(backend, OLD, bytes(1_400_000))
+    with pytest.raises(InvalidInput, match="resources are too much for one trial, put fewer on it: a transaction of"):
+        await trials.begin([OLD], 60, "me")
 
 
 async def test_an_unknown_trial_is_named(trials: Trials) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from felix_flows import Talk, figures, forget_all, tcp, tracked
+from felix_flows import Talk, counted, figures, forget_all, tcp, tracked
 from felix_packets import Packet
 from felix_world import World, resource, until
 
@@ -545,3 +545,19 @@ def link_local(world: World, name: str, interface: str) -> tuple[str, int, int, 
     shown = world.show(name, f"-6 addr show dev {interface} scope link")
     index = in_netns(world.netns(name), lambda: socket.if_nametoindex(interface))
     return shown.split("inet6 ")[1].split("/")[0], 0, 0, index
+
+
+def test_sessions_of_the_host_are_its_own_though_an_endpoint_claims_its_address(world: World, family: int) -> None:
+    mine = f"{world.address('h', family)}/{32 if family == 4 else 128}"
+    claiming = world.endpoint("a")
+    claiming["spec"]["ipNetworks"].append(mine)
+    figures(world)
+    forget_all(world)
+    with tcp(world, family, "x", "h", port=22) as session, counted(world) as grown:
+        try:
+            world.apply(claiming, policy("shut", selector="app == 'a'", ingress=[rule("Deny")], egress=[rule("Deny")]))
+            assert grown("cut") == 0
+            assert session.tell()
+            assert session.ask()
+        finally:
+            world.apply(world.endpoint("a"))

@@ -73,8 +73,10 @@ def _show_felix(felix: dict[str, Any]) -> None:
     hosts = felix.get("host_endpoints", {})
     if hosts:
         click.echo()
-        rows = [[name, state["status"], ", ".join(state["interfaces"])] for name, state in sorted(hosts.items())]
-        print_table(["HOST ENDPOINT", "STATUS", "INTERFACES"], rows)
+        print_table(
+            ["HOST ENDPOINT", "STATUS", "INTERFACES", "REASON"],
+            [[name, s["status"], ", ".join(s["interfaces"]), s.get("reason", "")] for name, s in sorted(hosts.items())],
+        )
     _show_staged(felix.get("staged_policies", []))
 
 

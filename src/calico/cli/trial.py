@@ -64,7 +64,7 @@ def rollback(id_: str, config: str | None) -> None:
 @click.argument("id_", metavar="[ID]", default="")
 @_config
 def guard(id_: str, config: str | None) -> None:
-    """Wait for trial ID (or all that wait) and undo it in time unless it is confirmed.
+    """Wait for trial ID and undo it in time unless it is confirmed; without an ID all there are, or the next.
 
     --confirm-within starts one in the background. Run another on a machine that the change cannot cut off from the
     datastore if yours may be.

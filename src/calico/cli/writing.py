@@ -14,8 +14,8 @@ from calico.cli.connection import load_connection, open_store
 from calico.cli.documents import read_documents, to_resource
 from calico.cli.trial import author, start_guard
 from calico.datastore.store import Store
-from calico.datastore.trial import DELETED, Trials
-from calico.errors import CalicoError, InvalidInput
+from calico.datastore.trial import DELETED, UNTOUCHED, Trials
+from calico.errors import CalicoError, InvalidInput, Transient
 from calico.model.keys import ResourceKey, key_path
 from calico.model.meta import Resource
 from calico.model.numorstring import parse_duration
@@ -88,9 +88,13 @@ def write_all(done: str, work: Work, config: str | None, confirm_within: str | N
             trial = await trials.begin([key for key, _ in work], within_s, author())
             start_guard(trial.id, config)
             errors, revisions = await _write(store, work)
-            await trials.note(trial, revisions)
-            if errors:
-                await trials.roll_back(trial.id)
+            try:
+                await trials.note(trial, revisions)
+                if errors:
+                    await trials.roll_back(trial.id)
+            except Transient as error:
+                later = f"what was written is undone within {confirm_within} unless you confirm trial {trial.id}"
+                raise Transient(f"{error}; {later}") from error
             return errors, trial.id
 
     errors, trial_id = asyncio.run(run())
@@ -103,13 +107,16 @@ def write_all(done: str, work: Work, config: str | None, confirm_within: str | N
 
 
 async def _write(store: Store, work: Work) -> tuple[list[str], dict[str, int]]:
-    """What failed, and the revision that each key has after its write."""
+    """What failed, and the revision that each key has after its write (0: not known)."""
     errors: list[str] = []
     revisions: dict[str, int] = {}
     for key, action in work:
         try:
             result = await action(store)
         except CalicoError as error:
+            if isinstance(error, Transient):  # it may have been written
+                revisions[key_path(key)] = 0
+            revisions.setdefault(key_path(key), UNTOUCHED)
             text, subject = str(error), f"{key.kind} {key.name}"
             errors.append(text if subject in text else f"{subject}: {text}")
         else:
@@ -117,6 +124,8 @@ async def _write(store: Store, work: Work) -> tuple[list[str], dict[str, int]]:
                 revisions[key_path(key)] = int(result.metadata.resource_version)
             elif result == DELETED:
                 revisions[key_path(key)] = DELETED
+            else:
+                revisions.setdefault(key_path(key), UNTOUCHED)
     return errors, revisions
 
 

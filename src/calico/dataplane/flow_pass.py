@@ -22,6 +22,7 @@ from calico.netlink.socket import NetlinkError
 from calico.rules.affected import Affected
 from calico.rules.ended import EndedFlow
 from calico.rules.evaluate import Outcome
+from calico.rules.failsafe import FAILSAFE_CHAINS
 from calico.rules.judge import Connection, Judge
 from calico.rules.packets import SCTP, TCP
 
@@ -32,6 +33,8 @@ T = TypeVar("T")
 _SLICE_S: Final = 0.005
 _MASTERS: Final = 4
 """How many flows may have led to one another by helpers before we stop asking for the first."""
+
+_FAILSAFE: Final = frozenset(name for (_, raw), name in FAILSAFE_CHAINS.items() if not raw)
 
 
 class Cut(msgspec.Struct, frozen=True):
@@ -124,15 +127,24 @@ class FlowPass:
 
     def _look(self, payload: bytes) -> None:
         self.figures.read += 1
-        if not self._affected.concerns(*peek_ends(payload)):
+        ends = peek_ends(payload)
+        if not self._affected.concerns(*ends) or any(map(_is_link_local, ends)):
             return
         self.figures.examined += 1
         flow = decode_flow(payload)
         outcome = self._outcome(flow)
         if outcome is None:
             self.figures.undecided += 1
-        elif outcome.verdict == "drop":
+        elif outcome.verdict == "drop" and not self._is_failsafe_turned_round(flow):
             self._found.append((flow, Cut(self._connection(flow.orig, flow.reply), outcome.trace[-1])))
+
+    def _is_failsafe_turned_round(self, flow: Flow) -> bool:
+        """Whether this is a session of a failsafe port that tracking took up when its responder spoke."""
+        if not flow.picked_up:
+            return False
+        turned = self._connection(flow.reply, flow.orig)
+        outcome = self._judge.judge(turned) if None in (turned.came_from, turned.goes_to) else None
+        return outcome is not None and outcome.verdict == "accept" and any(c in _FAILSAFE for c, _ in outcome.trace)
 
     def _look_for_children(self, payload: bytes) -> None:
         """What a helper made a flow expect ends with it, whatever its own ends are."""
@@ -193,6 +205,11 @@ class FlowPass:
         outcome = self._judge.judge(self._connection(way, _turned(way)))
         if outcome is not None and outcome.verdict == "accept":
             allowed.append(flow)
+
+
+def _is_link_local(address: bytes) -> bool:
+    """Whether it is in fe80::/10: on every link, so that no route says which one a flow is on."""
+    return len(address) == 16 and address[0] == 0xFE and address[1] & 0xC0 == 0x80
 
 
 def _ended(flows: Iterable[Flow]) -> Iterator[EndedFlow]:

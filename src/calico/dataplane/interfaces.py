@@ -83,7 +83,7 @@ class InterfaceMonitor:
         self._prefixes = tuple(prefixes)
         self._rcvbuf = rcvbuf
         self._links: dict[int, Link] = {}
-        self._addresses: dict[int, set[bytes]] = {}
+        self._addresses: dict[int, set[tuple[bytes, int]]] = {}
         self._published: dict[str, Interface] = {}
         self._events: NetlinkSocket | None = None
         self._dumps: NetlinkSocket | None = None
@@ -145,7 +145,7 @@ class InterfaceMonitor:
         log.warning("interfaces kept changing while they were read")
         self._retry = asyncio.get_running_loop().call_later(_RETRY_S, self.resync)
 
-    def _read(self) -> tuple[dict[int, Link], dict[int, set[bytes]]]:
+    def _read(self) -> tuple[dict[int, Link], dict[int, set[tuple[bytes, int]]]]:
         sock = self._dumps
         if sock is None:
             return {}, {}
@@ -153,14 +153,14 @@ class InterfaceMonitor:
         for answer in sock.dump(dump_links(sock.next_seq())):
             link = decode_link(answer.payload)
             links[link.index] = link
-        addresses: dict[int, set[bytes]] = {}
+        addresses: dict[int, set[tuple[bytes, int]]] = {}
         for answer in sock.dump(dump_addresses(sock.next_seq())):
             if answer.payload[:1] in (bytes((AF_INET,)), bytes((AF_INET6,))):
                 address = decode_address(answer.payload)
-                addresses.setdefault(address.index, set()).add(address.address)
+                addresses.setdefault(address.index, set()).add((address.address, address.prefix_len))
         return links, addresses
 
-    def _replace(self, links: dict[int, Link], addresses: dict[int, set[bytes]]) -> None:
+    def _replace(self, links: dict[int, Link], addresses: dict[int, set[tuple[bytes, int]]]) -> None:
         for index in self._links.keys() - links.keys():
             self._forget(index)
         self._addresses = addresses
@@ -210,11 +210,12 @@ class InterfaceMonitor:
         self._publish(link)
 
     def _on_address(self, address: Address, *, gone: bool) -> None:
+        """One address may be there several times, with different prefix lengths."""
         known = self._addresses.setdefault(address.index, set())
         if gone:
-            known.discard(address.address)
+            known.discard((address.address, address.prefix_len))
         else:
-            known.add(address.address)
+            known.add((address.address, address.prefix_len))
         link = self._links.get(address.index)
         if link is not None:
             self._publish(link)
@@ -228,7 +229,7 @@ class InterfaceMonitor:
     def _publish(self, link: Link) -> None:
         if not link.name.startswith(self._prefixes):
             return
-        addresses = frozenset(self._addresses.get(link.index, ()))
+        addresses = frozenset(address for address, _ in self._addresses.get(link.index, ()))
         seen = Interface(
             name=link.name,
             index=link.index,

@@ -20,14 +20,16 @@ from calico.datastore.lease import put_with_ttl
 from calico.errors import Conflict, InvalidInput, NotFound, Transient
 from calico.model.keys import ResourceKey, key_path
 
-__all__ = ["DELETED", "TRIAL_PREFIX", "Entry", "Trial", "Trials"]
+__all__ = ["DELETED", "TRIAL_PREFIX", "UNTOUCHED", "Entry", "Trial", "Trials"]
 
 log = structlog.get_logger(__name__)
 
 TRIAL_PREFIX = "/calico/trial/v1/"
 """Outside everything that agents watch."""
 
-DELETED = -1
+DELETED, UNTOUCHED = -1, -2
+"""Instead of a revision: the write deleted the key; there was no write, it was refused or not needed."""
+
 _OUTCOME_TTL_S = 24 * 3600
 _RETRY_S = 1.0
 State = Literal["open", "rolling-back", "confirmed", "rolled-back"]
@@ -65,23 +67,36 @@ class Trials:
         self._now = now
 
     async def begin(self, keys: Sequence[ResourceKey], within_s: float, by: str) -> Trial:
-        """Keep what the keys hold now; to be called before the first of them is written."""
+        """Keep what the keys hold now; to be called before the first of them is written.
+
+        Conflict when a key is on another trial that waits: neither could put back what was there before both.
+        """
+        wanted = {key_path(key) for key in keys}
+        for other in await self.list():
+            taken = [entry.subject for entry in other.entries if entry.key in wanted]
+            if taken and other.state not in _ENDED:
+                raise Conflict(
+                    f"{', '.join(taken)}: on trial {other.id} already; first `calico trial confirm {other.id}` or "
+                    f"`calico trial rollback {other.id}`"
+                )
         entries = [await self._entry(key) for key in dict.fromkeys(keys)]
         trial = Trial(
             id=secrets.token_hex(3), deadline=self._now() + within_s, within_s=within_s, by=by, entries=tuple(entries)
         )
-        await self._backend.txn([Op(_path(trial.id), _encode(trial), expect=0)])
+        try:
+            await self._backend.txn([Op(_path(trial.id), _encode(trial), expect=0)])
+        except InvalidInput as error:
+            message = f"{len(entries)} resources are too much for one trial, put fewer on it: {error.message}"
+            raise InvalidInput(message) from error
         return trial
 
     async def note(self, trial: Trial, revisions: dict[str, int]) -> None:
-        """Say which revision each key (by path) has after its write.
+        """Say which revision each key (by path) has after its write, or ``DELETED`` or ``UNTOUCHED``.
 
         Conflict when the time was over before that: what was written since then is put back too.
         """
         stored, revision = await self._get(trial.id)
-        entries = tuple(
-            msgspec.structs.replace(entry, after=revisions.get(entry.key, entry.after)) for entry in stored.entries
-        )
+        entries = tuple(_noted(entry, revisions.get(entry.key, entry.after)) for entry in stored.entries)
         if stored.state == "open":
             noted = msgspec.structs.replace(stored, entries=entries)
             await self._backend.txn([Op(_path(trial.id), _encode(noted), expect=revision)])
@@ -130,14 +145,17 @@ class Trials:
     async def guard(self, trial_id: str = "") -> tuple[Trial, ...]:
         """Wait for the deadline of a trial (all there are, without an id) and undo it unless it was confirmed.
 
-        Goes on through losses of the datastore. Returns the trials as they ended; without an id only when none is open.
+        Goes on through losses of the datastore. Returns the trials as they ended; without an id it first waits until
+        there is an open one, and then until there is none.
         """
+        waits = not trial_id
         while True:
             wait_s = _RETRY_S
             try:
                 trials = [await self.get(trial_id)] if trial_id else list(await self.list())
                 due = [trial for trial in trials if trial.state not in _ENDED]
-                if not due:
+                waits = waits and not due
+                if not due and not waits:
                     return tuple(trials)
                 for trial in due:
                     if self._now() >= trial.deadline or trial.state == "rolling-back":
@@ -184,6 +202,11 @@ class Trials:
         if trial is None:
             raise InvalidInput("cannot be read", subject=f"trial {trial_id}")
         return trial, stored.mod_revision
+
+
+def _noted(entry: Entry, revision: int) -> Entry:
+    after = (entry.before_revision or DELETED) if revision == UNTOUCHED else revision
+    return msgspec.structs.replace(entry, after=after)
 
 
 def _path(trial_id: str) -> str:

@@ -129,7 +129,7 @@ class Host:
         self.established = EstablishedFlows(
             state,
             commit=self._commit_filters,
-            interface_of=self._endpoints.interface_of,
+            interface_of=self._interface_of,
             name_of=self._endpoint_at,
             on_problems=lambda problems: conditions.replace("flows-not-rechecked", problems),
             recheck=config.established_flows == "recheck",
@@ -256,6 +256,12 @@ class Host:
         result = self._nft.apply()
         self._note_failures()
         return result
+
+    def _interface_of(self, address: bytes) -> str | None:
+        """The interface of the endpoint that has an address; none of the host's own, whatever endpoints claim."""
+        interface = self._endpoints.interface_of(address)
+        is_own = interface is not None and any(address in addresses for addresses in self._addresses.values())
+        return None if is_own else interface
 
     def _endpoint_at(self, interface: str) -> str:
         """The name of the endpoint at an interface, else that of the interface."""

@@ -73,9 +73,9 @@ class HostEndpointStates:
             self._note(name, self._judge(endpoint, interfaces.get(name, ())))
 
     def as_data(self) -> dict[str, dict[str, Any]]:
-        """For the status document."""
+        """For the status document; ``reason`` says why one is not up."""
         return {
-            name: {"status": state.status, "interfaces": list(state.interfaces)}
+            name: {"status": state.status, "interfaces": list(state.interfaces), "reason": state.reason}
             for name, state in sorted(self._states.items())
         }
 
@@ -86,8 +86,8 @@ class HostEndpointStates:
         if endpoint.interface == ANY:
             return _State("up", interfaces)
         if not interfaces:
-            what = f"named {endpoint.interface}" if endpoint.interface else "with one of the expected addresses"
-            return _State("down", reason=f"there is no interface {what}, or another host endpoint has it")
+            what = f"is named {endpoint.interface}" if endpoint.interface else "has one of the expected addresses"
+            return _State("down", reason=f"no interface of the host itself {what}, or another host endpoint has it")
         is_up = any(self._interfaces[name].oper_up for name in interfaces if name in self._interfaces)
         return _State("up" if is_up else "down", interfaces, "" if is_up else "no interface of it is up")
 

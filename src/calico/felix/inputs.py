@@ -120,6 +120,7 @@ class Inputs:
             resource, problems = decoded.resource, decoded.problems
         self._note(self._decode_problems, str(key), problems)
         if key.kind == "FelixConfiguration":
+            self._note(self._graph_problems, str(key), ())  # its selector is judged when it is used
             if isinstance(resource, FelixConfiguration):
                 self._configurations[key.name] = resource
             else:

@@ -39,6 +39,7 @@ _GET_STATS: Final = _SUBSYSTEM | 5
 _CTA_TUPLE_ORIG: Final = 1
 _CTA_TUPLE_REPLY: Final = 2
 _CTA_STATUS: Final = 3
+_CTA_PROTOINFO: Final = 4
 _CTA_HELP: Final = 5
 _CTA_ID: Final = 12
 _CTA_TUPLE_MASTER: Final = 14
@@ -52,6 +53,10 @@ _CTA_PROTO_DST_PORT: Final = 3
 _ICMP_TYPES: Final = {1: (5, 6), 58: (8, 9)}
 """The attributes of type and code, by protocol."""
 _IPS_EXPECTED: Final = 1
+_CTA_PROTOINFO_TCP: Final = 1
+_CTA_PROTOINFO_TCP_FLAGS_ORIGINAL: Final = 4
+_TCP_BE_LIBERAL: Final = 8
+"""``IP_CT_TCP_FLAG_BE_LIBERAL``: set when a connection is picked up (``tcp_new`` in nf_conntrack_proto_tcp.c)."""
 _CTA_STATS_GLOBAL_ENTRIES: Final = 1
 _CTA_FILTER_ORIG_FLAGS: Final = 1
 _CTA_FILTER_REPLY_FLAGS: Final = 2
@@ -82,7 +87,8 @@ class Flow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     ``key`` holds the attributes that name it to the kernel and ``orig_attrs`` the content of its original tuple, as
     received. ``master`` is such a content of the flow by which this one was expected, if it was; ``helped``: a helper
-    may make it expect others.
+    may make it expect others. ``picked_up``: tracking of this TCP connection began in its middle, so that the original
+    direction is only that of the first packet seen.
     """
 
     family: int
@@ -93,6 +99,7 @@ class Flow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     orig_attrs: bytes = b""
     master: bytes = b""
     helped: bool = False
+    picked_up: bool = False
 
     @property
     def addresses(self) -> frozenset[bytes]:
@@ -154,6 +161,7 @@ def decode_flow(payload: bytes) -> Flow:
         orig_attrs=orig,
         master=attrs.get(_CTA_TUPLE_MASTER, b"") if expected else b"",
         helped=_CTA_HELP in attrs,
+        picked_up=_is_picked_up(attrs.get(_CTA_PROTOINFO, b"")),
     )
 
 
@@ -193,6 +201,12 @@ def peek_ends(payload: bytes) -> tuple[bytes, bytes]:
         return ends[0], ends[1]
     flow = decode_flow(payload)
     return flow.orig.src, flow.reply.src
+
+
+def _is_picked_up(protocol_info: bytes) -> bool:
+    tcp = wire.parse_attrs(wire.parse_attrs(protocol_info).get(_CTA_PROTOINFO_TCP, b""))
+    flags = tcp.get(_CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, b"")
+    return bool(flags and flags[0] & _TCP_BE_LIBERAL)
 
 
 def _filter(address: bytes, place: Place) -> bytes:

@@ -110,6 +110,26 @@ def test_nothing_is_left_of_a_trial_in_which_something_failed(calico: Run) -> No
     assert nets(calico, "first") is None
 
 
+def test_a_second_trial_of_the_same_resource_is_refused_before_anything_is_written(calico: Run) -> None:
+    first = trial_id(calico("apply", "--confirm-within", "60s", "-f", "-", stdin=document("twice")))
+    both = document("beside") + "---" + document("twice", "192.0.2.0/24")
+    done = calico("apply", "--confirm-within", "60s", "-f", "-", stdin=both)
+    assert done.returncode == 1
+    assert f"calico trial confirm {first}" in done.stderr
+    assert (nets(calico, "twice"), nets(calico, "beside")) == (["10.0.0.0/8"], None)
+    assert calico("trial", "rollback", first).returncode == 0
+    assert nets(calico, "twice") is None
+
+
+def test_what_was_skipped_on_trial_is_not_rolled_back(calico: Run) -> None:
+    assert calico("apply", "-f", "-", stdin=document("there")).returncode == 0
+    arguments = ("create", "--skip-exists", "--confirm-within", "60s", "-f", "-")
+    trial = trial_id(calico(*arguments, stdin=document("there")))
+    assert calico("apply", "-f", "-", stdin=document("there", "192.0.2.0/24")).returncode == 0
+    calico("trial", "rollback", trial)
+    assert nets(calico, "there") == ["192.0.2.0/24"]
+
+
 @pytest.mark.parametrize("kind", ["node", "ippool", "tier"])
 def test_deletes_that_cascade_are_refused_on_trial(calico: Run, kind: str) -> None:
     done = calico("delete", "--confirm-within", "60s", kind, "some")

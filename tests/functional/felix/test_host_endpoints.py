@@ -9,9 +9,11 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from felix_flows import figures
+from felix_flows import Talk, counted, figures, forget_all, tcp, tracked
 from felix_packets import Packet
 from felix_world import World, resource, until
+
+from calico.dataplane.netns import in_netns
 
 DEFAULT_ALLOW = ["projectcalico-default-allow"]
 BASE_CHAINS = ("raw-output", "pre-dnat", "host-postrouting")
@@ -363,6 +365,20 @@ def test_an_interface_is_resolved_anew_when_its_addresses_change(world: World, f
     world.expect(family, "x>h tcp:80", "y>h tcp:80")
 
 
+def test_an_address_that_is_there_with_another_prefix_length_too_is_not_gone(world: World) -> None:
+    """As when the length is changed without being unreachable for a moment."""
+    world.apply(hep(expectedIPs=["192.0.2.77"]))
+    try:
+        world.ip("h", "addr add 192.0.2.77/32 dev ext0", "addr add 192.0.2.77/30 dev ext0")
+        until(lambda: interfaces(world, "hep") == ["ext0"], "the address was seen")
+        world.ip("h", "addr del 192.0.2.77/32 dev ext0")
+        world.expect(4, "!x>h tcp:80", "x>h tcp:22")
+        assert interfaces(world, "hep") == ["ext0"]
+    finally:
+        world.ip("h", "addr del 192.0.2.77/30 dev ext0")
+    until(lambda: interfaces(world, "hep") == [], "the address was seen to go")
+
+
 def test_an_interface_is_resolved_anew_when_it_is_renamed_or_made_again(new_world: Any, family: int) -> None:
     world: World = new_world("a")
     world.add_network("y", 1)
@@ -454,11 +470,13 @@ def test_status_says_which_interfaces_host_endpoints_are_and_is_reported_when_en
         hep("gone", interfaceName="ext9"),
         hep("rest", interfaceName="*"),
     )
+    absent = "no interface of the host itself is named ext9, or another host endpoint has it"
+    second = "host endpoint hep has the same claim and comes first"
     shown = {
-        "gone": {"status": "down", "interfaces": []},
-        "hep": {"status": "up", "interfaces": [spare]},
-        "hep2": {"status": "error", "interfaces": []},
-        "rest": {"status": "up", "interfaces": ["ext0", "ext1", "spare1"]},
+        "gone": {"status": "down", "interfaces": [], "reason": absent},
+        "hep": {"status": "up", "interfaces": [spare], "reason": ""},
+        "hep2": {"status": "error", "interfaces": [], "reason": second},
+        "rest": {"status": "up", "interfaces": ["ext0", "ext1", "spare1"], "reason": ""},
     }
     until(lambda: world.status["host_endpoints"] == shown, "all is shown")
     assert "host endpoint hep " in world.conditions("endpoint-error")["HostEndpoint hep2"]
@@ -477,3 +495,69 @@ def test_a_packet_with_the_hosts_own_source_is_no_packet_of_the_host(world: Worl
     world.apply(ext0(), policy("p", applyOnForward=True, ingress=[rule("Deny")]))
     stolen = Packet(world.address("h", family), world.address("a", family), 17, 6000, 80)
     assert world.passed(("x", "a", stolen)) == [False]
+
+
+def test_sessions_of_failsafe_ports_that_were_picked_up_by_a_reply_go_on(world: World, family: int) -> None:
+    """Connection tracking that begins in the middle of a session takes whoever speaks next for its initiator."""
+    world.apply(ext0(profiles=DEFAULT_ALLOW))
+    with (
+        tcp(world, family, "x", "h", port=22) as ssh,
+        tcp(world, family, "h", "x", port=179) as bgp,
+        tcp(world, family, "x", "h", port=8022) as other,
+    ):
+        forget_all(world)
+        for talk in (ssh, bgp, other):
+            assert talk.tell()
+            assert talk.ask()
+        assert tracked(world, "h", "x", family)
+        world.apply(ext0())
+        figures(world)
+        for talk in (ssh, bgp):
+            assert talk.ask()
+            assert talk.tell()
+        assert not other.ask()
+
+
+def test_sessions_between_link_local_addresses_go_on_since_nobody_can_tell_their_link(world: World) -> None:
+    """Every interface has a route to the peer's address: the first is not the one of this session."""
+    host, peer = (link_local(world, *end) for end in (("h", "ext1"), ("y", "eth0")))
+    world.apply(ext0(profiles=DEFAULT_ALLOW))
+    with (
+        world.socket("h", 6, socket.SOCK_STREAM) as listener,
+        world.socket("y", 6, socket.SOCK_STREAM) as client,
+    ):
+        listener.bind(host)
+        listener.listen()
+        client.connect((host[0], listener.getsockname()[1], 0, peer[3]))
+        server, _ = listener.accept()
+        with server:
+            talk = Talk(client, server)
+            assert talk.ask()
+            assert "dev ext0" in world.show("h", f"-6 route get {peer[0]}")
+            world.apply(ext0())
+            figures(world)
+            assert talk.tell()
+            assert talk.ask()
+
+
+def link_local(world: World, name: str, interface: str) -> tuple[str, int, int, int]:
+    """The socket address of a machine on one of its links."""
+    shown = world.show(name, f"-6 addr show dev {interface} scope link")
+    index = in_netns(world.netns(name), lambda: socket.if_nametoindex(interface))
+    return shown.split("inet6 ")[1].split("/")[0], 0, 0, index
+
+
+def test_sessions_of_the_host_are_its_own_though_an_endpoint_claims_its_address(world: World, family: int) -> None:
+    mine = f"{world.address('h', family)}/{32 if family == 4 else 128}"
+    claiming = world.endpoint("a")
+    claiming["spec"]["ipNetworks"].append(mine)
+    figures(world)
+    forget_all(world)
+    with tcp(world, family, "x", "h", port=22) as session, counted(world) as grown:
+        try:
+            world.apply(claiming, policy("shut", selector="app == 'a'", ingress=[rule("Deny")], egress=[rule("Deny")]))
+            assert grown("cut") == 0
+            assert session.tell()
+            assert session.ask()
+        finally:
+            world.apply(world.endpoint("a"))

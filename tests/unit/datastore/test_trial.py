@@ -1,11 +1,13 @@
 """Writes on trial: undone unless confirmed, whoever dies meanwhile, and never at the cost of somebody else's change."""
 
+import asyncio
+
 import pytest
 
 from calico.datastore.api import Op
 from calico.datastore.memory import MemoryBackend
-from calico.datastore.trial import DELETED, TRIAL_PREFIX, Trial, Trials
-from calico.errors import Conflict, NotFound
+from calico.datastore.trial import DELETED, TRIAL_PREFIX, UNTOUCHED, Trial, Trials
+from calico.errors import Conflict, InvalidInput, NotFound
 from calico.model.keys import ResourceKey, key_path
 
 pytestmark = pytest.mark.asyncio
@@ -111,6 +113,27 @@ async def test_what_others_created_again_after_our_delete_is_left_alone(backend:
     assert await value(backend, OLD) == b"theirs"
 
 
+async def test_what_is_on_trial_cannot_be_put_on_another(backend: MemoryBackend, trials: Trials) -> None:
+    """The second would keep what the first one changed, and take it for what was there before."""
+    first = await changed(backend, trials)
+    with pytest.raises(Conflict, match=f"GlobalNetworkPolicy old: on trial {first.id} already"):
+        await trials.begin([OLD], 60, "me")
+    await trials.roll_back(first.id)
+    assert await value(backend, OLD) == b"before"
+    assert (await trials.begin([OLD], 60, "me")).state == "open"
+
+
+async def test_what_was_not_written_in_the_end_is_not_undone(backend: MemoryBackend, trials: Trials) -> None:
+    """Refused, or there already: what others made of it since is theirs."""
+    await put(backend, OLD, b"before")
+    trial = await trials.begin([OLD, NEW], 60, "me")
+    await trials.note(trial, dict.fromkeys(map(key_path, (OLD, NEW)), UNTOUCHED))
+    await put(backend, OLD, None)
+    await put(backend, NEW, b"theirs")
+    await trials.roll_back(trial.id)
+    assert (await value(backend, OLD), await value(backend, NEW)) == (None, b"theirs")
+
+
 async def test_a_writer_that_died_before_it_could_note_its_writes_is_undone_all_the_same(
     backend: MemoryBackend, trials: Trials
 ) -> None:
@@ -143,6 +166,19 @@ async def test_the_guard_waits_for_the_deadline(backend: MemoryBackend, trials: 
     assert [item.state for item in ended] == ["rolled-back"]
 
 
+async def test_a_guard_that_was_started_before_the_trial_undoes_it(
+    backend: MemoryBackend, trials: Trials, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("calico.datastore.trial._RETRY_S", 0.001)
+    guard = asyncio.create_task(trials.guard())
+    await asyncio.sleep(0.01)
+    assert not guard.done()
+    trial = await changed(backend, trials)
+    clock.now = trial.deadline
+    assert [item.state for item in await guard] == ["rolled-back"]
+    assert await value(backend, OLD) == b"before"
+
+
 async def test_writes_that_took_longer_than_the_trial_are_put_back(
     backend: MemoryBackend, trials: Trials, clock: Clock
 ) -> None:
@@ -154,6 +190,14 @@ async def test_writes_that_took_longer_than_the_trial_are_put_back(
     assert await value(backend, NEW) is None
 
 
+async def test_what_is_too_much_for_one_trial_is_refused_with_what_to_do(
+    backend: MemoryBackend, trials: Trials
+) -> None:
+    await put(backend, OLD, bytes(1_400_000))
+    with pytest.raises(InvalidInput, match="resources are too much for one trial, put fewer on it: a transaction of"):
+        await trials.begin([OLD], 60, "me")
+
+
 async def test_an_unknown_trial_is_named(trials: Trials) -> None:
     with pytest.raises(NotFound, match="no trial 123456"):
         await trials.confirm("123456")
@@ -161,7 +205,7 @@ async def test_an_unknown_trial_is_named(trials: Trials) -> None:
 
 async def test_ended_trials_are_listed_after_those_that_wait(backend: MemoryBackend, trials: Trials) -> None:
     first = await trials.begin([OLD], 10, "me")
-    second = await trials.begin([OLD], 60, "me")
+    second = await trials.begin([NEW], 60, "me")
     await trials.confirm(first.id)
     await backend.txn([Op(TRIAL_PREFIX + "zz", b"no trial")])
     assert [item.id for item in await trials.list()] == [second.id, first.id]

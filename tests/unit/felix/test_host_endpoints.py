@@ -45,12 +45,12 @@ def test_it_is_up_while_an_interface_of_it_carries_packets(states: States) -> No
     states.say("h", "", EXPECTED)
     states.link("eth0", oper_up=False)
     states.link("eth1")
-    assert states.refresh(h=("eth0", "eth1")) == {"h": {"status": "up", "interfaces": ["eth0", "eth1"]}}
+    assert states.refresh(h=("eth0", "eth1")) == {"h": {"status": "up", "interfaces": ["eth0", "eth1"], "reason": ""}}
     states.link("eth1", oper_up=False)
     assert states.refresh(h=("eth0", "eth1"))["h"]["status"] == "down"
     states.states.on_interface("eth0", None)
     states.link("eth1")
-    assert states.refresh(h=("eth1",)) == {"h": {"status": "up", "interfaces": ["eth1"]}}
+    assert states.refresh(h=("eth1",)) == {"h": {"status": "up", "interfaces": ["eth1"], "reason": ""}}
     assert states.reported == [("h", "up"), ("h", "down"), ("h", "up")]
 
 

@@ -116,6 +116,19 @@ def test_configurations_apply_in_their_order_and_only_to_their_nodes() -> None:
     ]
 
 
+def test_a_selector_of_nodes_that_was_mended_or_went_is_wrong_no_more() -> None:
+    setup = Setup()
+    path = f"{PREFIX}felixconfigurations/some"
+    document = {"kind": "FelixConfiguration", "metadata": {"name": "some"}, "spec": {"nodeSelector": "bad("}}
+    for after in (json.dumps({**document, "spec": {"nodeSelector": "all()"}}).encode(), None):
+        setup.put(path, document)
+        setup.inputs.config_sources()
+        assert set(setup.condition_objects("resource-invalid")) == {"FelixConfiguration some"}
+        setup.inputs.on_updates([Update(path, after, 2)], 2)
+        setup.inputs.config_sources()
+        assert not setup.condition_objects("resource-invalid")
+
+
 def test_a_host_endpoint_reaches_the_calculation_and_a_malformed_one_is_named() -> None:
     setup = Setup()
     path = f"{PREFIX}hostendpoints/eth0"

@@ -79,6 +79,12 @@ def test_a_flow_knows_whether_a_helper_looks_at_it_and_its_zone():
     assert not decode_flow(flow_payload(2, PAIR, BACK)).helped
 
 
+@pytest.mark.parametrize(("flags", "picked_up"), [(b"\x0a\x0a", True), (b"\x03\x03", False), (b"", False)])
+def test_a_flow_knows_whether_tracking_began_in_its_middle(flags, picked_up):
+    info = wire.nested(4, wire.nested(1, wire.attr(4, flags)))
+    assert decode_flow(flow_payload(2, PAIR, BACK, more=info)).picked_up == picked_up
+
+
 @given(st.sampled_from([(2, 4), (10, 16)]), st.data(), st.sampled_from([1, 6, 17, 47, 58]), st.booleans())
 def test_the_ends_that_are_peeked_at_are_those_that_are_decoded(family, data, protocol, is_usual):
     family, size = family

@@ -1,0 +1,48 @@
+"""Reads this host's routes from the kernel, as text beside what BIRD says of its own."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import msgspec
+
+from calico.dataplane.dumps import dump_all
+from calico.lib.packed import addr_str, net_str
+from calico.netlink.rtnetlink import route as rt
+from calico.netlink.rtnetlink.link import decode_link, dump_links
+from calico.netlink.socket import NETLINK_ROUTE, NetlinkSocket
+
+__all__ = ["PROTO_BIRD", "KernelEntry", "read_kernel_routes"]
+
+PROTO_BIRD = 12
+
+
+class KernelEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A route of the main table. ``hops`` are worded as BIRD does; none for a blackhole."""
+
+    protocol: int
+    metric: int = 0
+    hops: tuple[str, ...] = ()
+
+
+def read_kernel_routes() -> Mapping[str, tuple[KernelEntry, ...]]:
+    """The routes of both families by prefix, the best metric first; raises OSError or what the kernel refuses."""
+    found: dict[str, list[KernelEntry]] = defaultdict(list)
+    with NetlinkSocket(NETLINK_ROUTE) as sock:
+        links = (decode_link(answer.payload) for answer in dump_all(sock, dump_links))
+        names = {link.index: link.name for link in links}
+        for answer in dump_all(sock, rt.dump_routes):
+            if rt.peek_route(answer.payload)[2] != rt.TABLE_MAIN:
+                continue
+            route = rt.decode_route(answer.payload)
+            if not route.cached:
+                hops = tuple(_hop(hop, names) for hop in route.hops)
+                entry = KernelEntry(protocol=route.protocol, metric=route.metric, hops=hops)
+                found[net_str(route.dst)].append(entry)
+    return {net: tuple(sorted(entries, key=lambda entry: entry.metric)) for net, entries in found.items()}
+
+
+def _hop(hop: rt.NextHop, names: Mapping[int, str]) -> str:
+    name = names.get(hop.oif, f"#{hop.oif}")
+    return f"via {addr_str(hop.gateway)} on {name}" if hop.gateway else f"dev {name}"

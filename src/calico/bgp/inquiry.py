@@ -15,14 +15,22 @@ from calico.bgp.birdplan import Family
 from calico.bgp.control import BirdStatus, Reply, Session, parse_sessions, parse_status
 from calico.bgp.controlroutes import KnownRoute, parse_routes
 from calico.bgp.filterplan import Direction
-from calico.bgp.kernelroutes import KernelEntry
 from calico.bgp.renderfilter import filter_name
 from calico.errors import InvalidInput
 
-__all__ = ["Agent", "Facts", "Offer", "Rejected", "agent_of", "canonical", "inquire"]
+__all__ = ["PROTO_BIRD", "Agent", "Facts", "KernelEntry", "Offer", "Rejected", "agent_of", "canonical", "inquire"]
 
+PROTO_BIRD = 12
 Verdict = Literal["told", "rejected", "withheld", "down"]
 Questions = Generator[tuple[str, ...], Sequence[Reply], "Facts"]
+
+
+class KernelEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A route of the kernel's main table. ``hops`` are worded as BIRD does; none for a blackhole."""
+
+    protocol: int
+    metric: int = 0
+    hops: tuple[str, ...] = ()
 
 
 class Agent(msgspec.Struct, frozen=True, kw_only=True):

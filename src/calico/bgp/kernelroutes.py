@@ -5,25 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
-import msgspec
-
+from calico.bgp.inquiry import KernelEntry
 from calico.dataplane.dumps import dump_all
 from calico.lib.packed import addr_str, net_str
 from calico.netlink.rtnetlink import route as rt
 from calico.netlink.rtnetlink.link import decode_link, dump_links
 from calico.netlink.socket import NETLINK_ROUTE, NetlinkSocket
 
-__all__ = ["PROTO_BIRD", "KernelEntry", "read_kernel_routes"]
-
-PROTO_BIRD = 12
-
-
-class KernelEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A route of the main table. ``hops`` are worded as BIRD does; none for a blackhole."""
-
-    protocol: int
-    metric: int = 0
-    hops: tuple[str, ...] = ()
+__all__ = ["read_kernel_routes"]
 
 
 def read_kernel_routes() -> Mapping[str, tuple[KernelEntry, ...]]:

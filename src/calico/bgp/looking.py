@@ -12,8 +12,8 @@ import msgspec
 from calico.bgp.control import BirdStatus, Reply, Session
 from calico.bgp.controlclient import ControlClient
 from calico.bgp.controlroutes import KnownRoute, parse_routes
-from calico.bgp.inquiry import Agent, Facts, agent_of, inquire
-from calico.bgp.kernelroutes import PROTO_BIRD, KernelEntry, read_kernel_routes
+from calico.bgp.inquiry import PROTO_BIRD, Agent, Facts, KernelEntry, agent_of, inquire
+from calico.bgp.kernelroutes import read_kernel_routes
 from calico.errors import Transient
 from calico.obs.statussocket import read_status
 
@@ -89,7 +89,11 @@ class Looker:
             raise self._silent(error) from error
 
     def _expect_socket(self) -> None:
-        if not self._path.exists():
+        try:
+            there = self._path.exists()
+        except OSError as error:
+            raise Transient(f"BIRD's control socket {self._path} cannot be reached: {error.strerror}") from error
+        if not there:
             raise Transient(
                 f"there is no control socket of BIRD at {self._path}: start `calico bgp` on this host, or name the "
                 f"directory of its sockets with --run-dir"

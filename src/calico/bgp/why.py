@@ -14,8 +14,7 @@ import msgspec
 
 from calico.bgp.control import Session
 from calico.bgp.controlroutes import KnownRoute
-from calico.bgp.inquiry import Agent, Facts, Offer
-from calico.bgp.kernelroutes import PROTO_BIRD, KernelEntry
+from calico.bgp.inquiry import PROTO_BIRD, Agent, Facts, KernelEntry, Offer
 
 __all__ = ["Step", "explain"]
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from calico.bgp.control import Reply, ReplyDecoder
-from calico.bgp.inquiry import Agent, Facts, agent_of, canonical, inquire
-from calico.bgp.kernelroutes import KernelEntry
+from calico.bgp.inquiry import Agent, Facts, KernelEntry, agent_of, canonical, inquire
 from calico.bgp.why import explain
 from calico.errors import InvalidInput
 

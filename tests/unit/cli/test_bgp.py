@@ -20,6 +20,12 @@ def test_without_a_socket_it_is_named_with_what_to_do(tmp_path: Path, arguments:
     assert "start `calico bgp` on this host" in str(done.exception)
 
 
+def test_a_socket_that_cannot_be_looked_at_is_named_with_the_reason(tmp_path: Path) -> None:
+    done = CliRunner().invoke(bgp, ["peers", "--run-dir", str(tmp_path / ("x" * 300))])
+    assert isinstance(done.exception, Transient)
+    assert str(done.exception).endswith("bird.ctl cannot be reached: File name too long")
+
+
 @pytest.mark.parametrize("command", ["why", "routes"])
 @pytest.mark.parametrize("prefix", ["10.65.1.1/24", "nowhere", "10.65.0.0/16 all", "fe80::1%eth0"])
 def test_what_is_no_prefix_is_wrong_usage(tmp_path: Path, command: str, prefix: str) -> None:

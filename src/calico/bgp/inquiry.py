@@ -26,7 +26,7 @@ Questions = Generator[tuple[str, ...], Sequence[Reply], "Facts"]
 
 
 class KernelEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A route of the kernel's main table. ``hops`` are worded as BIRD does; none for a blackhole."""
+    """A route of the kernel's. ``hops`` are worded as BIRD does; none for a blackhole."""
 
     protocol: int
     metric: int = 0

@@ -16,16 +16,19 @@ __all__ = ["read_kernel_routes"]
 
 
 def read_kernel_routes() -> Mapping[str, tuple[KernelEntry, ...]]:
-    """The routes of both families by prefix, the best metric first; raises OSError or what the kernel refuses."""
+    """The routes of both families by prefix, the best metric first: the main table's and the host's own addresses.
+
+    Raises OSError, or what the kernel refuses.
+    """
     found: dict[str, list[KernelEntry]] = defaultdict(list)
     with NetlinkSocket(NETLINK_ROUTE) as sock:
         links = (decode_link(answer.payload) for answer in dump_all(sock, dump_links))
         names = {link.index: link.name for link in links}
         for answer in dump_all(sock, rt.dump_routes):
-            if rt.peek_route(answer.payload)[2] != rt.TABLE_MAIN:
+            if rt.peek_route(answer.payload)[2] not in (rt.TABLE_MAIN, rt.TABLE_LOCAL):
                 continue
             route = rt.decode_route(answer.payload)
-            if not route.cached:
+            if not route.cached and (route.table == rt.TABLE_MAIN or route.type == rt.TYPE_LOCAL):
                 hops = tuple(_hop(hop, names) for hop in route.hops)
                 entry = KernelEntry(protocol=route.protocol, metric=route.metric, hops=hops)
                 found[net_str(route.dst)].append(entry)

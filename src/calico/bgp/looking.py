@@ -15,6 +15,7 @@ from calico.bgp.controlroutes import KnownRoute, parse_routes
 from calico.bgp.inquiry import PROTO_BIRD, Agent, Facts, KernelEntry, agent_of, inquire
 from calico.bgp.kernelroutes import read_kernel_routes
 from calico.errors import Transient
+from calico.lib.packed import net
 from calico.obs.statussocket import read_status
 
 __all__ = ["Looker", "SeenRoute"]
@@ -52,7 +53,7 @@ class Looker:
             return None
 
     async def routes(self, within: str) -> tuple[SeenRoute, ...]:
-        """The routes within a prefix, or all (empty)."""
+        """The routes within a prefix, or all (empty), sorted by prefix; those of one prefix in BIRD's order."""
         _, sessions = await self.overview()
         up = sorted(name for name, session in sessions.items() if session.established)
         where = f" in {within}" if within else ""
@@ -66,6 +67,7 @@ class Looker:
                 told[route.identity].append(name)
         kernel = _kernel_routes()
         found = [route for reply in replies[: len(questions)] for route in parse_routes(reply)]
+        found.sort(key=lambda route: net(route.net))
         return tuple(SeenRoute(r, tuple(told[r.identity]), _is_in_kernel(r, kernel)) for r in found)
 
     async def inquire(self, prefix: str) -> Facts:

@@ -139,6 +139,7 @@ def test_a_route_outside_every_pool_and_one_inside_a_block_say_why_they_are_kept
 
 def test_routes_show_next_hop_sessions_and_kernel(fabric: Any, hosts: Any) -> None:
     first, second = hosts
+    first.ip("addr", "add", "169.254.1.1/32", "dev", "lo")
     first.workload(1, "10.65.1.1")
     fabric.until(lambda: second.has_route("10.65.1.1"), "the route arrives")
     (here,) = told(first, "routes", "10.65.0.0/16")
@@ -153,6 +154,9 @@ def test_routes_show_next_hop_sessions_and_kernel(fabric: Any, hosts: Any) -> No
     (there,) = told(second, "routes", "10.65.1.1")
     assert (there["from"], there["next_hop"]) == ("Mesh_10_99_0_1", "via 10.99.0.1 on eth0")
     assert (there["exported_to"], there["in_kernel"]) == ([], True)
+    everything = [row["prefix"] for row in told(first, "routes")]
+    assert everything == ["10.65.1.1/32", "10.99.0.0/24", "169.254.1.1/32", "fd99::/64"]
+    assert all(row["in_kernel"] for row in told(first, "routes"))
     second.ip("route", "del", "10.65.1.1/32")
     fabric.until(lambda: not told(second, "routes", "10.65.1.1")[0]["in_kernel"], "what the kernel lost is not shown")
 

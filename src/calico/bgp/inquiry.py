@@ -36,10 +36,12 @@ class KernelEntry(msgspec.Struct, frozen=True, kw_only=True):
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
     """What the BGP agent planned, of that which decides on exports and on the kernel.
 
-    ``filters``: the BGPFilters by session. ``unprogrammed`` pools' routes are not for BIRD to put into the kernel.
+    ``filters``: the BGPFilters by session; ``information``: what it knows or suspects of a session. Routes of
+    ``unprogrammed`` pools are not for BIRD to put into the kernel.
     """
 
     filters: Mapping[str, tuple[str, ...]] = {}
+    information: Mapping[str, str] = {}
     pools: tuple[str, ...] = ()
     unprogrammed: tuple[str, ...] = ()
     never: tuple[str, ...] = ()
@@ -92,8 +94,10 @@ def agent_of(document: Mapping[str, Any]) -> Agent:
     prefixes = document.get("prefixes", {})
     pools = prefixes.get("pools", [])
     never = [pool["cidr"] for pool in pools if pool["advertise"] == "never"]
+    sessions = document.get("sessions", [])
     return Agent(
-        filters={session["name"]: tuple(session.get("filters", ())) for session in document.get("sessions", [])},
+        filters={session["name"]: tuple(session.get("filters", ())) for session in sessions},
+        information={session["name"]: session["info"] for session in sessions if session.get("info")},
         pools=tuple(pool["cidr"] for pool in pools if pool["advertise"] == "always"),
         unprogrammed=tuple(pool["cidr"] for pool in pools if not pool["program"]),
         never=(*never, *prefixes.get("withheld", [])),

@@ -84,7 +84,7 @@ def _learned(facts: Facts) -> Iterable[Step]:
         return
     yield Step("learned", False, "no session that is up tells it")
     for session in down:
-        yield Step("learned", False, f"{_session(session)} might tell it, but is down: {_state(session)}")
+        yield Step("learned", False, f"{_session(session)} might tell it, but is down: {_state(session, facts.agent)}")
 
 
 def _preferred(facts: Facts) -> Iterable[Step]:
@@ -145,7 +145,7 @@ def _outcome(offer: Offer, best: KnownRoute, agent: Agent | None) -> str:
     if offer.verdict == "told":
         return "is told"
     if offer.verdict == "down":
-        return f"is down: {_state(offer.session)}"
+        return f"is down: {_state(offer.session, agent)}"
     if offer.verdict == "withheld":
         return "is where it comes from" if best.protocol == offer.session.name else "BGP does not pass it on to it"
     if offer.by:
@@ -215,8 +215,10 @@ def _session(session: Session) -> str:
     return f"{session.name} ({session.peer_ip}, AS {session.remote_as})"
 
 
-def _state(session: Session) -> str:
-    told = f", {session.info}" if session.info else ""
+def _state(session: Session, agent: Agent | None) -> str:
+    """The agent suspects what BIRD cannot see, such as passwords that differ."""
+    info = (agent is not None and agent.information.get(session.name)) or session.info
+    told = f", {info}" if info else ""
     return f"{session.state} since {session.since}{told}"
 
 

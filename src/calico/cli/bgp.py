@@ -100,18 +100,21 @@ def _show_status(document: Mapping[str, Any]) -> None:
 @_looking
 @click.pass_context
 def peers(context: click.Context, run_dir: str | None, output: str) -> None:
-    """Show the sessions: state, routes imported, filtered and exported, and the last error."""
-    _, sessions = asyncio.run(_looker(context, run_dir).overview())
-    rows = [_peer(session) for _, session in sorted(sessions.items())]
+    """Show the sessions: state, routes imported, filtered and exported, the last error, and what the agent suspects."""
+    looker = _looker(context, run_dir)
+    _, sessions = asyncio.run(looker.overview())
+    known = {item["name"]: item["info"] for item in (looker.agent_document() or {}).get("sessions", [])}
+    rows = [_peer(session, known.get(name, "")) for name, session in sorted(sessions.items())]
     if output != "table":
         print_data(rows, output)
         return
     counts = ("IMPORTED", "FILTERED", "EXPORTED")
-    titles = ["NAME", "PEER ADDRESS", "AS", "FAMILY", "STATE", "SINCE", *counts, "LAST ERROR"]
+    titles = ["NAME", "PEER ADDRESS", "AS", "FAMILY", "STATE", "SINCE", *counts, "LAST ERROR", "INFO"]
     print_table(titles, [[_cell(value) for value in row.values()] for row in rows])
 
 
-def _peer(session: Session) -> dict[str, object]:
+def _peer(session: Session, info: str) -> dict[str, object]:
+    """A row; ``info`` is what the agent adds to what BIRD says."""
     return {
         "name": session.name,
         "peer_ip": session.peer_ip,
@@ -123,6 +126,7 @@ def _peer(session: Session) -> dict[str, object]:
         "filtered": session.filtered,
         "exported": session.exported,
         "last_error": session.info,
+        "info": "" if info == session.info else info,
     }
 
 

@@ -89,6 +89,13 @@ def test_a_wider_route_of_this_host_does_not_hide_that_nobody_tells_the_prefix()
     ]
 
 
+def test_what_the_agent_suspects_of_a_session_is_said_where_bird_knows_nothing() -> None:
+    down = SESSION.format(name="Mesh_10_0_0_3", state="start", bgp="Connect", address="10.0.0.3", system=64512)
+    agent = Agent(information={"Mesh_10_0_0_3": "the passwords differ"})
+    facts = _facts("10.65.3.1/32", Bird({"show route for 10.65.3.1/32 all": NONE}, down), agent)
+    assert _said(facts, "learned")[1].endswith("is down: Connect since 2026-11-26 02:04:31.834, the passwords differ")
+
+
 def test_a_route_told_and_rejected_is_not_hidden_by_a_wider_one() -> None:
     one = LEARNED.replace("10.65.2.0/26", "10.65.2.7/32")
     answers = {
@@ -233,9 +240,10 @@ def test_the_agents_document_says_what_decides_on_exports() -> None:
         {"cidr": "10.67.0.0/16", "advertise": "by-block", "program": True},
     ]
     prefixes = {"pools": pools, "blocks": ["10.67.1.0/26"], "withheld": ["10.68.0.0/16"]}
-    agent = agent_of({"sessions": [{"name": "Mesh_1", "filters": ["f"]}], "prefixes": prefixes})
+    agent = agent_of({"sessions": [{"name": "Mesh_1", "filters": ["f"], "info": "why"}], "prefixes": prefixes})
     assert agent == Agent(
         filters={"Mesh_1": ("f",)},
+        information={"Mesh_1": "why"},
         pools=("10.65.0.0/16",),
         unprogrammed=("10.66.0.0/16",),
         never=("10.66.0.0/16", "10.68.0.0/16"),

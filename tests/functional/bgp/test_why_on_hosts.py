@@ -39,6 +39,12 @@ def why(host: Any, prefix: str) -> dict[str, list[tuple[bool | None, str]]]:
     return stages
 
 
+def planned(host: Any, what: str) -> list[str]:
+    """The pools or blocks that the agent has planned with, and that BIRD runs with by now."""
+    items = host.status.get("prefixes", {}).get(what, [])
+    return [item if isinstance(item, str) else item["cidr"] for item in items]
+
+
 def mesh(address: str) -> str:
     return f"Mesh_{address.replace('.', '_').replace(':', '_')}"
 
@@ -127,7 +133,7 @@ def test_a_route_outside_every_pool_and_one_inside_a_block_say_why_they_are_kept
     first.workload(1, "10.65.1.1", "10.70.0.1")
     affinity = f"/calico/ipam/v2/host/{first.name}/ipv4/block/10.65.1.0-26"
     fabric.put_raw(affinity, json.dumps({"state": "confirmed"}))
-    fabric.until(lambda: "10.65.1.0/26" in [row["prefix"] for row in told(first, "routes")], "the block is there")
+    fabric.until(lambda: planned(first, "blocks") == ["10.65.1.0/26"], "the block is there")
     ((_, outside),) = why(first, "10.70.0.1")["told"]
     assert outside.endswith("the export filter rejects it: no enabled IPPool contains it")
     ((_, inside),) = why(first, "10.65.1.1")["told"]
@@ -157,8 +163,20 @@ def test_routes_show_next_hop_sessions_and_kernel(fabric: Any, hosts: Any) -> No
     everything = [row["prefix"] for row in told(first, "routes")]
     assert everything == ["10.65.1.1/32", "10.99.0.0/24", "169.254.1.1/32", "fd99::/64"]
     assert all(row["in_kernel"] for row in told(first, "routes"))
-    second.ip("route", "del", "10.65.1.1/32")
-    fabric.until(lambda: not told(second, "routes", "10.65.1.1")[0]["in_kernel"], "what the kernel lost is not shown")
+
+
+def test_a_route_that_needs_a_tunnel_is_told_but_not_in_the_kernel(fabric: Any, hosts: Any) -> None:
+    first, second = hosts
+    fabric.put("ippools", "tunnel", "IPPool", {"cidr": "10.67.0.0/16", "vxlanMode": "Always"})
+    for host in hosts:
+        fabric.until(lambda host=host: "10.67.0.0/16" in planned(host, "pools"), "the pool is known")
+    first.workload(1, "10.67.1.1")
+    fabric.until(lambda: told(second, "routes", "10.67.1.1"), "the route arrives")
+    (row,) = told(second, "routes", "10.67.1.1")
+    assert (row["preferred"], row["in_kernel"]) == (True, False)
+    assert why(second, "10.67.1.1")["kernel"] == [
+        (False, "routes of IPPool 10.67.0.0/16 need a tunnel, which BIRD does not program")
+    ]
 
 
 def test_status_and_peers_tell_how_birds_sessions_are(hosts: Any) -> None:

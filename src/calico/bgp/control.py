@@ -8,6 +8,7 @@ Classes: 0xxx done, 1xxx data, 2xxx headings, 8xxx run-time errors, 9xxx malform
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -22,10 +23,12 @@ __all__ = [
     "parse_route_count",
     "parse_sessions",
     "parse_status",
+    "same_moment",
 ]
 
 _LINE = re.compile(r"([0-9]{4})([- ])(.*)", re.DOTALL)
 _MAX_LINE = 1 << 20
+_JITTER = timedelta(milliseconds=50)  # a session that was lost is back a second later at the earliest
 _STAMP = r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?: [0-9:.]+)?|[0-9:.]+"
 _ROW = re.compile(rf"(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+({_STAMP})(?:\s+(.*))?")
 _COUNTS = re.compile(r"Routes:\s+(.*)")
@@ -188,6 +191,16 @@ def parse_sessions(reply: Reply) -> dict[str, Session]:
                 sessions[row[1]] = _session(row, details)
             row, details = _ROW.fullmatch(line.text.rstrip()), []
     return sessions
+
+
+def same_moment(one: str, other: str) -> bool:
+    """Whether stamps of two answers mean one moment: BIRD counts back from now, and may be a few milliseconds off."""
+    if one == other:
+        return True
+    try:
+        return abs(datetime.fromisoformat(one) - datetime.fromisoformat(other)) < _JITTER
+    except ValueError:
+        return False
 
 
 def parse_route_count(reply: Reply) -> int:

@@ -102,10 +102,12 @@ def _on_disk(path: Path) -> str:
 
 
 def _commands(command: click.Command, context: click.Context) -> Iterator[tuple[str, click.Context]]:
-    """Every command that is no group, depth first, with its whole path."""
+    """Every command that does something by itself, depth first, with its whole path."""
     if not isinstance(command, click.Group):
         yield context.command_path, context
         return
+    if command.invoke_without_command:
+        yield context.command_path, context
     for name in command.list_commands(context):
         child = command.get_command(context, name)
         if child is not None and not child.hidden:

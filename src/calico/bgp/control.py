@@ -8,6 +8,7 @@ Classes: 0xxx done, 1xxx data, 2xxx headings, 8xxx run-time errors, 9xxx malform
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -22,14 +23,17 @@ __all__ = [
     "parse_route_count",
     "parse_sessions",
     "parse_status",
+    "same_moment",
 ]
 
 _LINE = re.compile(r"([0-9]{4})([- ])(.*)", re.DOTALL)
 _MAX_LINE = 1 << 20
+_JITTER = timedelta(milliseconds=50)  # a session that was lost is back a second later at the earliest
 _STAMP = r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?: [0-9:.]+)?|[0-9:.]+"
 _ROW = re.compile(rf"(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+({_STAMP})(?:\s+(.*))?")
 _COUNTS = re.compile(r"Routes:\s+(.*)")
-_COUNT = re.compile(r"([0-9]+) (imported|exported)")
+_COUNT = re.compile(r"([0-9]+) (imported|filtered|exported)")
+_CHANNEL = re.compile(r"\s+Channel ipv([46])")
 _TOTAL = re.compile(r"Total: ([0-9]+) of [0-9]+ routes|([0-9]+) of [0-9]+ routes for")
 
 
@@ -110,15 +114,27 @@ class BirdStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """One BGP protocol as ``show protocols all`` describes it. ``info`` holds the last error, if any."""
+    """One BGP protocol as ``show protocols all`` describes it. ``info`` holds the last error, if any.
+
+    ``families`` are those whose routes it carries; ``filtered`` routes are kept aside by its import filter.
+    """
 
     name: str
     state: str
     since: str
     info: str = ""
     peer_ip: str = ""
+    remote_as: int = 0
+    local_as: int = 0
+    families: tuple[int, ...] = ()
     imported: int = 0
+    filtered: int = 0
     exported: int = 0
+
+    @property
+    def internal(self) -> bool:
+        """Both ends are in one autonomous system."""
+        return self.remote_as == self.local_as
 
     @property
     def established(self) -> bool:
@@ -177,6 +193,16 @@ def parse_sessions(reply: Reply) -> dict[str, Session]:
     return sessions
 
 
+def same_moment(one: str, other: str) -> bool:
+    """Whether stamps of two answers mean one moment: BIRD counts back from now, and may be a few milliseconds off."""
+    if one == other:
+        return True
+    try:
+        return abs(datetime.fromisoformat(one) - datetime.fromisoformat(other)) < _JITTER
+    except ValueError:
+        return False
+
+
 def parse_route_count(reply: Reply) -> int:
     """The number of routes in the answer to ``show route … count``."""
     found = _TOTAL.search(reply.text)
@@ -187,15 +213,17 @@ def parse_route_count(reply: Reply) -> int:
 
 def _session(row: re.Match[str], details: list[str]) -> Session:
     facts: dict[str, str] = {}
-    imported = exported = 0
+    counts = {"imported": 0, "filtered": 0, "exported": 0}
+    families = []
     for text in details:
         key, colon, value = text.partition(":")
         if colon:
             facts.setdefault(key.strip(), value.strip())
+        if found := _CHANNEL.fullmatch(text.rstrip()):
+            families.append(int(found[1]))
         if found := _COUNTS.search(text):
-            counts = {what: int(number) for number, what in _COUNT.findall(found[1])}
-            imported += counts.get("imported", 0)
-            exported += counts.get("exported", 0)
+            for number, what in _COUNT.findall(found[1]):
+                counts[what] += int(number)
     state, _, told = (row[6] or "").partition(" ")
     return Session(
         name=row[1],
@@ -203,6 +231,12 @@ def _session(row: re.Match[str], details: list[str]) -> Session:
         since=row[5],
         info=facts.get("Last error") or told.strip(),
         peer_ip=facts.get("Neighbor address", "").split("%")[0],
-        imported=imported,
-        exported=exported,
+        remote_as=_as_number(facts.get("Neighbor AS", "")),
+        local_as=_as_number(facts.get("Local AS", "")),
+        families=tuple(families),
+        **counts,
     )
+
+
+def _as_number(text: str) -> int:
+    return int(text) if re.fullmatch(r"[0-9]{1,10}", text) else 0

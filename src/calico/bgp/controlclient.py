@@ -14,6 +14,7 @@ from calico.errors import InvalidInput, Transient
 __all__ = ["ControlClient"]
 
 TIMEOUT_S = 2.0
+_MANY_S = 20.0
 
 
 class ControlClient:
@@ -51,6 +52,11 @@ class ControlClient:
         """Status and sessions over one connection, which is made read-only first."""
         _, status, sessions = await self.ask("restrict", "show status", "show protocols all")
         return parse_status(status), parse_sessions(sessions)
+
+    async def ask_read_only(self, *commands: str) -> list[Reply]:
+        """The replies to questions, over a connection that can change nothing; many of them may take a while."""
+        _, *replies = await self.ask("restrict", *commands, timeout_s=_MANY_S)
+        return replies
 
     async def configure(self, path: Path, undo_after_s: int) -> Reply:
         """Run the file; BIRD itself takes that back unless it is confirmed within ``undo_after_s``."""

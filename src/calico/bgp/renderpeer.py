@@ -122,9 +122,10 @@ def _channel(plan: BirdPlan, peer: PeerPlan, family: Family) -> str:
 
 
 def _import(peer: PeerPlan, family: Family) -> str:
+    """What a filter rejects is kept aside, so that ``calico bgp why`` can tell."""
     if not peer.filters:
         return f"import filter from_peer{family};"
-    return f"import filter {{ {_calls(peer, 'import', family)} prefer{family}(); accept; }};"
+    return f"import filter {{ {_calls(peer, 'import', family)} prefer{family}(); accept; }}; import keep filtered on;"
 
 
 def _export(plan: BirdPlan, peer: PeerPlan, family: Family) -> str:

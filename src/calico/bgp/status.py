@@ -56,6 +56,7 @@ def status_document(state: AgentState, bird_problems: Iterable[Problem]) -> dict
             _session(name, planned.get(name), state.sessions.get(name), state.suspicions.get(name, ""))
             for name in sorted(planned.keys() | state.sessions.keys())
         ],
+        "prefixes": _prefixes(state.plan),
         "conditions": problems_as_data((*state.plan_problems, *state.agent_problems, *bird_problems)),
     }
 
@@ -64,6 +65,17 @@ def _bird_state(state: AgentState) -> str:
     if not state.bird_running:
         return "down"
     return "recovering" if state.bird.recovering else "up"
+
+
+def _prefixes(plan: BirdPlan | None) -> dict[str, Any]:
+    """What decides on exports beside BGPFilters; empty while there is no plan."""
+    if plan is None:
+        return {"pools": [], "blocks": [], "withheld": []}
+    return {
+        "pools": [{"cidr": pool.cidr, "advertise": pool.advertise, "program": pool.program} for pool in plan.pools],
+        "blocks": [block.cidr for block in plan.blocks],
+        "withheld": [item.cidr for item in plan.withheld],
+    }
 
 
 def _session(name: str, planned: PeerPlan | None, running: Session | None, suspicion: str) -> dict[str, Any]:
@@ -78,6 +90,7 @@ def _session(name: str, planned: PeerPlan | None, running: Session | None, suspi
         "info": suspicion or (running.info if running is not None else ""),
         "imported": running.imported if running is not None else 0,
         "exported": running.exported if running is not None else 0,
+        "filters": list(planned.filters) if planned is not None else [],
     }
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 
 from calico.bgp.birdprocess import BirdFiles, BirdProcess, adopt, check_file, start
-from calico.bgp.control import Session
+from calico.bgp.control import Session, same_moment
 from calico.bgp.controlclient import ControlClient
 from calico.bgp.difference import Difference, compare
 from calico.bgp.problem import Problem
@@ -186,7 +186,9 @@ class Supervisor:
         return {
             name
             for name in steady
-            if name not in after or not after[name].established or after[name].since != before[name].since
+            if name not in after
+            or not after[name].established
+            or not same_moment(after[name].since, before[name].since)
         }
 
     async def _restart_gracefully(self, losing: int) -> Applied:

@@ -1,4 +1,7 @@
-"""``calico felix`` and ``calico bgp``: the daemons as commands. Settings come from flags, then the environment."""
+"""``calico felix`` and ``calico bgp``: the daemons as commands. Settings come from flags, then the environment.
+
+``calico bgp`` alone is the daemon; its subcommands look at what it does.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
+from calico.cli.bgp import peers, routes, status, why
 from calico.errors import CalicoError
 from calico.obs.log import configure_logging
 
@@ -57,7 +61,7 @@ def felix(node: str | None, etcd_endpoints: str, run_dir: str, log_file: str | N
     _serve(run(settings))
 
 
-@click.command()
+@click.group(invoke_without_command=True, subcommand_metavar="[COMMAND]")
 @_daemon_options
 @click.option("--bird", "bird_binary", default="bird", show_default=True, help="The BIRD 2 executable.")
 @click.option(
@@ -75,7 +79,9 @@ def felix(node: str | None, etcd_endpoints: str, run_dir: str, log_file: str | N
     type=click.Choice(["pools", "interfaces"]),
     help="interfaces: also advertise the addresses of workloads that no pool covers (OpenStack).",
 )
+@click.pass_context
 def bgp(
+    context: click.Context,
     node: str | None,
     etcd_endpoints: str,
     run_dir: str,
@@ -85,7 +91,12 @@ def bgp(
     secrets_dir: str,
     export_mode: Literal["pools", "interfaces"],
 ) -> None:
-    """Run the BGP agent: plan this host's sessions from the datastore and keep BIRD running with them."""
+    """Run the BGP agent: plan this host's sessions from the datastore and keep BIRD running with them.
+
+    The subcommands look at this host's BGP instead; of the options, they take --run-dir.
+    """
+    if context.invoked_subcommand is not None:
+        return
     from calico.bgp.daemon import BGPSettings, run
 
     configure_logging(level=log_level, file=log_file)
@@ -98,6 +109,10 @@ def bgp(
         export_mode=export_mode,
     )
     _serve(run(settings))
+
+
+for command in (peers, routes, status, why):
+    bgp.add_command(command)
 
 
 def _node_name(given: str | None) -> str:

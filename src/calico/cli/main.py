@@ -19,7 +19,7 @@ __all__ = ["cli", "main"]
 # command -> (module, attribute, one line of help): the line stands here so that --help imports nothing else
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "apply": ("calico.cli.resources", "apply", "Create or replace resources from files."),
-    "bgp": ("calico.cli.daemons", "bgp", "Run the BGP agent: plans, checks and supervises BIRD."),
+    "bgp": ("calico.cli.daemons", "bgp", "Run the BGP agent, or look at this host's sessions and routes."),
     "create": ("calico.cli.resources", "create", "Create resources from files."),
     "delete": ("calico.cli.resources", "delete", "Delete resources by file or by name."),
     "felix": ("calico.cli.daemons", "felix", "Run Felix: programs this host's routes and packet filters."),

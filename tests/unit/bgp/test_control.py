@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calico.bgp.control import Reply, ReplyDecoder, ReplyLine, parse_route_count, parse_sessions, parse_status
+from calico.bgp.control import (
+    Reply,
+    ReplyDecoder,
+    ReplyLine,
+    parse_route_count,
+    parse_sessions,
+    parse_status,
+    same_moment,
+)
 from calico.errors import InvalidInput
 
 STATUS = """\
@@ -114,6 +122,22 @@ def test_route_counts_are_read_from_one_or_several_tables() -> None:
     assert parse_route_count(_reply("0014 5 of 7 routes for 5 networks in table master4\n")) == 5
     with pytest.raises(InvalidInput):
         parse_route_count(_reply("0014 nothing\n"))
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ("2026-11-26 02:25:58.572", True),
+        ("2026-11-26 02:25:58.573", True),
+        ("2026-11-26 02:25:58.530", True),
+        ("2026-11-26 02:25:59.572", False),
+        ("2026-11-25 02:25:58.572", False),
+        ("02:25:58.572", False),
+        ("", False),
+    ],
+)
+def test_a_moment_that_is_told_a_millisecond_off_is_the_same_moment(other: str, same: bool) -> None:
+    assert same_moment("2026-11-26 02:25:58.572", other) is same
 
 
 def test_the_last_line_is_the_outcome_and_classes_eight_and_nine_are_failures() -> None:

@@ -39,6 +39,18 @@ def test_the_document_lists_planned_and_running_sessions_with_their_type(world: 
     assert json.loads(json.dumps(document)) == document
 
 
+def test_the_document_says_what_decides_on_exports(world: Any) -> None:
+    world.filter("f", exportV4=[{"action": "Reject"}]).peer("p", peerIP="10.0.0.9", asNumber=65001, filters=["f"])
+    world.pool("open", "10.65.0.0/16").pool("tunnel", "10.66.0.0/16", vxlanMode="Always").block("a", "10.65.1.0/26")
+    document = status_document(_state(world), ())
+    assert {row["name"]: row["filters"] for row in document["sessions"]}["Global_10_0_0_9"] == ["f"]
+    assert document["prefixes"]["blocks"] == ["10.65.1.0/26"]
+    assert {pool["cidr"]: (pool["advertise"], pool["program"]) for pool in document["prefixes"]["pools"]} == {
+        "10.65.0.0/16": ("always", True),
+        "10.66.0.0/16": ("always", False),
+    }
+
+
 def test_every_condition_comes_once_with_its_severity(world: Any) -> None:
     state = _state(world)
     document = status_document(state, [Problem("bird-not-running", "BIRD", "x"), *state.plan_problems])

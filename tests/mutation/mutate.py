@@ -112,6 +112,8 @@ def _left_alone(node: ast.AST) -> tuple[str, ...]:
             return tuple(node._fields)
         case ast.Assign(targets=[ast.Name(id="__all__")]):
             return tuple(node._fields)
+        case ast.Assign(value=ast.Subscript(value=ast.Name(id="Literal"))):
+            return tuple(node._fields)
         case ast.Assign(value=ast.Call(func=ast.Name(id=name))) if name in _FOR_TYPES:
             return tuple(node._fields)
     return ()

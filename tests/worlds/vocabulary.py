@@ -88,7 +88,9 @@ PORTS: Final = (
     EndpointPort(name="dns", protocol="SCTP", port=53),
     EndpointPort(protocol="TCP", port=80, host_port=8080),
 )
-PORT_ENTRIES: Final[tuple[int | str, ...]] = (80, 53, 1, 65535, "80:81", "1:1024", "1000:65535", "http", "dns", "ghost")
+PORT_ENTRIES: Final[tuple[int | str, ...]] = (
+    80, 82, 53, 1, 65535, "80:81", "1:1024", "1000:65535", "http", "dns", "ghost"
+)  # fmt: skip
 PROTOCOLS: Final[tuple[int | str, ...]] = ("TCP", "UDP", "SCTP", "ICMP", "ICMPv6", "UDPLite", 6, "17", 4, 47, 255)
 ACTIONS: Final = ("Allow", "Allow", "Allow", "Deny", "Pass", "Log")
 ICMPS: Final = (

@@ -7,7 +7,15 @@ import pytest
 from calico.calc.compile_rules import DENY_ALL, CompiledRules, compile_rules
 from calico.calc.messages import ActiveRule, RuleSide
 from calico.lib.packed import net
-from calico.model.policy import EntityRule, HTTPMatch, ICMPFields, Rule, RuleMetadata, ServiceMatch
+from calico.model.policy import (
+    EntityRule,
+    HTTPMatch,
+    ICMPFields,
+    Rule,
+    RuleMetadata,
+    ServiceAccountMatch,
+    ServiceMatch,
+)
 from calico.model.selector import parse
 
 
@@ -213,3 +221,75 @@ def test_a_malformed_rule_turns_its_direction_into_a_deny_that_names_the_field(r
     assert result.rules == DENY_ALL
     assert result.sets == ()
     assert result.problems[0].startswith(f"spec.ingress[1].{field}: ")
+
+
+def test_ports_that_do_not_touch_stay_apart() -> None:
+    rule = only(Rule(action="Allow", protocol="TCP", destination=EntityRule(ports=(80, 82, 8100, "8102:8200"))))
+    assert rule.dst.ports == ((80, 80), (82, 82), (8100, 8100), (8102, 8200))
+
+
+def test_a_name_of_a_port_is_another_set_for_each_protocol_selector_and_name() -> None:
+    ids = set()
+    for protocol in (None, "TCP", "UDP", "SCTP"):
+        for selector in ("", "a == 'x'"):
+            for port in ("web", "dns"):
+                side = EntityRule(selector=selector, ports=(port,))
+                found = compiled(Rule(action="Allow", protocol=protocol, destination=side))
+                ids |= {spec.id for spec in found.sets if spec.kind == "ports"}
+    assert len(ids) == 16
+
+
+def test_what_is_compiled_is_the_same_in_whatever_order_nets_and_names_stand() -> None:
+    nets, names = tuple(f"10.{n}.0.0/16" for n in range(20)), tuple(f"port{n}" for n in range(20))
+    one = compiled(Rule(action="Allow", protocol="TCP", source=EntityRule(nets=nets, ports=names)))
+    other = compiled(Rule(action="Allow", protocol="TCP", source=EntityRule(nets=nets[::-1], ports=names[::-1])))
+    assert one.rules == other.rules
+    assert list(one.rules[0].src.nets) == sorted(one.rules[0].src.nets)
+    assert list(one.rules[0].src.named_ports) == sorted(one.rules[0].src.named_ports)
+
+
+@pytest.mark.parametrize(("kind", "code"), [(0, None), (0, 0), (254, 255), (8, 0)])
+def test_every_icmp_type_and_code_that_there_is_may_be_matched(kind: int, code: int | None) -> None:
+    assert only(Rule(action="Allow", protocol="ICMP", icmp=ICMPFields(type=kind, code=code))).icmp == (kind, code)
+
+
+@pytest.mark.parametrize(
+    ("rule", "field"),
+    [
+        (Rule(action="Allow", protocol="ICMP", icmp=ICMPFields(type=-1)), "icmp.type"),
+        (Rule(action="Allow", protocol="ICMP", icmp=ICMPFields(type=8, code=256)), "icmp.code"),
+        (Rule(action="Allow", protocol="ICMP", icmp=ICMPFields(type=8, code=-1)), "icmp.code"),
+        (
+            Rule(action="Allow", source=EntityRule(service_accounts=ServiceAccountMatch(selector="a) || (b"))),
+            "source.serviceAccounts.selector",
+        ),
+        (
+            Rule(action="Allow", source=EntityRule(service_accounts=ServiceAccountMatch(names=("a'b",)))),
+            "source.serviceAccounts.names",
+        ),
+    ],
+)
+def test_codes_types_and_accounts_are_looked_at_too(rule: Rule, field: str) -> None:
+    result = compiled(rule)
+    assert result.rules == DENY_ALL
+    assert result.problems[0].startswith(f"spec.ingress[0].{field}: ")
+
+
+def test_http_is_refused_in_rules_for_egress() -> None:
+    rule = Rule(action="Allow", http=HTTPMatch(methods=("GET",)))
+    assert compiled(rule, direction="egress").rules == DENY_ALL
+    assert compiled(rule, direction="ingress").rules == ()
+
+
+def test_a_service_as_source_and_as_destination_are_two_sets() -> None:
+    service = ServiceMatch(name="web", namespace="red")
+    rule = Rule(action="Allow", source=EntityRule(services=service), destination=EntityRule(services=service))
+    assert len(compiled(rule).sets) == 2
+
+
+def test_only_sets_that_a_rule_refers_to_are_needed() -> None:
+    nothing = Rule(action="Allow", source=EntityRule(nets=("10.0.0.0/8",)), destination=EntityRule(nets=("fd00::/8",)))
+    assert compiled(nothing).sets == ()
+    selecting = EntityRule(nets=("10.0.0.0/8",), selector="a == 'x'")
+    gone = Rule(action="Allow", source=selecting, destination=EntityRule(nets=("fd00::/8",)))
+    assert compiled(gone) == CompiledRules()

@@ -150,10 +150,14 @@ class EtcdProcess:
         """End the server as a power cut would."""
         await self.stop(signal.SIGKILL)
 
-    def signal(self, sig: signal.Signals) -> None:
-        """Send a signal, for example SIGSTOP and SIGCONT to simulate a wedged member."""
-        if self._process is not None:
-            self._process.send_signal(sig)
+    async def pause(self) -> None:
+        """Stop the server as a wedged member would be; returns when none of its threads runs any more."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGSTOP)
+        tasks = Path(f"/proc/{self._process.pid}/task")
+        while any(_state(task) != "T" for task in tasks.iterdir()):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.005)
 
     def last_words(self, lines: int = 3) -> str:
         """The end of the server's log."""
@@ -161,3 +165,11 @@ class EtcdProcess:
             return " | ".join(self._log_path.read_text(errors="replace").splitlines()[-lines:])
         except OSError:
             return "(no log)"
+
+
+def _state(task: Path) -> str:
+    """Of a thread, as in proc(5); T is stopped. One that has ended meanwhile counts as stopped."""
+    try:
+        return (task / "stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "T"

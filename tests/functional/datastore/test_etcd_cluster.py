@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -99,7 +98,7 @@ async def test_a_write_whose_answer_was_lost_is_uncertain(start_etcd: StartEtcd,
     server = await start_etcd()
     backend = connect(server.config.client_url)
     await backend.revision()
-    server.signal(signal.SIGSTOP)
+    await server.pause()
     writing = asyncio.create_task(backend.txn([Op("/a", b"1")]))
     await asyncio.sleep(0.2)
     await server.kill()
@@ -162,7 +161,7 @@ async def test_a_wedged_member_is_left_after_its_probe_fails(
     async with asyncio.timeout(10), aclosing(backend.watch("/", 1)) as stream:
         for _ in range(3):
             assert (await anext(stream)).updates == ()
-        server.signal(signal.SIGSTOP)
+        await server.pause()
         with pytest.raises(Transient, match="no answer for"):
             await anext(stream)
 

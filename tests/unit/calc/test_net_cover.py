@@ -88,3 +88,12 @@ def test_a_net_that_is_gone_covers_nothing_any_more() -> None:
     nets.add(packed.net("10.0.0.0/25"))
     nets.add(packed.net("10.0.0.1"))
     assert nets.members() == {packed.net("10.0.0.0/25")}
+
+
+def test_a_net_that_goes_does_not_take_another_of_its_length_along() -> None:
+    nets = NetCover()
+    for text in ("10.0.0.0/24", "10.0.1.0/24"):
+        nets.add(packed.net(text))
+    nets.remove(packed.net("10.0.0.0/24"))
+    nets.add(packed.net("10.0.1.7"))
+    assert nets.members() == {packed.net("10.0.1.0/24")}

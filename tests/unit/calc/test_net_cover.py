@@ -68,3 +68,32 @@ def test_removing_a_shorter_net_brings_back_what_it_hid() -> None:
 def test_the_bound_of_a_net_lies_between_its_last_address_and_the_next_net() -> None:
     assert masked(packed.net("10.1.2.3"), 8) == packed.net("10.0.0.0/8")
     assert packed.net("10.255.255.255") < last_of(packed.net("10.0.0.0/8")) < packed.net("11.0.0.0/8")
+
+
+def test_a_hidden_net_that_goes_does_not_come_back_when_what_hid_it_goes() -> None:
+    nets = NetCover()
+    for text in ("10.0.0.0/25", "10.0.0.0/24"):
+        nets.add(packed.net(text))
+    nets.remove(packed.net("10.0.0.0/25"))
+    nets.delta.take()
+    nets.remove(packed.net("10.0.0.0/24"))
+    assert nets.delta.take() == (frozenset(), {packed.net("10.0.0.0/24")})
+    assert nets.members() == frozenset()
+
+
+def test_a_net_that_is_gone_covers_nothing_any_more() -> None:
+    nets = NetCover()
+    nets.add(packed.net("10.0.0.0/24"))
+    nets.remove(packed.net("10.0.0.0/24"))
+    nets.add(packed.net("10.0.0.0/25"))
+    nets.add(packed.net("10.0.0.1"))
+    assert nets.members() == {packed.net("10.0.0.0/25")}
+
+
+def test_a_net_that_goes_does_not_take_another_of_its_length_along() -> None:
+    nets = NetCover()
+    for text in ("10.0.0.0/24", "10.0.1.0/24"):
+        nets.add(packed.net(text))
+    nets.remove(packed.net("10.0.0.0/24"))
+    nets.add(packed.net("10.0.1.7"))
+    assert nets.members() == {packed.net("10.0.1.0/24")}

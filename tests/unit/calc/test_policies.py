@@ -63,7 +63,10 @@ def test_a_name_that_would_end_its_quotes_is_no_namespace() -> None:
 
 @pytest.mark.parametrize("kind", ["do_not_track", "pre_dnat"])
 def test_policies_of_host_endpoints_only_govern_no_workload(kind: str) -> None:
-    assert governed(GLOBAL, global_policy(**{kind: True})) is None
+    selector = governed(GLOBAL, global_policy(**{kind: True}))
+    assert selector is not None
+    assert selector.matches({"a": "x"})
+    assert not selector.matches({"a": "x", "projectcalico.org/namespace": "red"})
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from mutate import Mutant, mutants
 EXPLAINED = Path(__file__).with_name("survivors.md")
 
 _WORLDS = (
+    "tests/unit/worlds/test_history_leaves_nothing.py",
     "tests/unit/worlds/test_regressions.py",
     "tests/unit/worlds/test_literal_reading.py",
     "tests/unit/worlds/test_model_and_evaluator_agree.py",

@@ -3,6 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest
 JOBS ?= 2
+RERUNS ?= 0
 export PYTHONDONTWRITEBYTECODE = 1
 
 .PHONY: help deps demo test check unit contract functional system bench mutants docs clean
@@ -32,10 +33,10 @@ contract: deps ## Fakes and real things held by one suite
 	$(PYTEST) tests/contract -q
 
 functional: deps ## One real kernel namespace, one real etcd, one real BIRD
-	$(PYTEST) tests/functional -q
+	$(PYTEST) tests/functional -q --reruns $(RERUNS)
 
 system: deps ## Many hosts in the lab, with real packets
-	$(PYTEST) tests/system -q
+	$(PYTEST) tests/system -q --reruns $(RERUNS)
 
 bench: deps ## Measurements as ratios against a peer; results in bench/results
 	@for bench in bench/[a-z]*.py; do echo "== $$bench"; $(BIN)/python $$bench $(BENCH_ARGS) || exit 1; done

@@ -15,6 +15,8 @@ from felix_world import World, until
 
 from calico.felix.steps import STEPS
 
+pytestmark = pytest.mark.flaky(reruns=0)  # a leak that is seen once is one
+
 CHANGES, CHANGES_WHILE_SLOW = 4000, 1500
 ENDS = (*STEPS, "sending", "sent")
 ENDING = str(Path(__file__).with_name("felix_ending.py"))

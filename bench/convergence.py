@@ -21,9 +21,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from calico.bgp.plan import build_plan
-from calico.bgp.render import render
-from calico.bgp.snapshot import SnapshotStore
+from calico.bgp.birdconf.render import render
+from calico.bgp.planning.plan import build_plan
+from calico.bgp.planning.snapshot import SnapshotStore
 from calico.dataplane.links import Links
 from calico.dataplane.netns import in_netns, temporary_netns
 from calico.datastore.api import Update

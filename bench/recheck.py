@@ -33,7 +33,7 @@ from calico.model.keys import ResourceKey
 from calico.rules.affected import Affected
 from calico.rules.config import RulesConfig
 from calico.rules.ended import EndedFlows
-from calico.rules.judge import Judge
+from calico.rules.evaluator.judge import Judge
 from calico.rules.ruleset import Ruleset
 from calico.rules.table import TableState
 

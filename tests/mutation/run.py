@@ -43,7 +43,7 @@ TARGETS = [f"rules/{name}" for name in _RULES.split()] + [f"calc/{name}" for nam
 
 def tests_of(target: str) -> list[str]:
     """The tests of a module: its own file first, then its package's, then those that judge the whole."""
-    package, name = target.split("/")
+    package, name = target.split("/")[0], target.split("/")[-1]
     own = f"tests/unit/{package}/test_{name}.py"
     return [*([own] if (ROOT / own).exists() else []), f"tests/unit/{package}", *_WORLDS]
 

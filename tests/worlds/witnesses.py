@@ -17,8 +17,8 @@ from calico.lib.packed import addr_bytes
 from calico.model.keys import ResourceKey
 from calico.model.meta import Resource
 from calico.rules.config import RulesConfig
-from calico.rules.evaluate import Outcome, Packet, forward, from_host, to_host
-from calico.rules.reference import Reference
+from calico.rules.evaluator.evaluate import Outcome, Packet, forward, from_host, to_host
+from calico.rules.reference.verdict import Reference
 from calico.rules.ruleset import Ruleset
 from calico.rules.table import TableState
 from worlds.scene import HOST, HOST_ADDRESSES, UPLINK

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
+from calico.bgp.bird.supervisor import Applied, Supervisor
+from calico.bgp.birdconf.render import render
 from calico.bgp.endpointfeed import EndpointFeed
-from calico.bgp.plan import ExportMode, Planned, build_plan
+from calico.bgp.planning.plan import ExportMode, Planned, build_plan
+from calico.bgp.planning.serviceroutes import ServiceRoutes
+from calico.bgp.planning.snapshot import BGPSnapshot, SnapshotStore, named_secrets
 from calico.bgp.problem import Problem
-from calico.bgp.render import render
 from calico.bgp.secretfiles import SecretFiles
-from calico.bgp.serviceroutes import ServiceRoutes
-from calico.bgp.snapshot import BGPSnapshot, SnapshotStore, named_secrets
 from calico.bgp.status import AgentState
-from calico.bgp.supervisor import Applied, Supervisor
 from calico.datastore.api import SyncStatus, Update
 from calico.errors import InvalidInput, Transient
 

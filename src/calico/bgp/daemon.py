@@ -11,14 +11,14 @@ import structlog
 
 from calico import __version__
 from calico.bgp.applier import Applier
+from calico.bgp.bird.supervisor import Supervisor
 from calico.bgp.endpointfeed import EndpointFeed
-from calico.bgp.plan import ExportMode
+from calico.bgp.planning.plan import ExportMode
+from calico.bgp.planning.serviceroutes import ServiceSource
+from calico.bgp.planning.snapshot import watched_prefixes
 from calico.bgp.secretfiles import SecretFiles
-from calico.bgp.serviceroutes import ServiceSource
-from calico.bgp.snapshot import watched_prefixes
 from calico.bgp.status import AgentState, status_document
 from calico.bgp.statuswatch import StatusWatch
-from calico.bgp.supervisor import Supervisor
 from calico.datastore.api import Backend
 from calico.datastore.etcd import EtcdBackend
 from calico.datastore.syncer import Syncer

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
-from calico.bgp.localendpoints import ENDPOINTS_PREFIX, is_local_key
+from calico.bgp.planning.localendpoints import ENDPOINTS_PREFIX, is_local_key
 from calico.datastore.api import Backend, KeyValue, Listing, Op, SyncerSink, WatchBatch
 from calico.datastore.syncer import Syncer
 

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import msgspec
 
-from calico.bgp.birdtext import is_expressible
+from calico.bgp.birdconf.text import is_expressible
 from calico.errors import InvalidInput
 from calico.model.bgp import BGPPassword
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from calico.bgp.birdplan import BirdPlan, PeerPlan
-from calico.bgp.control import BirdStatus, Session
+from calico.bgp.bird.control import BirdStatus, Session
+from calico.bgp.planning.birdplan import BirdPlan, PeerPlan
 from calico.bgp.problem import Problem, problems_as_data
 
 __all__ = ["AgentState", "status_document"]

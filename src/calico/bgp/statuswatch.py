@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from calico.bgp.birdlog import LogFollower
+from calico.bgp.bird.log import LogFollower
+from calico.bgp.bird.signatures import Signatures, parse_netstat, suspects
+from calico.bgp.bird.supervisor import Supervisor
 from calico.bgp.problem import CATALOGUE
-from calico.bgp.signatures import Signatures, parse_netstat, suspects
 from calico.bgp.status import AgentState
-from calico.bgp.supervisor import Supervisor
 from calico.errors import Transient
 
 __all__ = ["StatusWatch"]

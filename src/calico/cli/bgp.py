@@ -13,8 +13,8 @@ from calico.cli.printing import print_data, print_table, safe
 from calico.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from calico.bgp.control import Session
-    from calico.bgp.looking import Looker, SeenRoute
+    from calico.bgp.bird.control import Session
+    from calico.bgp.explain.looking import Looker, SeenRoute
 
 __all__ = ["peers", "routes", "status", "why"]
 
@@ -35,7 +35,7 @@ class _Prefix(click.ParamType[str]):
     name = "PREFIX"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from calico.bgp.inquiry import canonical
+        from calico.bgp.explain.inquiry import canonical
 
         try:
             return canonical(value)
@@ -169,7 +169,7 @@ def why(context: click.Context, prefix: str, run_dir: str | None, output: str) -
 
     PREFIX may be an address. When BIRD has a wider route for it, the answer is about that one.
     """
-    from calico.bgp.why import explain
+    from calico.bgp.explain.why import explain
 
     facts = asyncio.run(_looker(context, run_dir).inquire(prefix))
     steps = explain(facts)
@@ -184,7 +184,7 @@ def why(context: click.Context, prefix: str, run_dir: str | None, output: str) -
 
 
 def _looker(context: click.Context, run_dir: str | None) -> Looker:
-    from calico.bgp.looking import Looker
+    from calico.bgp.explain.looking import Looker
 
     inherited = context.parent.params["run_dir"] if context.parent is not None else ""
     return Looker(Path(run_dir or inherited))

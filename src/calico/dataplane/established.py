@@ -22,7 +22,7 @@ from calico.errors import CalicoError
 from calico.lib.packed import addr_str
 from calico.rules.affected import Affected
 from calico.rules.ended import EndedFlows
-from calico.rules.judge import Judge
+from calico.rules.evaluator.judge import Judge
 from calico.rules.packets import ICMP, ICMPV6, SCTP, TCP, UDP
 from calico.rules.table import TableState
 

@@ -21,9 +21,9 @@ from calico.netlink.conntrack import Flow, Way, decode_flow, decode_way, peek_en
 from calico.netlink.socket import NetlinkError
 from calico.rules.affected import Affected
 from calico.rules.ended import EndedFlow
-from calico.rules.evaluate import Outcome
-from calico.rules.failsafe import FAILSAFE_CHAINS
-from calico.rules.judge import Connection, Judge
+from calico.rules.evaluator.evaluate import Outcome
+from calico.rules.evaluator.judge import Connection, Judge
+from calico.rules.host.failsafe import FAILSAFE_CHAINS
 from calico.rules.packets import SCTP, TCP
 
 __all__ = ["Cut", "Figures", "FlowPass"]

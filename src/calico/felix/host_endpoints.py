@@ -15,7 +15,7 @@ import structlog
 from calico.calc.messages import HostEndpointRemove, HostEndpointUpdate
 from calico.dataplane.interfaces import Interface
 from calico.obs.conditions import Conditions
-from calico.rules.host_claims import ANY
+from calico.rules.host.claims import ANY
 
 __all__ = ["HostEndpointStates", "OnHostEndpointStatus"]
 

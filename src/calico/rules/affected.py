@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeAlias
 from calico.lib.packed import is_host
 from calico.rules.chains import PolicyChains
 from calico.rules.dispatch import Dispatch
-from calico.rules.host_dispatch import HostDispatch
+from calico.rules.host.dispatch import HostDispatch
 from calico.rules.lists import Direction, ListChains
 from calico.rules.policy import SetUse
 

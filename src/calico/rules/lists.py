@@ -20,7 +20,7 @@ from calico.netlink.nftables.expr import Rule, Verdict
 from calico.netlink.nftables.objects import Chain
 from calico.rules.chains import PolicyChains
 from calico.rules.config import RulesConfig
-from calico.rules.failsafe import FAILSAFE_CHAINS, FailsafeChains
+from calico.rules.host.failsafe import FAILSAFE_CHAINS, FailsafeChains
 from calico.rules.loads import DROP, INVALID, Exprs, mark_clear, mark_unset
 from calico.rules.names import Style, comment_text, list_name, policy_name, profile_name, styled
 from calico.rules.policy import denial

@@ -30,7 +30,7 @@ from calico.rules.chains import Definition, PolicyChains
 from calico.rules.config import RulesConfig
 from calico.rules.dispatch import Dispatch
 from calico.rules.floating import FloatingMaps
-from calico.rules.host_dispatch import HostDispatch
+from calico.rules.host.dispatch import HostDispatch
 from calico.rules.ipsets import IPSets
 from calico.rules.lists import Direction, ListChains
 from calico.rules.logprefix import log_prefix

@@ -17,7 +17,7 @@ from calico.rules.antispoof import SOURCES_V4, SOURCES_V6, antispoof_chains
 from calico.rules.config import RulesConfig
 from calico.rules.ended import ENDED_FLOWS, ended_chain, ended_sets
 from calico.rules.guards import HOST_SERVICES, WORKLOAD_GUARD, guard_chains
-from calico.rules.host_chains import NO_HOST_PARTS, HostParts
+from calico.rules.host.chains import NO_HOST_PARTS, HostParts
 from calico.rules.loads import ACCEPT, DROP, ESTABLISHED_OR_RELATED, Exprs, in_set, interface
 from calico.rules.table import TableState
 

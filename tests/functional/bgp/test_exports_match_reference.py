@@ -17,13 +17,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from calico.bgp.birdplan import BirdPlan, PeerPlan
-from calico.bgp.controlclient import ControlClient
-from calico.bgp.plan import build_plan
-from calico.bgp.reference import Route, exported
-from calico.bgp.render import render
-from calico.bgp.serviceroutes import ServiceAddress, ServiceRoutes
-from calico.bgp.snapshot import SnapshotStore
+from calico.bgp.bird.client import ControlClient
+from calico.bgp.birdconf.render import render
+from calico.bgp.planning.birdplan import BirdPlan, PeerPlan
+from calico.bgp.planning.plan import build_plan
+from calico.bgp.planning.reference import Route, exported
+from calico.bgp.planning.serviceroutes import ServiceAddress, ServiceRoutes
+from calico.bgp.planning.snapshot import SnapshotStore
 from calico.datastore.api import Update
 
 pytestmark = [pytest.mark.root, pytest.mark.bird]

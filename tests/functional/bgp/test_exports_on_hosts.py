@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from calico.bgp.daemon import BGPSettings, run_with_backend
-from calico.bgp.serviceroutes import ServiceAddress, ServiceRoutes, ServiceSink
+from calico.bgp.planning.serviceroutes import ServiceAddress, ServiceRoutes, ServiceSink
 from calico.dataplane.netns import in_netns
 from calico.datastore.api import Op
 from calico.datastore.etcd import EtcdBackend

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from calico.bgp.supervisor import Applied, Supervisor
+from calico.bgp.bird.supervisor import Applied, Supervisor
 from calico.dataplane.netns import in_netns
 
 pytestmark = [pytest.mark.root, pytest.mark.bird]

@@ -16,7 +16,7 @@ from calico.dataplane.netns import in_netns
 from calico.lib.packed import addr_bytes, addr_str
 from calico.model.keys import ResourceKey
 from calico.rules.config import RulesConfig
-from calico.rules.evaluate import Packet, forward, from_host, to_host
+from calico.rules.evaluator.evaluate import Packet, forward, from_host, to_host
 from calico.rules.packets import Flow
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -11,7 +11,7 @@ from calico.calc.messages import ActiveRule, IPSetUpdate, Message, PolicyUpdate,
 from calico.dataplane.links import Links
 from calico.lib.packed import addr_bytes, addr_port, addr_str, net, net_of_host
 from calico.model.keys import ResourceKey
-from calico.rules.evaluate import Packet, forward
+from calico.rules.evaluator.evaluate import Packet, forward
 from calico.rules.packets import ICMP, ICMPV6, TCP, UDP, Flow
 
 pytestmark = pytest.mark.root

@@ -36,7 +36,7 @@ from calico.netlink.nftables.expr import (
     Verdict,
 )
 from calico.netlink.nftables.objects import Chain, Hook, SetDecl, Table
-from calico.rules.evaluate import Outcome, Packet, forward, from_host, to_host
+from calico.rules.evaluator.evaluate import Outcome, Packet, forward, from_host, to_host
 from calico.rules.packets import UDP, Flow
 from calico.rules.table import TableState
 

@@ -24,7 +24,7 @@ from calico.dataplane.links import Links
 from calico.lib.packed import addr_bytes, addr_str, net, net_of_host
 from calico.model.keys import ResourceKey
 from calico.rules.config import RulesConfig
-from calico.rules.evaluate import Packet, forward
+from calico.rules.evaluator.evaluate import Packet, forward
 from calico.rules.packets import ICMP, ICMPV6, TCP, UDP, Flow
 
 pytestmark = pytest.mark.root

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from calico.bgp.birdplan import BirdPlan
+from calico.bgp.planning.birdplan import BirdPlan
 
 __all__ = ["LOG", "altered"]
 

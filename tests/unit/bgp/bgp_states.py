@@ -8,10 +8,10 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from calico.bgp.birdplan import BirdPlan
-from calico.bgp.plan import build_plan
-from calico.bgp.serviceroutes import ServiceAddress, ServiceRoutes
-from calico.bgp.snapshot import SnapshotStore
+from calico.bgp.planning.birdplan import BirdPlan
+from calico.bgp.planning.plan import build_plan
+from calico.bgp.planning.serviceroutes import ServiceAddress, ServiceRoutes
+from calico.bgp.planning.snapshot import SnapshotStore
 from calico.datastore.api import Update
 
 __all__ = ["GOOD", "mutated", "planned"]

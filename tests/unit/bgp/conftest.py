@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from calico.bgp.plan import Planned, build_plan
-from calico.bgp.serviceroutes import ServiceRoutes
-from calico.bgp.snapshot import SnapshotStore
+from calico.bgp.planning.plan import Planned, build_plan
+from calico.bgp.planning.serviceroutes import ServiceRoutes
+from calico.bgp.planning.snapshot import SnapshotStore
 from calico.datastore.api import Update
 
 sys.path.insert(0, str(Path(__file__).parent))

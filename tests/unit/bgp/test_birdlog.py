@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from calico.bgp.birdlog import LogFollower, happenings
+from calico.bgp.bird.log import LogFollower, happenings
 
 BIND = "2026-11-23 10:11:05.250 <ERR> Mesh_10_0_0_2: bind: Address already in use\n"
 DROP = "2026-11-23 10:11:05.250 <WARN> Kernel dropped some netlink messages, will resync on next scan.\n"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calico.bgp.control import (
+from calico.bgp.bird.control import (
     Reply,
     ReplyDecoder,
     ReplyLine,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calico.bgp.control import Reply, ReplyDecoder, ReplyLine, parse_sessions
-from calico.bgp.controlroutes import KnownRoute, parse_routes
+from calico.bgp.bird.control import Reply, ReplyDecoder, ReplyLine, parse_sessions
+from calico.bgp.bird.routes import KnownRoute, parse_routes
 from calico.errors import InvalidInput
 
 RECORDED = Path(__file__).parent / "recorded"

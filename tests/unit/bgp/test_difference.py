@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from calico.bgp.difference import Effect, compare
-from calico.bgp.render import render
+from calico.bgp.birdconf.difference import Effect, compare
+from calico.bgp.birdconf.render import render
 
 
 def _text(world: Any) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from calico.bgp.plan import build_plan
-from calico.bgp.render import render
-from calico.bgp.snapshot import SnapshotStore
+from calico.bgp.birdconf.render import render
+from calico.bgp.planning.plan import build_plan
+from calico.bgp.planning.snapshot import SnapshotStore
 from calico.datastore.api import Update
 
 _MARK = "evil_marker"

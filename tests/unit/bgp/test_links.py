@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from calico.bgp.birdplan import BfdPlan, ReachPlan
-from calico.bgp.difference import Effect, compare
-from calico.bgp.render import render
+from calico.bgp.birdconf.difference import Effect, compare
+from calico.bgp.birdconf.render import render
+from calico.bgp.planning.birdplan import BfdPlan, ReachPlan
 
 OVER = {"bgp.calico-network/ipv4-over-ipv6": "true"}
 ON_ETH1 = {"bgp.calico-network/interface": "eth1"}

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from calico.bgp.difference import compare
-from calico.bgp.localendpoints import is_local_key
-from calico.bgp.render import render
+from calico.bgp.birdconf.difference import compare
+from calico.bgp.birdconf.render import render
+from calico.bgp.planning.localendpoints import is_local_key
 
 KEY = "/calico/resources/v3/projectcalico.org/workloadendpoints/"
 

@@ -12,8 +12,8 @@ import pytest
 from bgp_readback import LOG, altered
 from bgp_states import GOOD, mutated, planned
 
-from calico.bgp.birdprocess import check_file
-from calico.bgp.render import render
+from calico.bgp.bird.process import check_file
+from calico.bgp.birdconf.render import render
 
 STATES, AT_ONCE = 1000, 8
 

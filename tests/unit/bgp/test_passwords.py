@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from calico.bgp.difference import compare
-from calico.bgp.render import render
+from calico.bgp.birdconf.difference import compare
+from calico.bgp.birdconf.render import render
 from calico.bgp.secret import Refused, Secret, SecretRef
 from calico.bgp.secretfiles import SecretFiles
 from calico.errors import InvalidInput
@@ -136,8 +136,8 @@ def test_a_secret_never_shows_in_any_text_made_of_it(world: Any) -> None:
 
 def test_only_the_emitter_reveals_a_secret() -> None:
     source = Path(__file__).parents[3] / "src" / "calico"
-    callers = [path.name for path in source.rglob("*.py") if ".reveal()" in path.read_text()]
-    assert callers == ["renderpeer.py"]
+    callers = [path.relative_to(source).as_posix() for path in source.rglob("*.py") if ".reveal()" in path.read_text()]
+    assert callers == ["bgp/birdconf/peers.py"]
 
 
 def test_a_secret_that_gets_past_the_planner_is_refused_without_being_quoted(world: Any) -> None:
@@ -210,8 +210,8 @@ def test_a_file_of_another_user_is_refused(secrets: Path) -> None:
 
 
 def test_a_refused_file_is_not_replaced_by_the_datastores_password(world: Any, secrets: Path) -> None:
-    from calico.bgp.plan import build_plan
-    from calico.bgp.snapshot import SnapshotStore, named_secrets
+    from calico.bgp.planning.plan import build_plan
+    from calico.bgp.planning.snapshot import SnapshotStore, named_secrets
 
     _one_peer(world).secret("tor", "md5", "from the datastore")
     (secrets / "tor" / "md5").chmod(0o644)

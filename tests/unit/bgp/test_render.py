@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from calico.bgp.birdplan import BirdPlan, PeerPlan
-from calico.bgp.birdtext import address, prefix, quoted, symbol
-from calico.bgp.difference import sessions_in
-from calico.bgp.render import render
+from calico.bgp.birdconf.difference import sessions_in
+from calico.bgp.birdconf.render import render
+from calico.bgp.birdconf.text import address, prefix, quoted, symbol
+from calico.bgp.planning.birdplan import BirdPlan, PeerPlan
 from calico.errors import InvalidInput
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from calico.bgp.render import render
-from calico.bgp.serviceroutes import ServiceAddress, ServiceRoutes
+from calico.bgp.birdconf.render import render
+from calico.bgp.planning.serviceroutes import ServiceAddress, ServiceRoutes
 
 RANGES = {
     "serviceClusterIPs": [{"cidr": "10.96.0.0/12"}, {"cidr": "fd96::/108"}],

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from calico.bgp.birdplan import PeerPlan
-from calico.bgp.control import Session
+from calico.bgp.bird.control import Session
+from calico.bgp.bird.signatures import Signatures, parse_netstat, suspects
+from calico.bgp.planning.birdplan import PeerPlan
 from calico.bgp.secret import Secret
-from calico.bgp.signatures import Signatures, parse_netstat, suspects
 
 TEXT = "TcpExt: A TCPMD5NotFound TCPMD5Unexpected TCPMD5Failure\nTcpExt: 9 1 2 3\nIpExt: X\nIpExt: 7\n"
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from calico.bgp.control import BirdStatus, Session
+from calico.bgp.bird.control import BirdStatus, Session
 from calico.bgp.problem import CATALOGUE, Problem
 from calico.bgp.status import AgentState, status_document
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from calico.bgp.control import Reply, ReplyDecoder
-from calico.bgp.inquiry import Agent, Facts, KernelEntry, agent_of, canonical, inquire
-from calico.bgp.why import explain
+from calico.bgp.bird.control import Reply, ReplyDecoder
+from calico.bgp.explain.inquiry import Agent, Facts, KernelEntry, agent_of, canonical, inquire
+from calico.bgp.explain.why import explain
 from calico.errors import InvalidInput
 
 STATUS = "1000-BIRD 2.0.12\n1011-Router ID is 10.0.0.1\n0013 Daemon is up and running\n"

@@ -17,7 +17,7 @@ from calico.calc.messages import (
 from calico.lib.packed import addr_bytes, net
 from calico.model.keys import ResourceKey
 from calico.rules.config import RulesConfig
-from calico.rules.evaluate import Outcome, Packet, forward, from_host, to_host
+from calico.rules.evaluator.evaluate import Outcome, Packet, forward, from_host, to_host
 from calico.rules.packets import Flow
 from calico.rules.ruleset import Ruleset
 from calico.rules.table import TableState

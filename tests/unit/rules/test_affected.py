@@ -29,7 +29,7 @@ from calico.lib.packed import addr_bytes, addr_port, net
 from calico.model.keys import ResourceKey
 from calico.rules.affected import Affected, Members
 from calico.rules.config import RulesConfig
-from calico.rules.judge import Connection, Judge
+from calico.rules.evaluator.judge import Connection, Judge
 from calico.rules.ruleset import Ruleset
 from calico.rules.table import TableState
 

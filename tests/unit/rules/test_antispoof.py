@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from calico.rules.evaluate import Packet, forward
+from calico.rules.evaluator.evaluate import Packet, forward
 
 FAMILIES = pytest.mark.parametrize("v6", [False, True], ids=["v4", "v6"])
 

@@ -8,7 +8,7 @@ import pytest
 
 from calico.lib.packed import addr_bytes
 from calico.rules.ended import ENDED_SETS, EndedFlow, EndedFlows
-from calico.rules.evaluate import Packet, forward, from_host
+from calico.rules.evaluator.evaluate import Packet, forward, from_host
 from calico.rules.packets import Flow
 
 SYN, SYN_ACK, ACK, RST, FIN_ACK = 0x02, 0x12, 0x10, 0x04, 0x11

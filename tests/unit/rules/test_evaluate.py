@@ -26,7 +26,7 @@ from calico.netlink.nftables.expr import (
     Verdict,
 )
 from calico.netlink.nftables.objects import Chain, Hook, SetDecl
-from calico.rules.evaluate import Outcome, Packet, evaluate, forward
+from calico.rules.evaluator.evaluate import Outcome, Packet, evaluate, forward
 from calico.rules.packets import Flow
 from calico.rules.table import TableState
 

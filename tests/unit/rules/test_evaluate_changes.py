@@ -31,7 +31,7 @@ from calico.netlink.nftables.expr import (
     Verdict,
 )
 from calico.netlink.nftables.objects import Chain, Hook, SetDecl
-from calico.rules.evaluate import Outcome, Packet, evaluate, forward, from_host, to_host
+from calico.rules.evaluator.evaluate import Outcome, Packet, evaluate, forward, from_host, to_host
 from calico.rules.packets import ICMP, Flow
 from calico.rules.table import TableState
 

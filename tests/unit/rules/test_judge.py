@@ -21,7 +21,7 @@ from calico.lib.packed import addr_bytes, net
 from calico.model.keys import ResourceKey
 from calico.netlink.nftables.expr import ConnLimit, Fib, Limit, Rule, Verdict
 from calico.netlink.nftables.objects import Chain, Hook
-from calico.rules.judge import Connection, Judge
+from calico.rules.evaluator.judge import Connection, Judge
 
 KEY = ResourceKey("NetworkPolicy", "ns", "p")
 ONE, TWO, OUT = (addr_bytes(text) for text in ("10.0.0.1", "10.0.0.2", "192.0.2.9"))

@@ -23,10 +23,10 @@ from calico.lib.packed import addr_bytes, addr_port, net, net_of_host
 from calico.model.keys import ResourceKey
 from calico.netlink.nftables.expr import Range, Reject, Verdict
 from calico.rules.config import RulesConfig
-from calico.rules.evaluate import Packet, forward
+from calico.rules.evaluator.evaluate import Packet, forward
 from calico.rules.loads import ACCEPT, family
 from calico.rules.packets import Flow
-from calico.rules.reference import Reference
+from calico.rules.reference.verdict import Reference
 from calico.rules.ruleset import Ruleset
 from calico.rules.table import TableState
 

@@ -11,7 +11,7 @@ from calico.calc.messages import ALL_HOSTS, IPAM_POOLS, MASQ_POOLS, EndpointRemo
 from calico.errors import InvalidInput
 from calico.lib.packed import addr_bytes, net
 from calico.rules.config import RulesConfig
-from calico.rules.evaluate import Packet, forward, from_host, to_host
+from calico.rules.evaluator.evaluate import Packet, forward, from_host, to_host
 
 OUT = {4: addr_bytes("203.0.113.7"), 6: addr_bytes("2001:db8:7::7")}
 OWN = {4: "10.0.0.1", 6: "fd00::1"}

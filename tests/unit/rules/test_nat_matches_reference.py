@@ -27,9 +27,9 @@ from calico.calc.messages import (
 from calico.lib.packed import addr_bytes, net, net_of_host
 from calico.model.keys import ResourceKey
 from calico.rules.config import RulesConfig
-from calico.rules.evaluate import Packet, forward, from_host, to_host
+from calico.rules.evaluator.evaluate import Packet, forward, from_host, to_host
 from calico.rules.packets import Flow
-from calico.rules.reference import Reference
+from calico.rules.reference.verdict import Reference
 from calico.rules.ruleset import Ruleset
 from calico.rules.table import TableState
 

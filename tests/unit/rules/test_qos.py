@@ -11,7 +11,7 @@ from calico.lib.packed import addr_bytes, net
 from calico.model.keys import ResourceKey
 from calico.netlink.nftables.expr import ConnLimit, Limit, Verdict
 from calico.rules.config import RulesConfig
-from calico.rules.evaluate import Packet, evaluate, from_host
+from calico.rules.evaluator.evaluate import Packet, evaluate, from_host
 from calico.rules.packets import Flow
 from calico.rules.ruleset import Ruleset
 from calico.rules.table import TableState

@@ -31,9 +31,9 @@ from calico.calc.messages import (
 from calico.lib.packed import addr_bytes, addr_port, net
 from calico.model.keys import ResourceKey
 from calico.rules.config import FAILSAFE_IN, FAILSAFE_OUT, FailsafePort, RulesConfig
-from calico.rules.evaluate import Excess, Packet, forward, from_host, to_host
+from calico.rules.evaluator.evaluate import Excess, Packet, forward, from_host, to_host
 from calico.rules.packets import Flow
-from calico.rules.reference import Reference
+from calico.rules.reference.verdict import Reference
 from calico.rules.ruleset import Ruleset
 from calico.rules.table import TableState
 

@@ -1,0 +1,63 @@
+"""What Calico's resources have no field for, asked for by annotations of a BGPPeer or the BGPConfiguration. Pure.
+
+Only the names are ours; a Calico that does not know them passes over them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from calico.bgp.planning.birdplan import BfdPlan
+from calico.errors import InvalidInput
+from calico.model.durations import parse_duration
+
+__all__ = ["BFD", "INTERFACE", "IPV4_OVER_IPV6", "bfd", "interface", "ipv4_over_ipv6"]
+
+BFD = "bgp.calico-network/bfd"
+IPV4_OVER_IPV6 = "bgp.calico-network/ipv4-over-ipv6"
+INTERFACE = "bgp.calico-network/interface"
+
+_MULTIPLIER = 3
+_BFD = re.compile(r"(?P<interval>[0-9.a-zµμ]+)(?: *[x*] *(?P<multiplier>[0-9]{1,3}))?")
+_INTERFACE = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.:@+-]{1,15}", re.ASCII)
+
+
+def bfd(annotations: Mapping[str, str]) -> BfdPlan | None:
+    """``100ms`` or ``100ms x5``: the interval of packets, and how many may be missing (3 unless said)."""
+    text = annotations.get(BFD, "")
+    if text in ("", "off", "false"):
+        return None
+    found = _BFD.fullmatch(text)
+    if found is None:
+        raise InvalidInput(f"{text[:60]!r} is no interval such as 100ms or 300ms x5", field=_field(BFD))
+    try:
+        interval_ms = int(parse_duration(found["interval"]) * 1000 + 0.5)
+    except InvalidInput as error:
+        raise InvalidInput(error.message, field=_field(BFD)) from None
+    multiplier = int(found["multiplier"] or _MULTIPLIER)
+    if not 10 <= interval_ms <= 60_000:
+        raise InvalidInput(f"the interval {interval_ms} ms is not between 10 ms and 60 s", field=_field(BFD))
+    if not 2 <= multiplier <= 255:
+        raise InvalidInput(f"{multiplier} missing packets are not between 2 and 255", field=_field(BFD))
+    return BfdPlan(interval_ms, multiplier)
+
+
+def ipv4_over_ipv6(annotations: Mapping[str, str]) -> bool:
+    """``true``: IPv6 sessions carry IPv4 routes, too (RFC 8950)."""
+    text = annotations.get(IPV4_OVER_IPV6, "false")
+    if text not in ("true", "false"):
+        raise InvalidInput(f"{text[:60]!r} is neither true nor false", field=_field(IPV4_OVER_IPV6))
+    return text == "true"
+
+
+def interface(annotations: Mapping[str, str]) -> str:
+    """The interface whose link a link-local far end is on."""
+    text = annotations.get(INTERFACE, "")
+    if text and not _INTERFACE.fullmatch(text):
+        raise InvalidInput(f"{text[:60]!r} is no name of an interface", field=_field(INTERFACE))
+    return text
+
+
+def _field(name: str) -> str:
+    return f"metadata.annotations[{name}]"

@@ -120,11 +120,15 @@ class Draw:
             profiles=self._endpoint_profiles(),
             interface_name=self._usually(slot, "cali1", "eth0", "not a name"),
             ports=self._some(PORTS, 3),
-            allow_spoofed_source_prefixes=self._usually((), ("10.65.0.0/16",)),
+            allow_spoofed_source_prefixes=self._spoofed(),
         )
         namespace = self.random.choice(NAMESPACES)
         metadata = Metadata(name=f"{node}-k8s-{pod}-eth0", namespace=namespace, labels=self._labels())
         return WorkloadEndpoint(kind="WorkloadEndpoint", metadata=metadata, spec=spec)
+
+    def _spoofed(self) -> tuple[str, ...]:
+        some = self._some(NETS, 3) if self.random.random() < 0.15 else ()
+        return some + self._usually((), ("nonsense",))
 
     def _host_endpoints(self) -> list[Resource]:
         """In half of the worlds; some are of another host or another interface."""

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from calico.calc.settings import CalcSettings
 from calico.lib.packed import addr_bytes, addr_str
 
-__all__ = ["HOST", "HOST_ADDRESSES", "OUTSIDE", "POOLS", "SLOTS", "UPLINK", "addresses_behind", "interface_to"]
+__all__ = ["CALC", "HOST", "HOST_ADDRESSES", "OUTSIDE", "POOLS", "SLOTS", "UPLINK", "addresses_behind", "interface_to"]
 
 HOST: Final = "here"
+CALC: Final = CalcSettings(source_spoofing=True)
+"""What the host's calculation is told, in every world."""
 UPLINK: Final = "eth0"
 SLOTS: Final = ("cali1", "cali2", "cali3", "cali4")
 POOLS: Final = {

@@ -21,7 +21,7 @@ from calico.rules.evaluator.evaluate import Outcome, Packet, forward, from_host,
 from calico.rules.reference.verdict import Reference
 from calico.rules.ruleset import Ruleset
 from calico.rules.table import TableState
-from worlds.scene import HOST, HOST_ADDRESSES, UPLINK
+from worlds.scene import CALC, HOST, HOST_ADDRESSES, UPLINK
 from worlds.world import Probe, Resources, Way, World, by_key
 
 __all__ = ["WAYS", "Evaluator", "Model", "Product", "Witness", "disagreements"]
@@ -56,7 +56,7 @@ class Model:
     def __init__(self, world: World) -> None:
         self._reference = Reference(world.settings)
         self._reference.on_host_interface(UPLINK, _OWN)
-        for message in _told(recompute(HOST, by_key(world.resources))):
+        for message in _told(recompute(HOST, by_key(world.resources), settings=CALC)):
             self._reference.on_message(message)
 
     def passes(self, probe: Probe) -> bool:
@@ -77,7 +77,7 @@ class Product:
 
     def __init__(self, settings: RulesConfig) -> None:
         self.table = TableState()
-        self._graph = Graph(HOST)
+        self._graph = Graph(HOST, CALC)
         self._ruleset = Ruleset(self.table, settings)
         self._ruleset.on_host_interface(UPLINK, _OWN)
         self._has: dict[ResourceKey, Resource] = {}

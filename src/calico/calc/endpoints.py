@@ -16,6 +16,7 @@ from calico.calc.labels import Labels, NamedPort, pack_labels
 from calico.calc.messages import EndpointId, QoS
 from calico.calc.nats import Nats, decode_nats
 from calico.calc.qos import decode_qos
+from calico.calc.settings import CalcSettings
 from calico.errors import InvalidInput
 from calico.lib import packed
 from calico.model.effective import NAMESPACE_LABEL, SERVICE_ACCOUNT_LABEL
@@ -35,7 +36,8 @@ _MAC = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
 class Endpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A usable endpoint. ``nets`` are its addresses (/32, /128) and ``labels`` its own, not inherited ones.
 
-    ``problems`` say what was left out of it; its own host tells them.
+    ``spoofed`` are networks that it may also send from. ``problems`` say what was left out of it; its own host tells
+    them.
     """
 
     id: EndpointId
@@ -50,6 +52,7 @@ class Endpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     ports: tuple[NamedPort, ...]
     qos: QoS | None = None
     nats: Nats = ()
+    spoofed: tuple[bytes, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -61,12 +64,15 @@ def node_of(key: ResourceKey) -> str:
         return ""
 
 
-def decode_endpoint(key: ResourceKey, resource: WorkloadEndpoint) -> Endpoint:
+def decode_endpoint(key: ResourceKey, resource: WorkloadEndpoint, settings: CalcSettings) -> Endpoint:
     """The endpoint; InvalidInput with the first field that is malformed."""
     spec = resource.spec
     names = _names(key, spec.node)
-    if spec.allow_spoofed_source_prefixes:
-        raise InvalidInput("source spoofing is not enabled on hosts", field="spec.allowSpoofedSourcePrefixes")
+    if spec.allow_spoofed_source_prefixes and not settings.source_spoofing:
+        raise InvalidInput(
+            "workloadSourceSpoofing of this host's FelixConfiguration is not Any",
+            field="spec.allowSpoofedSourcePrefixes",
+        )
     if not is_interface(spec.interface_name):
         raise InvalidInput(f"{spec.interface_name!r} is no name of an interface", field="spec.interfaceName")
     qos, bad_limits = decode_qos(spec.qos_controls, resource.metadata.annotations)
@@ -89,6 +95,7 @@ def decode_endpoint(key: ResourceKey, resource: WorkloadEndpoint) -> Endpoint:
         ports=named_ports(spec.ports),
         qos=qos,
         nats=nats,
+        spoofed=_networks(spec.allow_spoofed_source_prefixes, "spec.allowSpoofedSourcePrefixes"),
         problems=bad_nats + bad_limits,
     )
 
@@ -134,6 +141,10 @@ def _addresses(networks: Iterable[str]) -> tuple[bytes, ...]:
     if not nets:
         raise InvalidInput("the endpoint has no address", field="spec.ipNetworks")
     return tuple(dict.fromkeys(nets))
+
+
+def _networks(texts: Iterable[str], field: str) -> tuple[bytes, ...]:
+    return tuple(sorted({_net(text, f"{field}[{position}]") for position, text in enumerate(texts)}))
 
 
 def _net(text: str, field: str) -> bytes:

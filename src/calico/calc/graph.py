@@ -68,6 +68,7 @@ def endpoint_update(
         profiles=endpoint.profiles,
         qos=endpoint.qos,
         nats=nats,
+        spoofed=endpoint.spoofed,
     )
 
 
@@ -147,7 +148,7 @@ class Graph:
         problems: tuple[str, ...] = ()
         if value is not None:
             try:
-                endpoint = decode_endpoint(key, value)
+                endpoint = decode_endpoint(key, value, self._settings)
             except InvalidInput as error:
                 if self._hostname in (value.spec.node, node_of(key)):
                     problems = (f"{error.field}: {error.message}",)

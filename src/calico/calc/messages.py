@@ -193,7 +193,8 @@ class QoS(_Msg, frozen=True, kw_only=True):
 class EndpointUpdate(_Msg, frozen=True, kw_only=True):
     """A local workload endpoint with everything the host needs to program it. ``nets`` are /32 or /128.
 
-    ``nats`` are floating addresses as (own address, external address), packed without length and of one family.
+    ``nats`` are floating addresses as (own address, external address), packed without length and of one family;
+    ``spoofed`` are networks that it may send from although they are not its own.
     """
 
     id: EndpointId
@@ -207,6 +208,7 @@ class EndpointUpdate(_Msg, frozen=True, kw_only=True):
     profiles: tuple[str, ...] = ()
     nats: tuple[tuple[bytes, bytes], ...] = ()
     qos: QoS | None = None
+    spoofed: tuple[bytes, ...] = ()
 
 
 class EndpointRemove(_Msg, frozen=True, kw_only=True):

@@ -80,7 +80,7 @@ def recompute(
     tiers = {key.name: value.spec for key, value in resources.items() if isinstance(value, Tier)}
     problems.update((_tier_key(name), said) for name, tier in tiers.items() if (said := _tier_problem(tier)))
 
-    usable = dict(_usable_endpoints(hostname, resources, problems))
+    usable = dict(_usable_endpoints(hostname, resources, settings, problems))
     hosts = dict(_usable_host_endpoints(hostname, resources, problems))
     items = [
         *(_Item(_labels(e.labels, e.profiles, profiles), e.nets, e.ports) for e in usable.values()),
@@ -111,6 +111,7 @@ def recompute(
             profiles=endpoint.profiles,
             qos=endpoint.qos,
             nats=nats.get(key, ()),
+            spoofed=endpoint.spoofed,
         )
     for key, host in hosts.items():
         if host.node == hostname:
@@ -138,13 +139,13 @@ def recompute(
 
 
 def _usable_endpoints(
-    hostname: str, resources: Resources, problems: Problems
+    hostname: str, resources: Resources, settings: CalcSettings, problems: Problems
 ) -> Iterator[tuple[ResourceKey, Endpoint]]:
     """Endpoints of all hosts that are well-formed. The others are absent; their own host says why."""
     for key, value in resources.items():
         if isinstance(value, WorkloadEndpoint):
             try:
-                endpoint = decode_endpoint(key, value)
+                endpoint = decode_endpoint(key, value, settings)
             except InvalidInput as error:
                 if hostname in (value.spec.node, node_of(key)):
                     problems[key] = (f"{error.field}: {error.message}",)

@@ -234,7 +234,7 @@ class EndpointManager:
         self._wirings[endpoint] = Wiring(
             interface=wiring.interface,
             index=wiring.index,
-            sysctls=old.sysctls and same_interface,
+            sysctls=old.sysctls if same_interface else None,
             routes=old.routes & wiring.routes,
             neighbours={key: mac for key, mac in old.neighbours.items() if key in wiring.neighbours},
             gateway=old.gateway if old.gateway == wiring.gateway else b"",
@@ -246,7 +246,7 @@ class EndpointManager:
         """Put into the tables what the endpoint should have."""
         old = self._wirings[endpoint]
         if wiring.sysctls:
-            self.sysctls.want_interface(wiring.interface)
+            self.sysctls.want_interface(wiring.interface, any_source=wiring.sysctls == "any-source")
         for key, mac in wiring.neighbours.items():
             if key.proxy:
                 self.neighbours.want_proxy(key.index, key.address)

@@ -21,12 +21,14 @@ log = structlog.get_logger(__name__)
 
 ROOT: Final = Path("/proc/sys/net")
 
+_REVERSE_PATH: Final = "ipv4/conf/{}/rp_filter"
+
 INTERFACE_SETTINGS_V4: Final[Mapping[str, str]] = {
     "ipv4/conf/{}/route_localnet": "1",
     "ipv4/conf/{}/proxy_arp": "1",
     "ipv4/neigh/{}/proxy_delay": "0",
     "ipv4/conf/{}/forwarding": "1",
-    "ipv4/conf/{}/rp_filter": "1",
+    _REVERSE_PATH: "1",
     "ipv4/conf/{}/accept_redirects": "0",
     "ipv4/conf/{}/secure_redirects": "0",
     "ipv4/conf/{}/send_redirects": "0",
@@ -57,10 +59,15 @@ _RESERVED: Final = frozenset({".", "..", "all", "default"})
 """Names that are other things in these directories: an interface called ``all`` would change every interface."""
 
 
-def interface_settings(name: str, *, ipv6: bool = True) -> dict[str, str]:
-    """Path below /proc/sys/net → value for a workload interface; InvalidInput if the name cannot be one."""
+def interface_settings(name: str, *, ipv6: bool = True, any_source: bool = False) -> dict[str, str]:
+    """Path below /proc/sys/net → value for a workload interface; InvalidInput if the name cannot be one.
+
+    ``any_source``: the workload may send from networks that are not routed to it.
+    """
     _check_name(name)
     wanted = {**INTERFACE_SETTINGS_V4, **(INTERFACE_SETTINGS_V6 if ipv6 else {})}
+    if any_source:
+        wanted[_REVERSE_PATH] = "0"
     return {path.replace("{}", name): value for path, value in wanted.items()}
 
 
@@ -83,9 +90,9 @@ class Sysctls:
             if self._exists(path):
                 self._files.want(path, value)
 
-    def want_interface(self, name: str) -> None:
+    def want_interface(self, name: str, *, any_source: bool = False) -> None:
         """The settings of a workload interface that exists now; InvalidInput if the name cannot be one."""
-        settings = interface_settings(name, ipv6=self._exists("ipv6"))
+        settings = interface_settings(name, ipv6=self._exists("ipv6"), any_source=any_source)
         self._paths[name] = tuple(settings)
         for path, value in settings.items():
             self._files.want(path, value)

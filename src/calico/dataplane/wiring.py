@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -19,12 +19,13 @@ __all__ = ["NOTHING", "Wiring", "wiring_of"]
 
 
 class Wiring(msgspec.Struct, frozen=True, kw_only=True):
-    """What an endpoint has, or should have, in the tables. ``index`` is 0 while the interface does not exist;
-    ``nats`` are the translations (own, external address) whose external address is routed here."""
+    """What an endpoint has, or should have, in the tables. ``index`` is 0 while the interface does not exist,
+    ``sysctls`` tells whether the kernel checks the reverse path (None: no settings are wanted), and ``nats`` are the
+    translations (own, external address) whose external address is routed here."""
 
     interface: str = ""
     index: int = 0
-    sysctls: bool = False
+    sysctls: Literal["strict", "any-source"] | None = None
     routes: frozenset[Route] = frozenset()
     neighbours: Mapping[NeighbourKey, bytes] = {}
     gateway: bytes = b""
@@ -56,7 +57,7 @@ def wiring_of(
     return Wiring(
         interface=update.interface,
         index=interface.index if interface else 0,
-        sysctls=interface is not None,
+        sysctls=None if interface is None else "any-source" if update.spoofed else "strict",
         routes=frozenset(Route(dst=net, interface=update.interface, metric=metric) for net in nets),
         neighbours=neighbours,
         gateway=(update.gateway_v4 or DEFAULT_GATEWAY_V4) if has_v4 else b"",

@@ -51,6 +51,7 @@ class FelixConfig(msgspec.Struct, frozen=True, kw_only=True):
     nat_outgoing_exclusions: Literal["ippoolsonly", "ippoolsandhostips"] = "ippoolsonly"
     nat_outgoing_interface: str = ""
     floating_ips: Literal["disabled", "enabled"] = "disabled"
+    source_spoofing: Literal["disabled", "any"] = "disabled"
     metadata_addr: str = "127.0.0.1"
     metadata_port: int = 8775
     openstack_cluster: bool = False
@@ -325,6 +326,13 @@ PARAMETERS: tuple[Parameter, ...] = (
         "restart",
         "Translate the `ipNATs` of endpoints; always done in OpenStack clusters.",
         "floatingIPs",
+    ),
+    Parameter(
+        "WorkloadSourceSpoofing",
+        "source_spoofing",
+        _choice("disabled", "any"),
+        "restart",
+        "Any: endpoints may also send from their `allowSpoofedSourcePrefixes`; Disabled: one that has any is refused.",
     ),
     Parameter(
         "MetadataAddr",

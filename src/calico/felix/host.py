@@ -55,6 +55,7 @@ def calc_settings(config: FelixConfig) -> CalcSettings:
     return CalcSettings(
         floating_ips=config.floating_ips == "enabled" or config.openstack_cluster,
         nat_excludes_hosts=config.nat_outgoing_exclusions == "ippoolsandhostips",
+        source_spoofing=config.source_spoofing == "any",
     )
 
 

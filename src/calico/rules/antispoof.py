@@ -5,20 +5,25 @@ A packet is accepted only with a source that its interface owns; what has none y
 refused, and so is speaking as a router: IPv6 router advertisements and ICMP redirects (requirements S6, S7). So is
 an ICMP error about a packet that was not sent to the workload: connection tracking relates it to the connection that
 it quotes, whoever has that, and what is related meets no policy.
+
+An endpoint that may send from other networks too (a router, say) has the same checks with those networks allowed, in
+a chain that it shares with all that may send from the same. What nobody may send from, and this host's own addresses,
+are in none of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from calico.lib.packed import net
-from calico.netlink.nftables.expr import Cmp, Exthdr, Meta, Payload, Range, Rule, Verdict
+from calico.lib.packed import is_v6, net, net_str, prefix_len
+from calico.netlink.nftables.expr import Bitwise, Cmp, Expr, Exthdr, Lookup, Meta, Payload, Range, Rule, Verdict
 from calico.netlink.nftables.objects import Chain, Hook
 from calico.rules.config import RulesConfig
 from calico.rules.guards import dhcp
 from calico.rules.loads import (
     ACCEPT,
     DROP,
+    FROM_HERE,
     ICMP,
     ICMPV6,
     TCP,
@@ -33,9 +38,10 @@ from calico.rules.loads import (
     protocol,
 )
 
-__all__ = ["SOURCES_V4", "SOURCES_V6", "antispoof_chains"]
+__all__ = ["FOREIGN_SOURCES", "SOURCES_V4", "SOURCES_V6", "antispoof_chains", "foreign_sources_chain"]
 
-SOURCES_V4, SOURCES_V6 = "wl-src4", "wl-src6"
+SOURCES_V4, SOURCES_V6, FOREIGN_SOURCES = "wl-src4", "wl-src6", "wl-foreign-src"
+"""Sets of what each interface may send from, and the map to the chain of one that may also send from networks."""
 
 _ROUTING_HEADER = 43
 _UNSPECIFIED_TYPES = (131, 133, 135, 143)
@@ -43,6 +49,8 @@ _UNSPECIFIED_TYPES = (131, 133, 135, 143)
 _ON_LINK_TYPES = (133, 135, 136)
 """ICMPv6 types that are only valid with hop limit 255, i.e. not forwarded (RFC 4861 section 7.1)."""
 _LISTENER_TYPES = (131, 132, 143)
+_NO_SOURCES = tuple(map(net, ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/127", "fe80::/10", "ff00::/8")))
+"""What no packet that is forwarded may come from, and link-local addresses, which have rules of their own."""
 _ERRORS_V4 = ((3, 4), (11, 12))
 _ERRORS_V6 = ((0, 127),)
 """Ranges of ICMP types that are errors: 8 bytes and then the packet that they are about."""
@@ -61,16 +69,28 @@ def antispoof_chains(config: RulesConfig, others: tuple[Rule, ...] = ()) -> list
             "antispoof",
             (
                 *_ordinary(),
-                _loopback(),
-                *_as_a_router(),
-                *_others_errors(),
-                *_owned(),
-                *_addressless(),
-                *_link_local(),
-                _rest(),
+                Rule((Meta("iifname"), Lookup(FOREIGN_SOURCES, verdict=True)), "may also send from networks"),
+                *_checks(()),
             ),
         ),
     ]
+
+
+def foreign_sources_chain(name: str, nets: Iterable[bytes]) -> Chain:
+    """The chain of the workloads that may also send from these networks."""
+    return Chain(name, tuple(_checks(tuple(nets))))
+
+
+def _checks(nets: tuple[bytes, ...]) -> Iterable[Rule]:
+    yield _loopback()
+    yield from _as_a_router()
+    yield from _others_errors(nets)
+    yield from _owned()
+    yield from _addressless()
+    yield from _link_local()
+    if nets:
+        yield from _foreign(nets)
+    yield Rule((DROP,), "spoofed source")
 
 
 def _ordinary() -> Iterable[Rule]:
@@ -100,8 +120,9 @@ def _as_a_router() -> Iterable[Rule]:
         yield Rule((*protocol(ICMPV6), *header(0, bytes((kind,))), DROP), comment)
 
 
-def _others_errors() -> Iterable[Rule]:
-    """The destination of the quoted packet is as the workload got it, so it is one of the workload's own addresses."""
+def _others_errors(nets: tuple[bytes, ...]) -> Iterable[Rule]:
+    """The destination of the quoted packet is as the workload got it, so it is one of the workload's own addresses, or
+    in a network that it sends from."""
     for version, number, name, errors, quoted in (
         (4, ICMP, SOURCES_V4, _ERRORS_V4, Payload("transport", 8 + 16, 4, 4)),
         (6, ICMPV6, SOURCES_V6, _ERRORS_V6, Payload("transport", 8 + 24, 16, 4)),
@@ -109,7 +130,22 @@ def _others_errors() -> Iterable[Rule]:
         for first, last in errors:
             kind = (Payload("transport", 0, 1), Range("eq", bytes((first,)), bytes((last,))))
             foreign = in_set(name, Meta("iifname"), quoted, inverted=True)
-            yield Rule((*protocol(number), *family(version), *kind, *foreign, DROP), "ICMP error about others")
+            elsewhere = _outside(quoted, (one for one in nets if is_v6(one) == (version == 6)))
+            if elsewhere is not None:
+                matches = (*protocol(number), *family(version), *kind, *foreign, *elsewhere)
+                yield Rule((*matches, DROP), "ICMP error about others")
+
+
+def _outside(load: Payload, nets: Iterable[bytes]) -> Exprs | None:
+    """The address that is loaded is in none of the networks of its family; None: it is, whatever it is."""
+    found: list[Expr] = []
+    for one in nets:
+        bits, length = load.length * 8, prefix_len(one)
+        if not length:
+            return None
+        mask = ((1 << length) - 1 << bits - length).to_bytes(load.length, "big")
+        found += [Payload(load.base, load.offset, load.length), Bitwise(mask, bytes(load.length)), Cmp("neq", one[:-1])]
+    return tuple(found)
 
 
 def _owned() -> Iterable[Rule]:
@@ -120,6 +156,19 @@ def _owned() -> Iterable[Rule]:
     unrouted = (Exthdr(_ROUTING_HEADER), Cmp("eq", b"\0"))
     source = in_set(SOURCES_V6, Meta("iifname"), address("src", True, 4))
     yield Rule((*family(6), *unrouted, *source, ACCEPT), "own IPv6 address")
+
+
+def _foreign(nets: tuple[bytes, ...]) -> Iterable[Rule]:
+    """As ``_owned``, for networks; never what is no source, nor an address of this host."""
+    for one in _NO_SOURCES:
+        yield Rule((*family(6 if is_v6(one) else 4), *net_is("src", one), DROP), "no source of any workload")
+    yield Rule((*FROM_HERE, DROP), "an address of this host")
+    without_options = (Payload("network", 0, 1), Cmp("eq", b"\x45"))
+    unrouted = (Exthdr(_ROUTING_HEADER), Cmp("eq", b"\0"))
+    for one in nets:
+        plain = (*family(6), *unrouted) if is_v6(one) else (*family(4), *without_options)
+        within = net_is("src", one) if prefix_len(one) else ()
+        yield Rule((*plain, *within, ACCEPT), f"may send from {net_str(one)}")
 
 
 def _addressless() -> Iterable[Rule]:
@@ -144,7 +193,3 @@ def _link_local() -> Iterable[Rule]:
 
 def _icmpv6(kind: int) -> Exprs:
     return (*protocol(ICMPV6), *header(0, bytes((kind,))))
-
-
-def _rest() -> Rule:
-    return Rule((DROP,), "spoofed source")

@@ -11,6 +11,7 @@ from calico.netlink.nftables.expr import Verdict
 from calico.rules.antispoof import SOURCES_V4, SOURCES_V6
 from calico.rules.config import RulesConfig
 from calico.rules.floating import FloatingMaps
+from calico.rules.foreign_sources import ForeignSources
 from calico.rules.lists import Direction, ListChains, PolicyList, policy_list
 from calico.rules.names import ifname_key
 from calico.rules.nat import NatChains
@@ -44,6 +45,7 @@ class Dispatch:
         self._floating = floating
         self._nat = nat
         self._limits = limits
+        self._foreign = ForeignSources(state)
         self._endpoints: dict[EndpointId, EndpointUpdate] = {}
         self._claims: dict[str, set[EndpointId]] = {}
         self._shown: dict[str, EndpointUpdate] = {}
@@ -121,6 +123,7 @@ class Dispatch:
     def _write(self, interface: str, before: EndpointUpdate | None, after: EndpointUpdate | None) -> None:
         if self._floating.change(before, after):
             self._nat.render()
+        self._foreign.change(interface, before, after)
         key = ifname_key(interface)
         old = _sources(before) if before else set()
         new = _sources(after) if after else set()

@@ -13,12 +13,13 @@ from collections.abc import Iterable
 
 from calico.netlink.nftables.expr import Expr, Lookup, Meta, Rule, Verdict
 from calico.netlink.nftables.objects import Chain, Hook, KeyField, SetDecl
-from calico.rules.antispoof import SOURCES_V4, SOURCES_V6, antispoof_chains
+from calico.rules.antispoof import FOREIGN_SOURCES, SOURCES_V4, SOURCES_V6, antispoof_chains
 from calico.rules.config import RulesConfig
 from calico.rules.ended import ENDED_FLOWS, ended_chain, ended_sets
 from calico.rules.guards import HOST_SERVICES, WORKLOAD_GUARD, guard_chains
 from calico.rules.host.chains import NO_HOST_PARTS, HostParts
 from calico.rules.loads import ACCEPT, DROP, ESTABLISHED_OR_RELATED, Exprs, in_set, interface
+from calico.rules.room import MIN_SIZE
 from calico.rules.table import TableState
 
 __all__ = ["FROM_MAP", "INTERFACES", "TO_MAP", "WORKLOAD_GUARD", "write_base", "write_static"]
@@ -58,6 +59,7 @@ def _sets() -> Iterable[SetDecl]:
     yield SetDecl(FROM_MAP, ifname, "verdict", size=_ENDPOINTS_SIZE)
     yield SetDecl(TO_MAP, ifname, "verdict", size=_ENDPOINTS_SIZE)
     yield SetDecl(INTERFACES, ifname, size=_ENDPOINTS_SIZE)
+    yield SetDecl(FOREIGN_SOURCES, ifname, "verdict", size=MIN_SIZE)
     yield from ended_sets()
     yield SetDecl(SOURCES_V4, ("ifname", "ipv4_addr"), size=_ENDPOINTS_SIZE)
     yield SetDecl(SOURCES_V6, ("ifname", "ipv6_addr"), size=_ENDPOINTS_SIZE)

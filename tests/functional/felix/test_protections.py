@@ -41,6 +41,24 @@ def test_an_added_address_may_be_used_and_a_removed_one_no_longer(world: World, 
     assert not sent_by(world, family, "a", "c", world.packet("a>c udp:80", family)._replace(source=extra))
 
 
+def test_an_endpoint_sends_from_networks_that_are_lent_to_it_once_the_host_lends(world: World, family: int) -> None:
+    """Although nothing routes them to it; errors about what was sent to them pass as well."""
+    lent = ["203.0.113.0/24", "192.0.2.0/24", "2001:db8:9::/64", "2001:db8::/64"]
+    foreign, hosts, other = (world.packet(f"{name}>c udp:80", family) for name in ("x3", "h", "x2"))
+    world.apply(world.endpoint("a", allowSpoofedSourcePrefixes=lent))
+    assert "workloadSourceSpoofing" in world.conditions("resource-invalid")["WorkloadEndpoint default/h1-cni-a-eth0"]
+    assert not sent_by(world, family, "a", "c", world.packet("a>c udp:80", family))
+    try:
+        world.restart_felix(FELIX_WORKLOADSOURCESPOOFING="Any")
+        sent = [("a", "c", packet) for packet in (foreign, hosts, other, world.packet("a>c udp:80", family))]
+        assert world.passed(*sent, expected=2) == [True, False, False, True]
+        assert not sent_by(world, family, "b", "c", foreign)
+        world.apply(world.endpoint("a"))
+        assert not sent_by(world, family, "a", "c", world.packet("x3>c udp:80", family))
+    finally:
+        world.restart_felix()
+
+
 def test_encapsulated_packets_from_workloads_are_dropped(world: World, family: int) -> None:
     world.expect(
         family, "!a>b udp:4789", "!a>x udp:4789", "!a>b proto:4", "!a>x proto:4", "x>a udp:4789", "a>b udp:4790"

@@ -7,6 +7,7 @@ import pytest
 from calico.calc.endpoints import Endpoint, decode_endpoint, node_of
 from calico.calc.labels import unpack_labels
 from calico.calc.messages import EndpointId
+from calico.calc.settings import CalcSettings
 from calico.errors import InvalidInput
 from calico.lib.packed import net
 from calico.model.keys import ResourceKey
@@ -23,10 +24,17 @@ USUAL: dict[str, Any] = {
 }
 
 
-def decode(*, name: str = "node--1-k8s-web--0-eth0", labels: dict[str, str] | None = None, **spec: Any) -> Endpoint:
+def decode(
+    *,
+    name: str = "node--1-k8s-web--0-eth0",
+    labels: dict[str, str] | None = None,
+    spoofing: bool = False,
+    **spec: Any,
+) -> Endpoint:
     key = ResourceKey("WorkloadEndpoint", "red", name)
     metadata = Metadata(name=name, namespace="red", labels=labels or {})
-    return decode_endpoint(key, WorkloadEndpoint(metadata=metadata, spec=WorkloadEndpointSpec(**{**USUAL, **spec})))
+    resource = WorkloadEndpoint(metadata=metadata, spec=WorkloadEndpointSpec(**{**USUAL, **spec}))
+    return decode_endpoint(key, resource, CalcSettings(source_spoofing=spoofing))
 
 
 def test_the_name_says_node_and_identity() -> None:
@@ -61,6 +69,19 @@ def test_nobody_gives_himself_the_labels_of_a_namespace_or_service_account() -> 
         "projectcalico.org/namespace": "red",
         "projectcalico.org/serviceaccount": "robot",
     }
+
+
+def test_networks_to_send_from_are_packed_and_none_counts_twice() -> None:
+    endpoint = decode(
+        spoofing=True, allow_spoofed_source_prefixes=("fd00::/64", "10.2.3.4/8", "10.0.0.0/8", "10.9.9.9")
+    )
+    assert endpoint.spoofed == (net("10.0.0.0/8"), net("10.9.9.9/32"), net("fd00::/64"))
+
+
+def test_one_network_to_send_from_that_is_none_refuses_the_endpoint() -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        decode(spoofing=True, allow_spoofed_source_prefixes=("10.0.0.0/8", "10.0.0.0/33"))
+    assert refusal.value.field == "spec.allowSpoofedSourcePrefixes[1]"
 
 
 def test_ports_without_a_name_are_ignored() -> None:

@@ -337,7 +337,9 @@ NODE_SPECS = st.builds(
         NodeAddress(address="192.0.2.1"), NodeAddress(address="192.0.2.9/32"), NodeAddress(address="2001:db8::9")
     ),
 )
-SETTINGS = st.builds(CalcSettings, floating_ips=st.booleans(), nat_excludes_hosts=st.booleans())
+SETTINGS = st.builds(
+    CalcSettings, floating_ips=st.booleans(), nat_excludes_hosts=st.booleans(), source_spoofing=st.booleans()
+)
 CHANGES = st.one_of(
     service_changes,
     keyed("StagedNetworkPolicy", policy_specs(StagedNetworkPolicySpec, staged_action=STAGED), namespaced=True),

@@ -45,6 +45,7 @@ class Host:
         interface: str = "",
         nets: tuple[str, ...] = (),
         nats: tuple[tuple[str, str], ...] = (),
+        spoofed: tuple[str, ...] = (),
     ) -> EndpointId:
         identity = EndpointId("k8s", f"ns/w{number}", "eth0")
         self.say(
@@ -56,6 +57,7 @@ class Host:
                 tiers=tiers,
                 profiles=profiles,
                 nats=tuple((addr_bytes(own), addr_bytes(external)) for own, external in nats),
+                spoofed=tuple(map(net, spoofed)),
             )
         )
         return identity

@@ -185,12 +185,13 @@ def test_base_chains_are_where_the_way_of_a_packet_says(host: Any) -> None:
         assert (hook.hook, hook.priority, hook.policy, hook.type) == (*documented[name][:2], "accept", "filter")
 
 
-def test_endpoints_become_elements_of_two_maps_and_three_sets(host: Any) -> None:
+def test_endpoints_become_elements_of_three_maps_and_three_sets(host: Any) -> None:
     declared = {d.name: (d.key, d.value, d.interval) for d in host.state.sets.values() if d.name.startswith("wl-")}
     assert declared == {
         "wl-from": (("ifname",), "verdict", False),
         "wl-to": (("ifname",), "verdict", False),
         "wl-interfaces": (("ifname",), None, False),
+        "wl-foreign-src": (("ifname",), "verdict", False),
         "wl-src4": (("ifname", "ipv4_addr"), None, False),
         "wl-src6": (("ifname", "ipv6_addr"), None, False),
     }

@@ -12,7 +12,7 @@ from calico.model.keys import ResourceKey
 from calico.model.meta import Resource
 from calico.rules.table import TableState
 from worlds.draw import draw_settings, draw_world
-from worlds.scene import HOST
+from worlds.scene import CALC, HOST
 from worlds.witnesses import Product
 from worlds.world import by_key
 
@@ -51,7 +51,7 @@ def small_changes(
 
 
 def test_after_any_step_the_messages_add_up_to_what_the_specification_says(chance: Random) -> None:
-    graph, host, resources = Graph(HOST), DataplaneState(), by_key(draw_world(chance).resources)
+    graph, host, resources = Graph(HOST, CALC), DataplaneState(), by_key(draw_world(chance).resources)
     for key, value in resources.items():
         graph.on_resource(key, value)
     graph.on_in_sync()
@@ -63,7 +63,7 @@ def test_after_any_step_the_messages_add_up_to_what_the_specification_says(chanc
             else:
                 resources[key] = value
         host.replay(graph.flush())
-        assert host == recompute(HOST, resources)
+        assert host == recompute(HOST, resources, settings=CALC)
     for key in list(resources):
         graph.on_resource(key, None)
     host.replay(graph.flush())
@@ -76,7 +76,7 @@ def test_a_flush_says_the_same_in_whatever_order_things_changed(chance: Random) 
         worlds = [by_key(draw_world(chance, settings).resources) for _ in range(2)]
         flushes = []
         for _ in range(2):
-            graph = Graph(HOST)
+            graph = Graph(HOST, CALC)
             graph.on_in_sync()
             for before, after in zip([{}, *worlds], [*worlds, {}], strict=True):
                 changes = [(key, after.get(key)) for key in before | after]

@@ -40,6 +40,10 @@ __all__ = ["Reference"]
 
 _HOST_SERVICES = (130, 131, 132, 133, 135, 136)
 _LINK_SCOPE = ipaddress.ip_network("ff02::/16")
+_NO_SOURCES = [
+    ipaddress.ip_network(text)
+    for text in ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/127", "fe80::/10", "ff00::/8")
+]
 _LINK_LOCAL = ipaddress.ip_network("fe80::/10")
 
 
@@ -181,6 +185,12 @@ class Reference:
         """The endpoints that have their interface."""
         return [e for e in self._endpoints.values() if self._is_workload(e.interface) and self._owner(e.interface) is e]
 
+    def _lent(self, owner: EndpointUpdate, address: bytes) -> bool:
+        """Datamodel 15.6: whether an endpoint may send from an address that is not its own."""
+        source = ipaddress.ip_address(address)
+        is_ours = any(address in addresses for addresses in self._hosts.addresses.values())
+        return _in_any(address, owner.spoofed) and not is_ours and not any(source in net for net in _NO_SOURCES)
+
     def _is_openstack_service(self, flow: Flow) -> bool:
         """Datamodel 15.5: DHCP, DNS and the metadata service of the host."""
         if flow.fragment:
@@ -203,7 +213,11 @@ class Reference:
             return False
         owner = self._owner(interface)
         routed = flow.options or any(number == 43 for number, _ in flow.extensions)
-        if owner and not routed and flow.src + bytes((len(flow.src) * 8,)) in owner.nets:
+        if (
+            owner
+            and not routed
+            and (flow.src + bytes((len(flow.src) * 8,)) in owner.nets or self._lent(owner, flow.src))
+        ):
             return True
         if flow.fragment:
             return False

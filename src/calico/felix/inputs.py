@@ -116,7 +116,7 @@ class Inputs:
                 self._configurations[key.name] = resource
             else:
                 self._configurations.pop(key.name, None)
-        if key.kind == "ClusterInformation":
+        if key.kind == "ClusterInformation" and key.name == "default":
             self._cluster_type = resource.spec.cluster_type if isinstance(resource, ClusterInformation) else ""
         if key.kind == "Node" and key.name == self._node:
             self._node_labels = resource.metadata.labels if isinstance(resource, Node) else {}

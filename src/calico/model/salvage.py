@@ -72,11 +72,12 @@ def _parsed(raw: bytes) -> Any:
         return json.loads(text, parse_int=_number, parse_float=_number, parse_constant=_no_constant)
 
 
-def _number(text: str) -> float:
-    """Numbers that fit nowhere are infinite: no field of any kind takes that."""
+def _number(text: str) -> float | bytes:
+    """The number, or what no field takes in place of one that fits nowhere."""
     if len(text) > _LONGEST_NUMBER:
-        return math.inf
-    return int(text) if text.lstrip("-").isdigit() else float(text)
+        return b""
+    number = int(text) if text.lstrip("-").isdigit() else float(text)
+    return number if math.isfinite(number) else b""
 
 
 def _no_constant(name: str) -> float:

@@ -20,14 +20,22 @@ __all__ = ["cli", "main"]
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "apply": ("calico.cli.resources", "apply", "Create or replace resources from files."),
     "bgp": ("calico.cli.daemons", "bgp", "Run the BGP agent, or look at this host's sessions and routes."),
+    "cluster": ("calico.cli.cluster", "cluster", "Look at the whole cluster: versions, hosts, resources."),
+    "completion": ("calico.cli.completion", "completion", "Print the completion of a shell."),
+    "convert": ("calico.cli.convert", "convert", "Turn old and Kubernetes manifests into resources."),
     "create": ("calico.cli.resources", "create", "Create resources from files."),
     "delete": ("calico.cli.resources", "delete", "Delete resources by file or by name."),
+    "diff": ("calico.cli.diff", "diff", "Show what applying files would change, in meaning."),
+    "explain": ("calico.cli.explain", "explain_command", "Say what a kind or a field is for."),
     "felix": ("calico.cli.daemons", "felix", "Run Felix: programs this host's routes and packet filters."),
-    "get": ("calico.cli.resources", "get", "Show resources as a table, YAML or JSON."),
+    "get": ("calico.cli.get", "get", "Show resources as a table, YAML or JSON, once or as they change."),
+    "label": ("calico.cli.modify", "label", "Set or remove labels of a resource."),
     "lab": ("calico.cli.lab", "lab", "Run many hosts in network namespaces on this machine."),
     "node": ("calico.cli.node", "node", "Look at this host: Felix, BIRD, sessions, endpoints."),
+    "patch": ("calico.cli.modify", "patch", "Change some fields of resources."),
     "replace": ("calico.cli.resources", "replace", "Replace existing resources from files."),
     "trial": ("calico.cli.trial", "trial", "Confirm or undo what was written with --confirm-within."),
+    "validate": ("calico.cli.validate", "validate", "Check files without a datastore."),
     "version": ("calico.cli.version", "version", "Show the versions of client and cluster."),
 }
 

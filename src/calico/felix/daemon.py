@@ -19,9 +19,12 @@ import structlog
 from calico import __version__
 from calico.calc.graph import Graph
 from calico.dataplane.nft_read import NftSocket
+from calico.datastore.api import SyncStatus
+from calico.datastore.barrier import Answer
 from calico.datastore.etcd import EtcdBackend
 from calico.datastore.syncer import Syncer
 from calico.errors import CalicoError
+from calico.felix.applied_reporter import AppliedReporter, why_not_applied
 from calico.felix.apply_loop import ApplyLoop
 from calico.felix.config import FelixConfig, merge_config, needs_restart
 from calico.felix.host import Host, calc_settings
@@ -130,6 +133,10 @@ async def run(
     configuration.programmed()
     apply_loop = ApplyLoop(graph, inputs, host, conditions, config, configuration.refresh, wake, on_step)
     host_reporter = HostStatusReporter(backend, settings.node, config, lambda: apply_loop.progress.applied_revision)
+    applied_reporter = AppliedReporter(
+        backend, settings.node, lambda: config().openstack_region, applied_answer(inputs, apply_loop, conditions)
+    )
+    apply_loop.on_applied = applied_reporter.on_applied
     configuration.listeners += [endpoint_reporter.on_config, host_reporter.on_config]
     configuration.listeners.append(lambda: host.on_config(configuration.current))
     status = StatusServer(
@@ -147,6 +154,7 @@ async def run(
             services.create_task(host.established.run(), name="established")
             services.create_task(endpoint_reporter.run(), name="endpoint-status")
             services.create_task(host_reporter.run(), name="host-status")
+            services.create_task(applied_reporter.run(), name="applied-revision")
     finally:
         host.close()
         await backend.close()
@@ -162,6 +170,17 @@ async def watch_contact(syncer: Syncer, conditions: Conditions) -> None:
         else:
             conditions.clear("datastore-unreachable", "datastore")
         await asyncio.sleep(_CONTACT_CHECK_S)
+
+
+def applied_answer(inputs: Inputs, apply_loop: ApplyLoop, conditions: Conditions) -> Callable[[], Answer]:
+    """What those are told who wait for a revision."""
+
+    def answer() -> Answer:
+        progress = apply_loop.progress
+        in_sync = inputs.in_sync and progress.applies > 0 and inputs.status is SyncStatus.IN_SYNC
+        return Answer(progress.applied_revision, why_not_applied(in_sync, inputs.reason, conditions))
+
+    return answer
 
 
 def staged_counts(host: Host) -> list[dict[str, Any]]:

@@ -78,7 +78,7 @@ class Inputs:
         """Feed changes to the calculation, in order."""
         for update in updates:
             self._on_update(update)
-        self.revision = max(self.revision, revision)
+        self.revision = revision or self.revision  # lower after the datastore was restored
         self._wake()
 
     def on_graph_problems(self, key: ResourceKey, problems: tuple[str, ...]) -> None:

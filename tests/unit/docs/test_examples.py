@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from calico.cli.documents import to_resource
 from calico.lab.topology import parse_topology
 from calico.model.defaults import with_defaults
+from calico.model.manifest import to_resource
 from calico.model.selector import parse
 from calico.model.validation import validate
 

@@ -1,20 +1,22 @@
-"""How the command line reaches the datastore: environment first, then a CalicoAPIConfig file (data model §1)."""
+"""How command line and scripts reach the datastore: environment first, then a CalicoAPIConfig file (data model §1)."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-import yaml
 
-from calico.datastore.etcd import EtcdBackend, TLSFiles
-from calico.datastore.store import Store
 from calico.errors import InvalidInput
 
-__all__ = ["DEFAULT_CONFIG", "Connection", "load_connection", "open_store"]
+if TYPE_CHECKING:
+    from calico.datastore.etcd import EtcdBackend
+    from calico.datastore.store import Store
+
+__all__ = ["DEFAULT_CONFIG", "Connection", "load_connection", "open_backend", "open_store"]
 
 DEFAULT_CONFIG = "/etc/calico/calicoctl.cfg"
 
@@ -38,6 +40,10 @@ class Connection(msgspec.Struct, frozen=True):
     key_file: str = ""
     cert_file: str = ""
     ca_file: str = ""
+
+    def at(self, endpoints: Sequence[str]) -> Connection:
+        """The same proof of who we are, elsewhere."""
+        return msgspec.structs.replace(self, endpoints=tuple(endpoints))
 
     def __repr__(self) -> str:
         return f"Connection(endpoints={self.endpoints!r}, username={self.username!r})"
@@ -69,14 +75,23 @@ def load_connection(config: str | None, environment: Mapping[str, str] = os.envi
 @asynccontextmanager
 async def open_store(connection: Connection) -> AsyncIterator[Store]:
     """A store on a live connection, closed at the end."""
-    tls = None
-    if connection.ca_file or connection.cert_file:
-        tls = TLSFiles(ca=_path(connection.ca_file), cert=_path(connection.cert_file), key=_path(connection.key_file))
-    backend = EtcdBackend(connection.endpoints, tls=tls, username=connection.username, password=connection.password)
+    from calico.datastore.store import Store
+
+    backend = open_backend(connection)
     try:
         yield Store(backend)
     finally:
         await backend.close()
+
+
+def open_backend(connection: Connection) -> EtcdBackend:
+    """The backend of a connection, which its owner closes; nothing connects before the first call."""
+    from calico.datastore.etcd import EtcdBackend, TLSFiles
+
+    tls = None
+    if connection.ca_file or connection.cert_file:
+        tls = TLSFiles(ca=_path(connection.ca_file), cert=_path(connection.cert_file), key=_path(connection.key_file))
+    return EtcdBackend(connection.endpoints, tls=tls, username=connection.username, password=connection.password)
 
 
 def _path(name: str) -> Path | None:
@@ -89,6 +104,8 @@ def _from_file(config: str | None) -> dict[str, str]:
         if config:
             raise InvalidInput("the file does not exist", subject=str(path))
         return {}
+    import yaml
+
     try:
         document = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:

@@ -32,7 +32,7 @@ def explain_command(what: str, recursive: bool, output: str) -> None:
     below = _below(found.cls, recursive) if found.cls is not None else []
     if output != "table":
         document = {"kind": info.kind, "field": found.path, "type": found.type_name, "text": _text(info, found)}
-        print_data({**document, "fields": [_data(field) for field in below]}, output)
+        print_data({**document, "fields": [_data(info, field) for field in below]}, output)
         return
     click.echo(f"{info.kind}{f'.{found.path}' if found.path else ''}: {found.type_name}")
     click.echo(f"  {_text(info, found) or 'No more is said of it.'}")
@@ -73,5 +73,5 @@ def _text(info: KindInfo, field: Explained) -> str:
     return texts.get(name, "Accepted and kept; this Felix makes no use of it.")
 
 
-def _data(field: Explained) -> dict[str, Any]:
-    return {"field": field.path, "type": field.type_name, "text": field.text}
+def _data(info: KindInfo, field: Explained) -> dict[str, Any]:
+    return {"field": field.path, "type": field.type_name, "text": _text(info, field)}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from calico.cli.options import config_option, namespace_option, opened
+from calico.cli.options import KindType, config_option, namespace_option, opened
 from calico.cli.rendering import Output, OutputType, exported, print_resources
 from calico.errors import NotFound
 from calico.model.kinds import KindInfo, find_kind
@@ -20,7 +20,7 @@ __all__ = ["get"]
 
 
 @click.command()
-@click.argument("kind")
+@click.argument("kind", type=KindType())
 @click.argument("names", nargs=-1)
 @click.option(
     "-o",

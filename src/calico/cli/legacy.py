@@ -77,9 +77,14 @@ def _policy(metadata: Tree, spec: Tree) -> Tree:
 
 
 def _profile(metadata: Tree, spec: Tree) -> Tree:
-    name = _name(metadata.get("name"), "profile")
+    name = _profile_name(metadata.get("name"))
     labels = {**{str(tag): "" for tag in metadata.get("tags") or []}, **(metadata.get("labels") or {})}
     return _resource("Profile", name, {"labelsToApply": labels, **_both_directions(f"profile {name}", spec)})
+
+
+def _profile_name(text: object) -> str:
+    """Profiles of Kubernetes namespaces begin with ``kns.`` today."""
+    return _name(re.sub(r"^k8s_ns\.", "kns.", str(text or "")), "profile")
 
 
 def _both_directions(subject: str, spec: Tree) -> Tree:
@@ -161,8 +166,9 @@ def _peer(metadata: Tree, spec: Tree) -> Tree:
 
 def _host_endpoint(metadata: Tree, spec: Tree) -> Tree:
     node = str(metadata.get("node", ""))
-    names = ("interfaceName", "expectedIPs", "profiles", "ports")
-    body = {"node": node, **{name: spec.get(name) for name in names}}
+    profiles = [_profile_name(each) for each in spec.get("profiles") or []]
+    names = ("interfaceName", "expectedIPs", "ports")
+    body = {"node": node, "profiles": profiles, **{name: spec.get(name) for name in names}}
     name = _name(f"{node}.{metadata.get('name', '')}", "hostEndpoint")
     return _resource("HostEndpoint", name, body, labels=metadata.get("labels"))
 
@@ -184,9 +190,10 @@ def _workload_endpoint(metadata: Tree, spec: Tree) -> Tree:
         **({"pod": pod} if pod else {"container_id": container} if container else {"workload": workload}),
     }
     name = WorkloadEndpointIdentifiers(**identity).name()
-    copied = ("ipNetworks", "ipNATs", "ipv4Gateway", "ipv6Gateway", "profiles", "interfaceName", "mac")
+    copied = ("ipNetworks", "ipNATs", "ipv4Gateway", "ipv6Gateway", "interfaceName", "mac")
     body = {
         **{"containerID" if key == "container_id" else key: value for key, value in identity.items()},
+        "profiles": [_profile_name(each) for each in spec.get("profiles") or []],
         **{name: spec.get(name) for name in copied},
     }
     return _resource("WorkloadEndpoint", name, body, labels=metadata.get("labels"), namespace=namespace)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from calico.cli.options import namespace_option
+from calico.cli.options import KindType, namespace_option
 from calico.cli.writing import How, Work, flipped, how_options, refuse_copy, write_all
 from calico.errors import InvalidInput
 from calico.model.keys import ResourceKey
@@ -26,7 +26,7 @@ _THOSE_WITHOUT_VALUE = "\0"
 
 
 @click.command()
-@click.argument("kind")
+@click.argument("kind", type=KindType())
 @click.argument("names", nargs=-1, required=True)
 @click.option("-p", "--patch", "text", help="The patch as JSON or YAML.")
 @click.option("--patch-file", type=click.Path(dir_okay=False), help="A file that holds it; - is standard input.")
@@ -62,7 +62,7 @@ def patch(
 
 
 @click.command()
-@click.argument("kind")
+@click.argument("kind", type=KindType())
 @click.argument("name")
 @click.argument("changes", nargs=-1, metavar="KEY=VALUE...")
 @click.option(

@@ -7,6 +7,9 @@ from typing import Any
 
 import click
 
+from calico.cli.checksystem import checksystem
+from calico.cli.diags import diags
+from calico.cli.noderun import run
 from calico.cli.printing import print_data, print_table, safe
 from calico.errors import Transient
 from calico.obs.statussocket import read_status
@@ -17,6 +20,10 @@ __all__ = ["node"]
 @click.group()
 def node() -> None:
     """Look at this host: Felix, BIRD, sessions, endpoints."""
+
+
+for command in (checksystem, diags, run):
+    node.add_command(command)
 
 
 @node.command()

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from calico.cli.printing import safe
 from calico.datastore.connection import DEFAULT_CONFIG, load_connection, open_store
@@ -14,9 +15,25 @@ from calico.datastore.connection import DEFAULT_CONFIG, load_connection, open_st
 if TYPE_CHECKING:
     from calico.datastore.store import Store
 
-__all__ = ["config_option", "data_output_option", "file_options", "namespace_option", "opened"]
+__all__ = ["KindType", "config_option", "data_output_option", "file_options", "namespace_option", "opened"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class KindType(click.ParamType[str]):
+    """The name of a kind as people type it; completed by plurals."""
+
+    name = "KIND"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from calico.model.kinds import KINDS
+
+        names = [name for info in KINDS for name in (info.plural, *info.aliases)]
+        return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete.lower())]
+
 
 config_option = click.option(
     "-c", "--config", help=f"CalicoAPIConfig file; default {DEFAULT_CONFIG}. ETCD_... in the environment wins."

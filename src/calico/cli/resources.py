@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from calico.cli.options import file_options, namespace_option
+from calico.cli.options import KindType, file_options, namespace_option
 from calico.cli.writing import (
     Deleted,
     How,
@@ -90,7 +90,7 @@ def replace(
 
 
 @click.command()
-@click.argument("kind", required=False)
+@click.argument("kind", required=False, type=KindType())
 @click.argument("names", nargs=-1)
 @click.option("-f", "--filename", "files", multiple=True, help="File, directory or - (stdin).")
 @click.option("-R", "--recursive", is_flag=True, help="Read directories with all below them.")

@@ -16,6 +16,7 @@ import msgspec
 from calico.errors import InvalidInput
 from calico.lib import packed
 from calico.model.defaults import with_defaults
+from calico.model.encoding import to_stored
 from calico.model.meta import Resource
 from calico.model.selector import parse
 
@@ -69,7 +70,7 @@ def compare(before: Resource | None, after: Resource | None) -> Difference:
 def _meaning(resource: Resource | None) -> dict[str, Any]:
     if resource is None:
         return {}
-    data: dict[str, Any] = msgspec.to_builtins(with_defaults(resource))
+    data = to_stored(with_defaults(resource))  # with the labels that writing derives
     metadata = {name: value for name, value in data.get("metadata", {}).items() if name not in _IDENTITY}
     body = {name: value for name, value in data.items() if name not in ("kind", "apiVersion", "metadata")}
     return _normal("", {"metadata": metadata, **body}) or {}

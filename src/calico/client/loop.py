@@ -20,9 +20,14 @@ class LoopThread:
         self._thread = threading.Thread(target=self._loop.run_forever, name="calico-client", daemon=True)
         self._thread.start()
 
+    @property
+    def running(self) -> bool:
+        """Whether it has not been closed."""
+        return not self._loop.is_closed()
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of ``work``, or its error. An interrupt of the waiting thread cancels it."""
-        if self._loop.is_closed():
+        if not self.running:
             work.close()
             raise RuntimeError("the client is closed")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -41,12 +46,12 @@ class LoopThread:
                 except StopAsyncIteration:
                     return
         finally:
-            if not self._loop.is_closed():
+            if self.running:
                 self.run(items.aclose())
 
     def close(self) -> None:
         """Stop the loop and its thread."""
-        if not self._loop.is_closed():
+        if self.running:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())

@@ -30,35 +30,22 @@ class Judgement(msgspec.Struct, frozen=True):
 
 def judge_document(raw: object, default_namespace: str = "default") -> Judgement:
     """All unknown fields, then, read without them, a field of a wrong type or all that validation finds."""
-    metadata = raw.get("metadata") if isinstance(raw, dict) else None
-    name, namespace = (
-        (str((metadata or {}).get(key, "")) for key in ("name", "namespace"))
-        if isinstance(metadata, dict)
-        else ("", "")
-    )
-    kind = str(raw.get("kind", "")) if isinstance(raw, dict) else ""
-    faults: list[FieldError] = []
-    known = raw
-    if isinstance(raw, dict):
-        try:
-            cls = kind_info(kind).cls
-        except InvalidInput:
-            pass
-        else:
-            faults += [FieldError(path, "", "unknown field") for path in unknown_fields(raw, cls)]
-            known = _only_known(raw, cls) if faults else raw
+    document = raw if isinstance(raw, dict) else {}
+    metadata = document.get("metadata")
+    named = metadata if isinstance(metadata, dict) else {}
+    kind = str(document.get("kind", ""))
+    namespace, name = (str(named.get(key, "")) for key in ("namespace", "name"))
+    unknown = tuple(FieldError(path, "", "unknown field") for path in _unknown_fields(document, kind))
     try:
-        resource = to_resource("", known, default_namespace)
+        resource = to_resource("", raw, default_namespace, allow_unknown_fields=True)
     except InvalidInput as error:
-        return Judgement(kind, namespace, name, (*faults, FieldError(error.field, "", error.message)))
+        return Judgement(kind, namespace, name, (*unknown, FieldError(error.field, "", error.message)))
     found = resource.metadata
-    return Judgement(kind, found.namespace, found.name, (*faults, *validate(with_defaults(resource))))
+    return Judgement(kind, found.namespace, found.name, (*unknown, *validate(with_defaults(resource))))
 
 
-def _only_known(raw: dict[str, object], cls: type) -> object:
-    """The document without unknown fields; unchanged where it has a field of a wrong type."""
+def _unknown_fields(document: dict[str, object], kind: str) -> list[str]:
     try:
-        resource: object = msgspec.convert(raw, cls, strict=True)
-    except msgspec.ValidationError:
-        return raw
-    return msgspec.to_builtins(resource)
+        return unknown_fields(document, kind_info(kind).cls)
+    except InvalidInput:
+        return []

@@ -14,7 +14,9 @@ from calico.model.schema import unknown_fields
 __all__ = ["resource_to_data", "to_resource"]
 
 
-def to_resource(where: str, raw: object, default_namespace: str = "default") -> Resource:
+def to_resource(
+    where: str, raw: object, default_namespace: str = "default", *, allow_unknown_fields: bool = False
+) -> Resource:
     """A typed resource; unknown fields, wrong types and unknown kinds are InvalidInput naming object and field."""
     if not isinstance(raw, dict):
         raise InvalidInput("must be an object with kind, apiVersion, metadata and spec", subject=where)
@@ -27,7 +29,7 @@ def to_resource(where: str, raw: object, default_namespace: str = "default") -> 
         raise InvalidInput(error.message, subject=subject, field="kind") from None
     if raw.get("apiVersion") != API_VERSION:
         raise InvalidInput(f"must be {API_VERSION}", subject=subject, field="apiVersion")
-    unknown = unknown_fields(raw, info.cls)
+    unknown = [] if allow_unknown_fields else unknown_fields(raw, info.cls)
     if unknown:
         raise InvalidInput("unknown field", subject=subject, field=unknown[0])
     try:

@@ -39,7 +39,7 @@ def diff(
         items = read_resources(files, recursive, skip_empty, namespace, "compared")
         differences = asyncio.run(_differences(items, config))
     except CalicoError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {safe(error)}", err=True)
         raise click.exceptions.Exit(_FAILED) from error
     except click.exceptions.Exit as error:
         raise click.exceptions.Exit(_FAILED) from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from calico.cli.options import KindType, config_option, namespace_option, opened
+from calico.cli.printing import safe
 from calico.cli.rendering import Output, OutputType, exported, print_resources
 from calico.errors import NotFound
 from calico.model.kinds import KindInfo, find_kind
@@ -79,7 +80,7 @@ def get(
         print_resources(info, resources, output, revision=revision, single=single, with_namespace=all_namespaces)
     if missing:
         for error in missing:
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {safe(error)}", err=True)
         raise click.exceptions.Exit(1)
 
 

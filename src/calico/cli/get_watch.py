@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from calico.cli.options import opened
-from calico.cli.printing import TableStream, safe
-from calico.cli.rendering import Output, exported, json_line, table_columns
+from calico.cli.printing import TableStream, json_text, safe, yaml_text
+from calico.cli.rendering import Output, exported, table_columns
 from calico.client.collection import AsyncCollection
 from calico.model.kinds import KindInfo
 from calico.model.manifest import resource_to_data
@@ -44,7 +44,7 @@ async def watch_resources(
 def _printer(info: KindInfo, output: Output, *, with_namespace: bool) -> Callable[[str, Resource], None]:
     match output.name:
         case "json":
-            return lambda kind, item: click.echo(json_line({"type": kind, "object": resource_to_data(item)}))
+            return lambda kind, item: click.echo(json_text({"type": kind, "object": resource_to_data(item)}, indent=0))
         case "yaml":
             return _print_yaml
         case "name":
@@ -58,7 +58,5 @@ def _printer(info: KindInfo, output: Output, *, with_namespace: bool) -> Callabl
 
 
 def _print_yaml(kind: str, item: Resource) -> None:
-    import yaml
-
     document = {"type": kind, "object": resource_to_data(item)}
-    click.echo("---\n" + yaml.safe_dump(document, sort_keys=False, allow_unicode=True), nl=False)
+    click.echo("---\n" + yaml_text(document), nl=False)

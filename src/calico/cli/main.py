@@ -7,13 +7,17 @@ Exit codes: 0 done, 1 it failed (the message names the object and, where there i
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from typing import TYPE_CHECKING, NoReturn
 
 import click
-from click.shell_completion import CompletionItem
 
 from calico import __version__
 from calico.errors import CalicoError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["cli", "main"]
 
@@ -57,6 +61,8 @@ class LazyGroup(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Names from the table; only options are left to click."""
+        from click.shell_completion import CompletionItem
+
         names = [name for name in sorted(COMMANDS) if name.startswith(incomplete)]
         options = click.Command.shell_complete(self, ctx, incomplete) if incomplete.startswith("-") else []
         return [*(CompletionItem(name, help=COMMANDS[name][2]) for name in names), *options]
@@ -72,12 +78,27 @@ def cli() -> None:
     """Calico connects and secures workloads with plain IP routing and kernel packet filters."""
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Entry point of the ``calico`` script."""
+    code = _run()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        code = code or 1  # the reader went away
+    os._exit(code)  # taking the interpreter and gRPC apart costs more than many commands do
+
+
+def _run() -> int:
     try:
         cli(prog_name="calico")
     except CalicoError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        from calico.cli.printing import safe
+
+        click.echo("error: " + "\n".join(map(safe, str(error).split("\n"))), err=True)
+        return 1
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0

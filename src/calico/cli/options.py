@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from click.shell_completion import CompletionItem
 
 from calico.cli.printing import safe
 from calico.datastore.connection import DEFAULT_CONFIG, load_connection, open_store
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from calico.datastore.store import Store
 
 __all__ = ["KindType", "config_option", "data_output_option", "file_options", "namespace_option", "opened"]
@@ -29,6 +30,8 @@ class KindType(click.ParamType[str]):
         return value
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
         from calico.model.kinds import KINDS
 
         names = [name for info in KINDS for name in (info.plural, *info.aliases)]

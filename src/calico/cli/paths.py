@@ -13,6 +13,8 @@ from calico.errors import InvalidInput
 __all__ = ["Template", "finder", "shown"]
 
 _PIECE = re.compile(r"\{((?:\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^{}\"'])*)\}")
+_PLAIN = re.compile(r"\$(?:\.[A-Za-z_][A-Za-z0-9_]*|\[\d+\])+")
+_STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 _ESCAPED_DOT = re.compile(r"\.((?:[^.\[\]\\\s]|\\.)*\\\.(?:[^.\[\]\\\s]|\\.)*)")
 
 Find = Callable[[Any], list[Any]]
@@ -21,19 +23,38 @@ Find = Callable[[Any], list[Any]]
 def finder(path: str) -> Find:
     """A function that finds all values at a path: ``.spec.order``, ``$.items[*].metadata.name``,
     ``.metadata.labels.app\\.kubernetes\\.io/name``. InvalidInput when it does not parse."""
-    import jsonpath
-
     text = path.strip()
     if text.startswith("@"):
         text = "$" + text[1:]
     if not text.startswith("$"):
         text = "$" + (text if text.startswith((".", "[")) else f".{text}")
+    if _PLAIN.fullmatch(text):
+        return _walker(text)
+    import jsonpath
+
     text = _ESCAPED_DOT.sub(lambda m: f"[{json.dumps(m[1].replace(chr(92), ''))}]", text)
     try:
         compiled = jsonpath.compile(text)
     except jsonpath.JSONPathError as error:
         raise InvalidInput(f"is not a JSONPath: {error}", subject=path) from error
     return lambda document: list(compiled.findall(document))
+
+
+def _walker(path: str) -> Find:
+    """Most paths are names and indices: no library needs to be loaded for them."""
+    steps = [name or int(index) for name, index in _STEP.findall(path)]
+
+    def find(document: Any) -> list[Any]:
+        for step in steps:
+            try:
+                document = document[step] if isinstance(document, dict if isinstance(step, str) else list) else None
+            except LookupError:
+                return []
+            if document is None:
+                return []
+        return [document]
+
+    return find
 
 
 def shown(values: list[Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import unicodedata
@@ -10,12 +9,13 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-__all__ = ["TableStream", "print_data", "print_table", "safe"]
+__all__ = ["TableStream", "json_text", "print_data", "print_list", "print_table", "safe", "yaml_text"]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Control characters, and those that turn the direction of writing or break lines."""
 
 _GAP = "  "
+_CHUNK = 100
 
 
 def safe(value: object) -> str:
@@ -67,9 +67,36 @@ def _width(text: str) -> int:
 def print_data(document: object, output: str) -> None:
     """The document as ``yaml`` or ``json``."""
     if output == "json":
-        click.echo(json.dumps(document, indent=2))
+        click.echo(json_text(document))
+    else:
+        click.echo(yaml_text(document), nl=False)
+
+
+def print_list(head: dict[str, object], items: Sequence[object], output: str) -> None:
+    """``head`` with the items under ``items``, as ``print_data`` prints it; YAML is printed as it is made."""
+    if output == "json" or not items:
+        print_data({**head, "items": items}, output)
         return
+    click.echo(yaml_text(head) + "items:")
+    for start in range(0, len(items), _CHUNK):
+        click.echo(yaml_text(items[start : start + _CHUNK]), nl=False)
+
+
+def json_text(document: object, *, indent: int = 2) -> str:
+    """JSON, indented or (0) in one line. What could drive a terminal is escaped; it stands in strings only."""
+    import msgspec
+
+    encoded = msgspec.json.encode(document)
+    text = (msgspec.json.format(encoded, indent=indent) if indent else encoded).decode()
+    return _CONTROL.sub(lambda match: match.group() if match.group() == "\n" else f"\\u{ord(match.group()):04x}", text)
+
+
+def yaml_text(document: object) -> str:
+    """YAML in block style."""
     import yaml
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    click.echo(yaml.dump(document, Dumper=dumper, sort_keys=False, allow_unicode=True), nl=False)
+    text: str = yaml.dump(document, Dumper=dumper, sort_keys=False, allow_unicode=True)
+    if _CONTROL.search(text.replace("\n", "")):
+        text = yaml.dump(document, Dumper=dumper, sort_keys=False, allow_unicode=False)
+    return text

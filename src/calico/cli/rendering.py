@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import click
 import msgspec
 
 from calico.cli.columns import columns_of
-from calico.cli.printing import TableStream, print_data, safe
+from calico.cli.printing import TableStream, print_data, print_list, safe
 from calico.errors import InvalidInput
 from calico.model.kinds import KindInfo
 from calico.model.manifest import resource_to_data
@@ -63,11 +62,13 @@ def print_resources(
 ) -> None:
     """Print them; ``single`` prints data as one object instead of a list, ``revision`` is the list's."""
     match output.name:
+        case "yaml" | "json" if single:
+            print_data(resource_to_data(resources[0]), output.name)
         case "yaml" | "json":
-            print_data(_document(info, resources, revision, single=single), output.name)
+            print_list(_head(info, revision), [resource_to_data(item) for item in resources], output.name)
         case "name":
-            for item in resources:
-                click.echo(safe(f"{info.plural}/{item.metadata.name}"))
+            if resources:
+                click.echo("\n".join(safe(f"{info.plural}/{item.metadata.name}") for item in resources))
         case "jsonpath" | "jsonpath-file":
             from calico.cli.paths import Template
 
@@ -88,15 +89,14 @@ def table_columns(info: KindInfo, output: Output, *, with_namespace: bool) -> tu
 
 def custom_columns(info: KindInfo, argument: str) -> tuple[Column, ...]:
     """``TITLE:.json.path`` columns, or titles of columns that the kind has, comma-separated."""
-    from calico.cli.paths import finder, shown
+    from calico.cli.paths import finder
 
     known = dict(columns_of(info.kind, wide=True, namespace=info.namespaced)) | dict(columns_of(info.kind))
     columns: list[Column] = []
     for part in argument.split(","):
         title, colon, path = part.strip().partition(":")
         if colon and path:
-            find = finder(path)
-            columns.append((title, lambda item, find=find: shown(find(resource_to_data(item))) or "<none>"))  # type: ignore[misc]
+            columns.append((title, _reader(finder(path))))
         elif title.upper() in known:
             columns.append((title.upper(), known[title.upper()]))
         else:
@@ -105,23 +105,26 @@ def custom_columns(info: KindInfo, argument: str) -> tuple[Column, ...]:
     return tuple(columns)
 
 
+def _reader(find: Callable[[Any], list[Any]]) -> Callable[[Resource], object]:
+    from calico.cli.paths import shown
+
+    return lambda item: shown(find(resource_to_data(item))) or "<none>"
+
+
 def exported(item: Resource) -> Resource:
     """Without what belongs to this cluster."""
     metadata = msgspec.structs.replace(item.metadata, uid="", resource_version="", creation_timestamp=None)
     return msgspec.structs.replace(item, metadata=metadata)
 
 
-def json_line(document: object) -> str:
-    """One line of JSON."""
-    return json.dumps(document, separators=(",", ":"))
-
-
 def _document(info: KindInfo, resources: Sequence[Resource], revision: int, *, single: bool) -> dict[str, Any]:
     data = [resource_to_data(item) for item in resources]
-    if single:
-        return data[0]
+    return data[0] if single else {**_head(info, revision), "items": data}
+
+
+def _head(info: KindInfo, revision: int) -> dict[str, Any]:
     metadata = {"resourceVersion": str(revision)} if revision else {}
-    return {"kind": f"{info.kind}List", "apiVersion": API_VERSION, "metadata": metadata, "items": data}
+    return {"kind": f"{info.kind}List", "apiVersion": API_VERSION, "metadata": metadata}
 
 
 def _file(path: str) -> str:

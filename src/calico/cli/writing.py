@@ -252,6 +252,6 @@ def _seconds(text: str, option: str, least: float, most: float) -> float:
 
 def _fail(errors: list[str], good: int, total: int, done: str, note: str = "") -> None:
     for error in errors:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {safe(error)}", err=True)
     click.echo(f"{good} of {total} resources {done}, {len(errors)} failed{note}", err=True)
     raise click.exceptions.Exit(1)

@@ -22,7 +22,6 @@ from calico.model.codec import decode, encode, merge_unknown
 from calico.model.defaults import with_defaults
 from calico.model.keys import ResourceKey, key_path, kind_prefix, parse_key
 from calico.model.meta import Metadata, Resource
-from calico.model.validation import validate
 from calico.obs.logger import Logger
 
 __all__ = ["Store"]
@@ -250,6 +249,8 @@ def key_of(resource: Resource) -> ResourceKey:
 
 def _prepared(key: ResourceKey, resource: Resource) -> Resource:
     """With defaults; InvalidInput listing every problem that validation finds."""
+    from calico.model.validation import validate  # readers do without
+
     resource = with_defaults(msgspec.structs.replace(resource, kind=key.kind))
     problems = validate(resource)
     if problems:

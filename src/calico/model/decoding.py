@@ -15,6 +15,7 @@ from msgspec.structs import force_setattr, replace
 
 from calico.errors import InvalidInput
 from calico.model.effective import policy_selector
+from calico.model.hostendpoint import HostEndpoint
 from calico.model.ippool import IPPool
 from calico.model.keys import ResourceKey
 from calico.model.kinds import BY_KIND
@@ -119,6 +120,9 @@ def _salvage(cls: type[R], raw: bytes, error: Exception) -> tuple[R | None, tupl
         problems = (f"spec.nets: entries that are no text were left out: {problem}",)
     elif issubclass(cls, WorkloadEndpoint) and isinstance(spec.get("qosControls"), dict):
         removed, problems = _without_bad_limits(spec["qosControls"])
+    elif issubclass(cls, HostEndpoint):
+        removed = {"ports": [], **{name: _texts(spec.get(name)) for name in ("expectedIPs", "profiles")}}
+        problems = (f"what cannot be read was left out: {problem}",)
     else:
         return None, (problem,)
     try:
@@ -140,6 +144,10 @@ def _without_bad_limits(limits: dict[str, Any]) -> tuple[dict[str, Any], tuple[s
             bad.append((name, _reason(error)))
     good = {name: value for name, value in limits.items() if name not in dict(bad)}
     return {"qosControls": good}, tuple(f"spec.qosControls.{name}: {reason}; left out" for name, reason in bad)
+
+
+def _texts(value: Any) -> list[str]:
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
 
 
 def _reason(error: Exception) -> str:

@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "bgp": ("calico.cli.daemons", "bgp", "Run the BGP agent, or look at this host's sessions and routes."),
     "create": ("calico.cli.resources", "create", "Create resources from files."),
     "delete": ("calico.cli.resources", "delete", "Delete resources by file or by name."),
+    "etcd": ("calico.cli.etcd", "etcd", "Run the core cluster of etcd and look after its members."),
     "felix": ("calico.cli.daemons", "felix", "Run Felix: programs this host's routes and packet filters."),
     "get": ("calico.cli.resources", "get", "Show resources as a table, YAML or JSON."),
     "lab": ("calico.cli.lab", "lab", "Run many hosts in network namespaces on this machine."),

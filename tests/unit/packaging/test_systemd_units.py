@@ -9,6 +9,7 @@ import click
 import pytest
 
 from calico.cli.main import cli
+from calico.datastore.core import Core
 
 UNITS = Path(__file__).resolve().parents[3] / "packaging" / "systemd"
 DAEMONS = ("calico-felix", "calico-bgp")
@@ -62,4 +63,19 @@ def test_the_gateway_listens_where_the_daemons_look() -> None:
     command = cli.get_command(click.Context(cli), "felix")
     assert command is not None
     default = next(option.default for option in command.params if option.name == "etcd_endpoints")
-    assert f"--listen-addr={str(default).removeprefix('http://')}" in listening.split()
+    assert f"--listen {str(default).removeprefix('http://')}" in listening
+
+
+@pytest.mark.parametrize("unit", ["calico-etcd", "calico-etcd-gateway"])
+def test_etcd_is_started_by_commands_that_exist(unit: str) -> None:
+    program, *words = shlex.split(settings(unit)["ExecStart"])
+    assert program == "/usr/bin/calico"
+    command: click.Command | None = cli
+    while isinstance(command, click.Group):
+        command = command.get_command(click.Context(command), words.pop(0))
+    assert command is not None
+    assert command.make_context("etcd", words).params
+
+
+def test_a_member_keeps_its_data_where_its_unit_may_write() -> None:
+    assert Core(members={"a": "192.0.2.1"}).data_dir == f"/var/lib/{settings('calico-etcd')['StateDirectory']}"

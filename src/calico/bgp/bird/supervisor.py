@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from calico.bgp.bird.client import ControlClient
 from calico.bgp.bird.control import Session, same_moment
 from calico.bgp.bird.process import BirdFiles, BirdProcess, adopt, check_file, start
 from calico.bgp.birdconf.difference import Difference, compare
+from calico.bgp.birdconf.render import KERNEL_PROTOCOLS
 from calico.bgp.problem import Problem
 from calico.errors import Transient
 
@@ -239,6 +241,7 @@ class Supervisor:
         log.info("bird started", pid=process.pid, recover=recover)
         for _ in range(int(_ANSWER_WITHIN_S / _POLL_S)):
             if await self._answers():
+                await self._learn_at_once()
                 self._clear("bird-not-running", "bird-unresponsive", "bird-listen-failed", "bird-reconfigure-undone")
                 self.changed.set()
                 return
@@ -251,6 +254,13 @@ class Supervisor:
         except Transient:
             return False
         return True
+
+    async def _learn_at_once(self) -> None:
+        """A recovering BIRD reads the kernel only a second after its start. A session that is up before would be told
+        that this host has no workloads (End-of-RIB, RFC 4724), and neighbours that kept their routes would drop them.
+        """
+        with suppress(Transient):  # then it happens a second later
+            await self.control.learn(KERNEL_PROTOCOLS)
 
     async def _on_end(self, process: BirdProcess) -> bool:
         """True when it ended by itself, false when a planned restart has replaced it."""

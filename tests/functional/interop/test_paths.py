@@ -167,6 +167,36 @@ def test_a_crash_of_bird_takes_no_route_from_kernels_where_routers_know_graceful
     assert "Deleted 10.78.1.0/24" not in ours()
 
 
+def test_a_change_costs_a_router_that_lacks_the_means_its_own_session_alone(fabric: Any, speaker: Any) -> None:
+    """ExaBGP is set up without route refresh and graceful restart: a new filter resets its session, and because a
+    restart of BIRD would not spare it, so does a new option."""
+    _pools(fabric)
+    able, unable = speaker("gobgp", 8, THEIRS), speaker("exabgp", 9, THEIRS)
+    for router in (able, unable):
+        router.start(FarEnd("10.99.0.1", OURS))
+        router.announce("10.77.1.0/24")
+        router.announce("10.77.2.0/24")
+        spec = {"peerIP": router.host.ipv4, "asNumber": THEIRS, "filters": ["f"]}
+        fabric.peer(router.name, **spec)
+    reject = {"action": "Reject", "matchOperator": "In"}
+    fabric.put("bgpfilters", "f", "BGPFilter", {"importV4": [{"cidr": "10.77.1.0/24", **reject}]})
+    host = fabric.add_host(1)
+    both = ["10.99.0.8", "10.99.0.9"]
+    fabric.until(lambda: _hops(host, "10.77.2.0/24") == both, "what the filter lets in is there")
+    fabric.until(lambda: host.is_settled(sessions=2), "the sessions are up")
+    bird, before = host.bird_pid, host.since()
+    fabric.put("bgpfilters", "f", "BGPFilter", {"importV4": [{"cidr": "10.77.2.0/24", **reject}]})
+    fabric.until(lambda: _hops(host, "10.77.1.0/24") == both, "the new filter holds for both")
+    fabric.until(lambda: _hops(host, "10.77.2.0/24") == [], "the old one for neither")
+    fabric.until(lambda: host.status["in_sync"] and not host.status["conditions"], "and nothing is wrong")
+    fabric.peer(unable.name, **spec, keepaliveTime="20s")
+    fabric.until(lambda: "keepalive time 20" in (host.run_dir / "bird.conf").read_text(), "the option is in force")
+    fabric.until(lambda: host.is_settled(sessions=2), "the session is back")
+    assert host.bird_pid == bird
+    assert host.since()["Global_10_99_0_8"] == before["Global_10_99_0_8"]
+    assert host.since()["Global_10_99_0_9"] != before["Global_10_99_0_9"]
+
+
 OVER = {"bgp.calico-network/interface": "up0", "bgp.calico-network/ipv4-over-ipv6": "true"}
 
 

@@ -145,8 +145,9 @@ class Supervisor:
     async def _change(self, difference: Difference, *, may_restart: bool, insist: bool) -> Applied:
         before = await self.control.sessions()
         spared = {name for name, session in before.items() if session.worth_sparing}
-        losing = {name for name in spared if difference.restarts_direct or difference.resets_session(name)}
-        if len(losing) <= len(spared & difference.watched):
+        losing = {name for name in spared if difference.restarts_direct or _is_reset(difference, before[name])}
+        fragile = {name for name in spared if name in difference.watched or not before[name].graceful}
+        if len(losing) <= len(fragile):
             return await self._reconfigure(difference, before)  # a restart would cost as many or more
         away = {name for name in spared - difference.rekeyed if not before[name].established}
         if not may_restart or (away and not insist):
@@ -176,7 +177,8 @@ class Supervisor:
     async def _lost(self, difference: Difference, before: dict[str, Session]) -> set[str]:
         """Sessions that should have stayed established and did not, judged by since when they are."""
         kept = frozenset() if difference.restarts_direct else difference.kept
-        steady = {name for name in kept if name in before and before[name].established}
+        up = {name for name in kept if name in before and before[name].established}
+        steady = {name for name in up if not _is_reset(difference, before[name])}
         for _ in range(int(_ANSWER_WITHIN_S / _POLL_S)):
             if not (await self.control.status()).reconfiguring:
                 break
@@ -313,3 +315,7 @@ class Supervisor:
     def _clear(self, *codes: str) -> None:
         for code in codes:
             self._problems.pop(code, None)
+
+
+def _is_reset(difference: Difference, session: Session) -> bool:
+    return difference.resets_session(session.name, refreshes=session.refreshes)

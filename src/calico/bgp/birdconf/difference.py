@@ -20,6 +20,9 @@ _BFD = re.compile(r"^  bfd \{.*\n", re.MULTILINE)
 _PASSWORD = re.compile(r"^  password .*$", re.MULTILINE)
 _ACCEPTED = re.compile(r"_[0-9]+\Z")
 _DIRECT = re.compile(r"^protocol direct .*$", re.MULTILINE)
+_DEFINITION = re.compile(r"^(?:filter|function) ('[^'\n]*'|\w+)([^\n]*\}|.*?^\})$", re.MULTILINE | re.DOTALL)
+_IMPORT = re.compile(r"import filter ([a-z0-9_]+|\{[^{}]*\})")
+_NAME = re.compile(r"'[^'\n]*'|\w+")
 _ROUTER_ID = re.compile(r"^router id (\S+);$", re.MULTILINE)
 
 
@@ -37,6 +40,7 @@ class Difference(msgspec.Struct, frozen=True):
 
     ``rekeyed`` are those among them whose passwords change: until both ends have done so they cannot be established.
     ``watched`` have BFD now, whose far ends take a restart of BIRD for a failure: it cannot be graceful for them.
+    ``refiltered`` judge what they receive by other filters: BIRD asks for it again, and drops those that cannot.
     ``restarts_direct``: the connected routes vanish for a moment, and with them what resolves the next hops.
     """
 
@@ -49,6 +53,7 @@ class Difference(msgspec.Struct, frozen=True):
     restarts_all: bool = False
     rekeyed: frozenset[str] = frozenset()
     watched: frozenset[str] = frozenset()
+    refiltered: frozenset[str] = frozenset()
 
     @property
     def effect(self) -> Effect:
@@ -59,10 +64,11 @@ class Difference(msgspec.Struct, frozen=True):
             return Effect.RESET
         return Effect.SOFT if self.changed else Effect.NONE
 
-    def resets_session(self, name: str) -> bool:
+    def resets_session(self, name: str, *, refreshes: bool = True) -> bool:
         """Whether a session that BIRD runs is dropped: itself, or with the one that accepted it (its name, ``_``, and
-        a number)."""
-        return name in self.resets or _ACCEPTED.sub("", name) in self.resets
+        a number). ``refreshes``: its far end can send its routes again."""
+        dropped = self.resets if refreshes else self.resets | self.refiltered
+        return name in dropped or _ACCEPTED.sub("", name) in dropped
 
 
 def compare(old: str, new: str) -> Difference:
@@ -85,8 +91,30 @@ def compare(old: str, new: str) -> Difference:
         restarts_direct=_DIRECT.findall(old) != _DIRECT.findall(new),
         restarts_all=not same_router,
         watched=watched,
+        refiltered=_refiltered(old, new) & both,
         rekeyed=frozenset(name for name in both if _password(before[name]) != _password(after[name])),
     )
+
+
+def _refiltered(old: str, new: str) -> frozenset[str]:
+    before, after = _imports(old), _imports(new)
+    return frozenset(name for name in before.keys() & after.keys() if before[name] != after[name])
+
+
+def _imports(text: str) -> dict[str, list[str]]:
+    """By session, its import filters and all that these call."""
+    definitions: dict[str, str] = dict(_DEFINITION.findall(text))
+    whole = {name: _with_calls(body, definitions) for name, body in definitions.items()}
+    found = {}
+    for name, body in _BGP.findall(text):
+        filters = [part for channel in _CHANNEL.findall(body) for part in _IMPORT.findall(channel)]
+        found[name] = filters + [whole[called] for part in filters for called in _NAME.findall(part) if called in whole]
+    return found
+
+
+def _with_calls(body: str, definitions: dict[str, str]) -> str:
+    """A function with those that it calls: BIRD has no recursion, and ours call others one deep."""
+    return "\n".join([body, *(definitions[name] for name in _NAME.findall(body) if name in definitions)])
 
 
 def _watched(text: str) -> frozenset[str]:

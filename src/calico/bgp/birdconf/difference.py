@@ -76,12 +76,15 @@ def compare(old: str, new: str) -> Difference:
 
     A new router id resets every session (BGP identifier, RFC 4271 4.2).
     """
-    before, after = sessions_in(old), sessions_in(new)
+    before, after = _bodies(old), _bodies(new)
     both = before.keys() & after.keys()
+    edited = {name for name in both if before[name] != after[name]}
     same_router = _ROUTER_ID.findall(old) == _ROUTER_ID.findall(new)
-    watched, unwatched = _watched(old), both - _watched(new)
-    kept = frozenset(name for name in both if same_router and before[name] == after[name])
+    watched, unwatched = _watched(before), both - _watched(after)
+    kept = frozenset(name for name in both if same_router and not (name in edited and _differ(before, after, name)))
     kept -= watched & unwatched  # that we stop is a failure to the far end
+    calls_before, calls_after = _functions(old), _functions(new)
+    asked = both if calls_before != calls_after else edited
     return Difference(
         changed=old != new,
         resets=frozenset(both) - kept,
@@ -91,44 +94,44 @@ def compare(old: str, new: str) -> Difference:
         restarts_direct=_DIRECT.findall(old) != _DIRECT.findall(new),
         restarts_all=not same_router,
         watched=watched,
-        refiltered=_refiltered(old, new) & both,
-        rekeyed=frozenset(name for name in both if _password(before[name]) != _password(after[name])),
+        refiltered=frozenset(n for n in asked if _accepts(before[n], calls_before) != _accepts(after[n], calls_after)),
+        rekeyed=frozenset(name for name in edited if _PASSWORD.findall(before[name]) != _PASSWORD.findall(after[name])),
     )
-
-
-def _refiltered(old: str, new: str) -> frozenset[str]:
-    before, after = _imports(old), _imports(new)
-    return frozenset(name for name in before.keys() & after.keys() if before[name] != after[name])
-
-
-def _imports(text: str) -> dict[str, list[str]]:
-    """By session, its import filters and all that these call."""
-    definitions: dict[str, str] = dict(_DEFINITION.findall(text))
-    whole = {name: _with_calls(body, definitions) for name, body in definitions.items()}
-    found = {}
-    for name, body in _BGP.findall(text):
-        filters = [part for channel in _CHANNEL.findall(body) for part in _IMPORT.findall(channel)]
-        found[name] = filters + [whole[called] for part in filters for called in _NAME.findall(part) if called in whole]
-    return found
-
-
-def _with_calls(body: str, definitions: dict[str, str]) -> str:
-    """A function with those that it calls: BIRD has no recursion, and ours call others one deep."""
-    return "\n".join([body, *(definitions[name] for name in _NAME.findall(body) if name in definitions)])
-
-
-def _watched(text: str) -> frozenset[str]:
-    return frozenset(name for name, body in _BGP.findall(text) if _BFD.search(body))
-
-
-def _password(body: str) -> list[str]:
-    return _PASSWORD.findall(body)
 
 
 def sessions_in(text: str) -> dict[str, str]:
     """The BGP protocols of a file by name, with what stands between their braces but their filters and BFD, which
     BIRD changes in sessions that run."""
-    return {name: _CHANNEL.sub(_without_filters, _BFD.sub("", body)) for name, body in _BGP.findall(text)}
+    return {name: _options(body) for name, body in _bodies(text).items()}
+
+
+def _bodies(text: str) -> dict[str, str]:
+    return dict(_BGP.findall(text))
+
+
+def _differ(before: dict[str, str], after: dict[str, str], name: str) -> bool:
+    return _options(before[name]) != _options(after[name])
+
+
+def _watched(bodies: dict[str, str]) -> frozenset[str]:
+    return frozenset(name for name, body in bodies.items() if _BFD.search(body))
+
+
+def _functions(text: str) -> dict[str, str]:
+    """Filters and functions by name, with those that they call: ours call others one deep."""
+    own: dict[str, str] = dict(_DEFINITION.findall(text))
+    return {name: "".join([body, *(own[called] for called in _NAME.findall(body) if called in own)])
+            for name, body in own.items()}  # fmt: skip
+
+
+def _accepts(body: str, functions: dict[str, str]) -> list[str]:
+    """A session's import filters and all that these call."""
+    filters = [part for channel in _CHANNEL.findall(body) for part in _IMPORT.findall(channel)]
+    return filters + [functions[called] for part in filters for called in _NAME.findall(part) if called in functions]
+
+
+def _options(body: str) -> str:
+    return _CHANNEL.sub(_without_filters, _BFD.sub("", body))
 
 
 def _without_filters(channel: re.Match[str]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from calico.bgp.bird.client import ControlClient
 from calico.bgp.bird.control import Session, same_moment
 from calico.bgp.bird.process import BirdFiles, BirdProcess, adopt, check_file, start
 from calico.bgp.birdconf.difference import Difference, compare
+from calico.bgp.birdconf.render import KERNEL_PROTOCOLS
 from calico.bgp.problem import Problem
 from calico.errors import Transient
 
@@ -143,8 +145,9 @@ class Supervisor:
     async def _change(self, difference: Difference, *, may_restart: bool, insist: bool) -> Applied:
         before = await self.control.sessions()
         spared = {name for name, session in before.items() if session.worth_sparing}
-        losing = {name for name in spared if difference.restarts_direct or difference.resets_session(name)}
-        if len(losing) <= len(spared & difference.watched):
+        losing = {name for name in spared if difference.restarts_direct or _is_reset(difference, before[name])}
+        fragile = {name for name in spared if name in difference.watched or not before[name].graceful}
+        if len(losing) <= len(fragile):
             return await self._reconfigure(difference, before)  # a restart would cost as many or more
         away = {name for name in spared - difference.rekeyed if not before[name].established}
         if not may_restart or (away and not insist):
@@ -174,7 +177,8 @@ class Supervisor:
     async def _lost(self, difference: Difference, before: dict[str, Session]) -> set[str]:
         """Sessions that should have stayed established and did not, judged by since when they are."""
         kept = frozenset() if difference.restarts_direct else difference.kept
-        steady = {name for name in kept if name in before and before[name].established}
+        up = {name for name in kept if name in before and before[name].established}
+        steady = {name for name in up if not _is_reset(difference, before[name])}
         for _ in range(int(_ANSWER_WITHIN_S / _POLL_S)):
             if not (await self.control.status()).reconfiguring:
                 break
@@ -239,6 +243,7 @@ class Supervisor:
         log.info("bird started", pid=process.pid, recover=recover)
         for _ in range(int(_ANSWER_WITHIN_S / _POLL_S)):
             if await self._answers():
+                await self._learn_at_once()
                 self._clear("bird-not-running", "bird-unresponsive", "bird-listen-failed", "bird-reconfigure-undone")
                 self.changed.set()
                 return
@@ -251,6 +256,13 @@ class Supervisor:
         except Transient:
             return False
         return True
+
+    async def _learn_at_once(self) -> None:
+        """A recovering BIRD reads the kernel only a second after its start. A session that is up before would be told
+        that this host has no workloads (End-of-RIB, RFC 4724), and neighbours that kept their routes would drop them.
+        """
+        with suppress(Transient):  # then it happens a second later
+            await self.control.learn(KERNEL_PROTOCOLS)
 
     async def _on_end(self, process: BirdProcess) -> bool:
         """True when it ended by itself, false when a planned restart has replaced it."""
@@ -303,3 +315,7 @@ class Supervisor:
     def _clear(self, *codes: str) -> None:
         for code in codes:
             self._problems.pop(code, None)
+
+
+def _is_reset(difference: Difference, session: Session) -> bool:
+    return difference.resets_session(session.name, refreshes=session.refreshes)

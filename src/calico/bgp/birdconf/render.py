@@ -14,8 +14,9 @@ from calico.bgp.birdconf.peers import has_local_workloads, peer_protocol
 from calico.bgp.birdconf.text import MAX_PREFERENCE, address, number, prefix, quoted
 from calico.bgp.planning.birdplan import AdvertisedPrefix, BirdPlan, BlockPlan, Family, PoolPlan, ReachPlan
 
-__all__ = ["render"]
+__all__ = ["KERNEL_PROTOCOLS", "render"]
 
+KERNEL_PROTOCOLS = ("kernel4", "kernel6")
 _FAMILIES: tuple[Family, ...] = (4, 6)
 _F = TypeVar("_F", BlockPlan, PoolPlan, ReachPlan, AdvertisedPrefix)
 
@@ -28,6 +29,7 @@ def render(plan: BirdPlan, log_file: str) -> str:
         parts += [_blocks(plan, family), *_reach(plan, family), *_services(plan, family)]
     if any(peer.bfd for peer in plan.peers):
         parts.append("protocol bfd bfd_all { }\n")
+    parts += _presence(plan)
     parts += [peer_protocol(plan, peer) for peer in plan.peers]
     return "\n".join(parts)
 
@@ -219,6 +221,15 @@ def _services(plan: BirdPlan, family: Family) -> list[str]:
     """Prefixes of services; the kernel filter keeps these out of the kernel, where a service proxy is in charge."""
     routes = [f"  route {prefix(item.cidr, family)} blackhole;" for item in _of(plan.services, family)]
     return [_static(f"services{family}", family, routes)] if routes else []
+
+
+def _presence(plan: BirdPlan) -> list[str]:
+    """Router advertisements on links that have peers: routers of other makes (FRR's ``neighbor eth1 interface``) learn
+    from them whom to call. They offer nothing: no default route (lifetime 0, RFC 4861 6.2.3), prefix or hop limit."""
+    offer = "max ra interval 10; min ra interval 3; default lifetime 0; current hop limit 0; prefix ::/0 { skip; };"
+    links = sorted({peer.interface for peer in plan.peers if peer.interface})
+    lines = [f"  interface {quoted(link)} {{ {offer} }};" for link in links]
+    return ["\n".join(["protocol radv radv_links {", *lines, "}", ""])] if lines else []
 
 
 def _static(name: str, family: Family, routes: list[str]) -> str:

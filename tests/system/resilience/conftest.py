@@ -96,6 +96,28 @@ class ResilienceLab:
         length = 128 if ":" in address else 32
         return self._ip(machine, ["-6" if ":" in address else "-4", "route", "show", f"{address}/{length}"])
 
+    def close_way_round(self) -> None:
+        """Let a packet to a workload whose route is missing end at its host.
+
+        The default route would take it to the router, which knows the way, and nobody would see the loss. Of the
+        kernel's own protocol, because BIRD would tell others of any other.
+        """
+        for machine in self.hosts:
+            for pool in self.layout.topology.pools:
+                route = ["unreachable", pool.cidr, "metric", "999999", "proto", "kernel"]
+                subprocess.run(
+                    [
+                        "ip",
+                        "-n",
+                        self.layout.netns(machine),
+                        "-6" if ":" in pool.cidr else "-4",
+                        "route",
+                        "add",
+                        *route,
+                    ],
+                    check=True,
+                )
+
     def has_route(self, machine: str, prefix: str) -> bool:
         """Whether a machine's kernel has a route to exactly this prefix."""
         return bool(self._ip(machine, ["-6" if ":" in prefix else "-4", "route", "show", prefix]))
@@ -272,7 +294,9 @@ def running_lab(topology: Document) -> Iterator[ResilienceLab]:
         assert made
         wait_ready(state, lambda *_: None, READY_S)
         print(f"lab {wanted.name}: {len(wanted.hosts)} hosts ready after {time.monotonic() - begin:.1f} s")
-        yield ResilienceLab(wanted.name)
+        lab = ResilienceLab(wanted.name)
+        lab.close_way_round()
+        yield lab
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ import msgspec
 __all__ = ["MESH_COMFORTABLE", "MESH_MOST", "Cost", "mesh_cost", "reflector_cost"]
 
 MESH_COMFORTABLE, MESH_MOST = 50, 100
-_BIRD_MB, _MB_PER_SESSION, _CLIENT_MB = 0.9, 0.021, 1.0
-_MESH_CPU_S, _CLIENT_CPU_S = 2.5e-4, 1.4e-2  # per pair of nodes squared, and per client
+_BIRD_MB, _MB_PER_SESSION, _MB_PER_CLIENT, _CLIENT_MB = 1.0, 0.021, 0.023, 1.2
+_MESH_CPU_S, _CLIENT_CPU_S = 1.9e-4, 1.6e-2  # times nodes squared, and for each host
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +46,7 @@ def reflector_cost(clients: list[int], reflectors: int) -> Cost:
     count, nodes = len(clients), sum(clients)
     among = count * reflectors
     most = max(clients, default=0) + max(0, among - 1)
-    reflector = _BIRD_MB + _MB_PER_SESSION * most
+    reflector = _BIRD_MB + _MB_PER_CLIENT * most
     return Cost(
         sessions_total=nodes * reflectors + among * (among - 1) // 2,
         sessions_host=reflectors,

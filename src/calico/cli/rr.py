@@ -228,7 +228,7 @@ async def _obstacles(mover: Mover, steps: Sequence[Step]) -> list[str]:
     for step in steps:
         if found := await mover.obstacles(fleet, step):
             return found
-        if step.kind not in ("create-peering", "delete-peering"):
+        if step.changes_sessions:
             break
     return []
 

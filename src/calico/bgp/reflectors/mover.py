@@ -58,7 +58,7 @@ class Mover:
 
     async def obstacles(self, fleet: Fleet, step: Step, revision: int = 0) -> list[str]:
         """What stands against a step, as sentences. Steps that change no session have no obstacles."""
-        if step.kind in ("create-peering", "delete-peering"):
+        if not step.changes_sessions:
             return []
         reports = await self._reports.read(fleet.hosts)
         found = open_points(fleet, reports, fleet.pairs(mesh=fleet.mesh), revision=revision, ignored=self._ignored)
@@ -80,7 +80,8 @@ class Mover:
             fleet = await self.fleet()
             steps = derive(fleet)
             if not steps:
-                await self._settled(fleet, revision)
+                if any(step.changes_sessions for step in taken):
+                    await self._settled(fleet, revision)
                 return taken
             await self._safe(fleet, steps[0], revision)
             self._tell(steps[0].what)
@@ -98,8 +99,7 @@ class Mover:
             reports = await self._reports.read(fleet.hosts)
             return open_points(fleet, reports, fleet.pairs(mesh=fleet.mesh), revision=revision, ignored=self._ignored)
 
-        if revision:
-            await self._until_none(look, "all is written, but not all hosts have followed")
+        await self._until_none(look, "all is written, but not all hosts have followed")
 
     async def _until_none(self, look: Callable[[], object], failure: str) -> None:
         loop = asyncio.get_running_loop()

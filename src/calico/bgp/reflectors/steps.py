@@ -47,6 +47,11 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     cost: str
     undo: str
 
+    @property
+    def changes_sessions(self) -> bool:
+        """Whether hosts do anything on it: a BGPPeer whose cluster has no nodes asks nothing of them."""
+        return self.kind not in ("create-peering", "delete-peering")
+
 
 def steps_to_add(fleet: Fleet, wanted: Wanted) -> list[Step]:
     """Make nodes reflectors, one after the other. NotFound or InvalidInput name what forbids it."""

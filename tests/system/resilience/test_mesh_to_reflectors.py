@@ -29,17 +29,10 @@ FLOWS = [
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def moving(start_lab: Any) -> Iterator[Any]:
     with start_lab(TOPOLOGY) as lab:
         yield lab
-
-
-@pytest.fixture(autouse=True)
-def meshed(moving: Any) -> Iterator[None]:
-    """Every test finds, and leaves, a mesh."""
-    yield
-    assert command(moving, "migrate", "--to", "mesh", "--yes").returncode == 0
 
 
 def arguments(lab: Any, *given: str) -> list[str]:
@@ -69,6 +62,11 @@ def killed_after(lab: Any, line: str, *given: str) -> None:
         run.send_signal(signal.SIGKILL)
 
 
+def clusters(lab: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(command(lab, "show", "-o", "json").stdout)["clusters"]
+    return found
+
+
 def sessions(lab: Any, host: str) -> dict[str, str]:
     """Far address to state, for the sessions with other hosts."""
     own = {end for plan in lab.layout.hosts for end in (plan.uplink.address4, plan.uplink.address6)}
@@ -76,41 +74,46 @@ def sessions(lab: Any, host: str) -> dict[str, str]:
     return {session["peer_ip"]: session["state"] for session in found if session["peer_ip"] in own}
 
 
-def test_the_mesh_becomes_reflectors_and_a_mesh_again_without_losing_a_packet(moving: Any) -> None:
+def test_the_mesh_becomes_reflectors_one_leaves_and_returns_and_all_is_a_mesh_again_without_losing_a_packet(
+    moving: Any,
+) -> None:
     moving.await_bgp()
     birds = {name: moving.bird_pid(name) for name in CLIENTS}
     with moving.traffic(FLOWS, rate=PROBES_A_SECOND, at_least=PROBES):
-        assert steps(moving, "add", "a1", "a2") == ["create-peering", "join a1", "reflect a1", "join a2", "reflect a2"]
-        assert json.loads(command(moving, "show", "-o", "json").stdout)["clusters"] == []
-        killed_after(moving, "let a1 reflect", "add", "a1", "a2", "--yes")
-        assert steps(moving, "add", "a1", "a2", "--yes")[-1] == "reflect a2"
-        assert steps(moving, "migrate", "--yes") == ["mesh-off"]
-        for name in CLIENTS:
-            assert list(sessions(moving, name).values()) == ["Established"] * 4
-        assert not moving.missing_routes()
+        becomes_reflectors(moving)
+        one_leaves_and_returns(moving)
         assert {name: moving.bird_pid(name) for name in CLIENTS} == birds
-        assert steps(moving, "migrate", "--yes") == []
         assert steps(moving, "migrate", "--to", "mesh", "--yes")[0] == "mesh-on"
     assert {name: moving.bird_pid(name) for name in CLIENTS} == birds
-    assert json.loads(command(moving, "show", "-o", "json").stdout)["clusters"] == []
+    assert clusters(moving) == []
     assert all(len(sessions(moving, name)) == 8 for name in HOSTS)
 
 
-def test_a_reflector_leaves_and_comes_back_unless_clients_depend_on_it(moving: Any) -> None:
-    assert command(moving, "add", "a1", "a2", "--yes").returncode == 0
-    assert command(moving, "migrate", "--yes").returncode == 0
-    both = command(moving, "remove", "a1", "a2", "--yes")
+def becomes_reflectors(lab: Any) -> None:
+    """The command that adds them is killed in between, and goes on when called again."""
+    assert steps(lab, "add", "a1", "a2") == ["create-peering", "join a1", "reflect a1", "join a2", "reflect a2"]
+    assert clusters(lab) == []
+    killed_after(lab, "let a1 reflect", "add", "a1", "a2", "--yes")
+    assert steps(lab, "add", "a1", "a2", "--yes")[-1] == "reflect a2"
+    assert steps(lab, "migrate", "--yes") == ["mesh-off"]
+    for name in CLIENTS:
+        assert list(sessions(lab, name).values()) == ["Established"] * 4
+    assert not lab.missing_routes()
+    assert steps(lab, "migrate", "--yes") == []
+
+
+def one_leaves_and_returns(lab: Any) -> None:
+    """Unless clients would be left without, or the one that is left is itself away."""
+    both = command(lab, "remove", "a1", "a2", "--yes")
     assert (both.returncode, "no reflector and there is no mesh" in both.stderr) == (1, True)
-    with moving.traffic(FLOWS, rate=PROBES_A_SECOND, at_least=PROBES):
-        assert steps(moving, "remove", "a2", "--yes") == ["stop-reflecting a2", "leave a2"]
-        assert not moving.missing_routes()
-        assert all(len(sessions(moving, name)) == 2 for name in CLIENTS)
-        assert steps(moving, "add", "a2", "--yes") == ["join a2", "reflect a2"]
-        moving.kill("bgp/a1")
-        moving.kill_bird("a1")
-        alone = command(moving, "remove", "a2", "--yes", "--patience", "1")
-        assert (alone.returncode, "not done: let a2 reflect no longer" in alone.stderr) == (1, True)
-        moving.start("bgp/a1")
-        moving.await_bgp()
-    found = json.loads(command(moving, "show", "-o", "json").stdout)["clusters"]
-    assert [cluster["reflectors"] for cluster in found] == [["a1", "a2"]]
+    assert steps(lab, "remove", "a2", "--yes") == ["stop-reflecting a2", "leave a2"]
+    assert not lab.missing_routes()
+    assert all(len(sessions(lab, name)) == 2 for name in CLIENTS)
+    assert steps(lab, "add", "a2", "--yes") == ["join a2", "reflect a2"]
+    lab.kill("bgp/a1")
+    lab.kill_bird("a1")
+    alone = command(lab, "remove", "a2", "--yes", "--patience", "1")
+    assert (alone.returncode, "not done: let a2 reflect no longer" in alone.stderr) == (1, True)
+    lab.start("bgp/a1")
+    lab.await_bgp()
+    assert [cluster["reflectors"] for cluster in clusters(lab)] == [["a1", "a2"]]

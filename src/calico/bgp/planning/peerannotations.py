@@ -23,14 +23,19 @@ __all__ = [
     "ipv4_over_ipv6",
 ]
 
+INSTEAD_OF_MESH = "bgp.calico-network/instead-of-mesh"
 BFD = "bgp.calico-network/bfd"
 IPV4_OVER_IPV6 = "bgp.calico-network/ipv4-over-ipv6"
 INTERFACE = "bgp.calico-network/interface"
-INSTEAD_OF_MESH = "bgp.calico-network/instead-of-mesh"
 
 _MULTIPLIER = 3
 _BFD = re.compile(r"(?P<interval>[0-9.a-zµμ]+)(?: *[x*] *(?P<multiplier>[0-9]{1,3}))?")
 _INTERFACE = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.:@+-]{1,15}", re.ASCII)
+
+
+def instead_of_mesh(annotations: Mapping[str, str]) -> bool:
+    """``true``: nodes peer with reflectors by the sessions that they have, or had, in the mesh."""
+    return _truth(annotations, INSTEAD_OF_MESH)
 
 
 def bfd(annotations: Mapping[str, str]) -> BfdPlan | None:
@@ -55,12 +60,7 @@ def bfd(annotations: Mapping[str, str]) -> BfdPlan | None:
 
 def ipv4_over_ipv6(annotations: Mapping[str, str]) -> bool:
     """``true``: IPv6 sessions carry IPv4 routes, too (RFC 8950)."""
-    return _flag(annotations, IPV4_OVER_IPV6)
-
-
-def instead_of_mesh(annotations: Mapping[str, str]) -> bool:
-    """``true``: nodes peer with reflectors by the sessions that they have, or had, in the mesh."""
-    return _flag(annotations, INSTEAD_OF_MESH)
+    return _truth(annotations, IPV4_OVER_IPV6)
 
 
 def interface(annotations: Mapping[str, str]) -> str:
@@ -71,7 +71,7 @@ def interface(annotations: Mapping[str, str]) -> str:
     return text
 
 
-def _flag(annotations: Mapping[str, str], name: str) -> bool:
+def _truth(annotations: Mapping[str, str], name: str) -> bool:
     text = annotations.get(name, "false")
     if text not in ("true", "false"):
         raise InvalidInput(f"{text[:60]!r} is neither true nor false", field=_field(name))

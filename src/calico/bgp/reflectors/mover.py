@@ -60,7 +60,7 @@ class Mover:
         """What stands against a step, as sentences. Steps that change no session have no obstacles."""
         if not step.changes_sessions:
             return []
-        reports = await self._reports.read(fleet.hosts)
+        reports = await self._reports.read(fleet.hosts.keys() - self._ignored)
         found = open_points(fleet, reports, fleet.pairs(mesh=fleet.mesh), revision=revision, ignored=self._ignored)
         if step.kind == "mesh-off":
             found += unlearned(fleet, reports, ignored=self._ignored)
@@ -96,7 +96,7 @@ class Mover:
 
     async def _settled(self, fleet: Fleet, revision: int) -> None:
         async def look() -> list[str]:
-            reports = await self._reports.read(fleet.hosts)
+            reports = await self._reports.read(fleet.hosts.keys() - self._ignored)
             return open_points(fleet, reports, fleet.pairs(mesh=fleet.mesh), revision=revision, ignored=self._ignored)
 
         await self._until_none(look, "all is written, but not all hosts have followed")

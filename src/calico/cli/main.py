@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "felix": ("calico.cli.daemons", "felix", "Run Felix: programs this host's routes and packet filters."),
     "get": ("calico.cli.resources", "get", "Show resources as a table, YAML or JSON."),
     "lab": ("calico.cli.lab", "lab", "Run many hosts in network namespaces on this machine."),
-    "node": ("calico.cli.node", "node", "Look at this host: Felix, BIRD, sessions, endpoints."),
+    "node": ("calico.cli.node", "node", "Look at this host: Felix, BIRD, sessions, endpoints; route reflectors."),
     "replace": ("calico.cli.resources", "replace", "Replace existing resources from files."),
     "trial": ("calico.cli.trial", "trial", "Confirm or undo what was written with --confirm-within."),
     "version": ("calico.cli.version", "version", "Show the versions of client and cluster."),

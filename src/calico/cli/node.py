@@ -1,4 +1,4 @@
-"""``calico node``: how this host is doing, read from the daemons' status sockets."""
+"""``calico node``: how this host is doing, read from the daemons' status sockets; ``rr`` is in its own module."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from calico.cli.printing import print_data, print_table, safe
+from calico.cli.rr import rr
 from calico.errors import Transient
 from calico.obs.statussocket import read_status
 
@@ -16,7 +17,10 @@ __all__ = ["node"]
 
 @click.group()
 def node() -> None:
-    """Look at this host: Felix, BIRD, sessions, endpoints."""
+    """Look at this host: Felix, BIRD, sessions, endpoints; and move the cluster between mesh and reflectors."""
+
+
+node.add_command(rr)
 
 
 @node.command()

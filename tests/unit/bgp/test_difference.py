@@ -151,3 +151,22 @@ def test_a_far_end_that_cannot_send_its_routes_again_is_reset_by_a_change_of_wha
     for name in ("Global_10_0_0_8", "Global_10_0_0_9"):
         assert difference.resets_session(name, refreshes=False) == (name in refiltered)
         assert not difference.resets_session(name)
+
+
+def test_a_session_that_only_changes_its_name_is_reset(new_world: Any) -> None:
+    old = _text(_base(new_world()).node("c", "10.0.0.3"))
+    explicit = (
+        _base(new_world()).node("c", "10.0.0.3").peer("p", nodeSelector="all()", peerIP="10.0.0.2", asNumber=64512)
+    )
+    difference = compare(old, _text(explicit))
+    assert difference.effect is Effect.RESET
+    assert (difference.resets, difference.kept) == ({"Mesh_10_0_0_2"}, {"Mesh_10_0_0_3"})
+    assert (difference.added, difference.removed) == (frozenset(), frozenset())
+
+
+def test_sessions_on_two_links_are_not_taken_for_each_other(new_world: Any) -> None:
+    worlds = [new_world().node("a", "10.0.0.1") for _ in "ab"]
+    for world, interface in zip(worlds, ("eth1", "eth2"), strict=True):
+        world.peer("p", {"bgp.calico-network/interface": interface}, peerIP="fe80::9", asNumber=65009)
+    difference = compare(*map(_text, worlds))
+    assert (difference.effect, len(difference.added), len(difference.removed)) == (Effect.SOFT, 1, 1)

@@ -18,6 +18,8 @@ _FILTERS = re.compile(r"(?:(?:import|export) filter (?:[a-z0-9_]+|\{[^{}]*\})|im
 _CHANNEL = re.compile(r"^  ipv[46] \{.*$", re.MULTILINE)
 _BFD = re.compile(r"^  bfd \{.*\n", re.MULTILINE)
 _PASSWORD = re.compile(r"^  password .*$", re.MULTILINE)
+_NEIGHBOR = re.compile(r"^  neighbor (?:range )?[0-9a-f.:/]+", re.MULTILINE)
+_INTERFACE = re.compile(r"^  interface .*$", re.MULTILINE)
 _ACCEPTED = re.compile(r"_[0-9]+\Z")
 _DIRECT = re.compile(r"^protocol direct .*$", re.MULTILINE)
 _DEFINITION = re.compile(r"^(?:filter|function) ('[^'\n]*'|\w+)([^\n]*\}|.*?^\})$", re.MULTILINE | re.DOTALL)
@@ -36,7 +38,8 @@ class Effect(enum.Enum):
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """``resets`` are sessions on both sides whose own options change: BIRD drops them, and their routes with them.
+    """``resets`` are sessions on both sides whose own options change, or their names, with the far end staying: BIRD
+    drops them, and their routes with them.
 
     ``rekeyed`` are those among them whose passwords change: until both ends have done so they cannot be established.
     ``watched`` have BFD now, whose far ends take a restart of BIRD for a failure: it cannot be graceful for them.
@@ -79,6 +82,9 @@ def compare(old: str, new: str) -> Difference:
     before, after = _bodies(old), _bodies(new)
     both = before.keys() & after.keys()
     edited = {name for name in both if before[name] != after[name]}
+    renamed = _renamed(
+        {name: before[name] for name in before.keys() - both}, {n: after[n] for n in after.keys() - both}
+    )
     same_router = _ROUTER_ID.findall(old) == _ROUTER_ID.findall(new)
     watched, unwatched = _watched(before), both - _watched(after)
     kept = frozenset(name for name in both if same_router and not (name in edited and _differ(before, after, name)))
@@ -87,9 +93,9 @@ def compare(old: str, new: str) -> Difference:
     asked = both if calls_before != calls_after else edited
     return Difference(
         changed=old != new,
-        resets=frozenset(both) - kept,
-        added=frozenset(after.keys() - before.keys()),
-        removed=frozenset(before.keys() - after.keys()),
+        resets=frozenset(both | renamed.keys()) - kept,
+        added=frozenset(after.keys() - before.keys() - set(renamed.values())),
+        removed=frozenset(before.keys() - after.keys() - renamed.keys()),
         kept=kept,
         restarts_direct=_DIRECT.findall(old) != _DIRECT.findall(new),
         restarts_all=not same_router,
@@ -97,6 +103,16 @@ def compare(old: str, new: str) -> Difference:
         refiltered=frozenset(n for n in asked if _accepts(before[n], calls_before) != _accepts(after[n], calls_after)),
         rekeyed=frozenset(name for name in edited if _PASSWORD.findall(before[name]) != _PASSWORD.findall(after[name])),
     )
+
+
+def _renamed(gone: dict[str, str], come: dict[str, str]) -> dict[str, str]:
+    """Old name to new of sessions whose far end stays: to BIRD one ends before the other begins."""
+    by_far_end = {_far_end(body): name for name, body in come.items()}
+    return {name: by_far_end[end] for name, body in gone.items() if (end := _far_end(body)) in by_far_end}
+
+
+def _far_end(body: str) -> tuple[str, ...]:
+    return tuple(found[0] for pattern in (_NEIGHBOR, _INTERFACE) if (found := pattern.search(body)))
 
 
 def sessions_in(text: str) -> dict[str, str]:

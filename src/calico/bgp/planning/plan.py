@@ -79,7 +79,7 @@ def build_plan(snapshot: BGPSnapshot, node: str, export_mode: ExportMode = "pool
     planner = SessionPlanner(me, hosts, config, problems.append, snapshot.secrets, snapshot.endpoints)
     planner.explicit(peerings)
     planner.reverse(peerings)
-    planner.mesh()
+    planner.mesh(peerings)
     default = snapshot.configs.get("default", BGPConfiguration())
     services = plan_services(default.spec, snapshot.services, problems.append)
     plan = BirdPlan(
@@ -110,8 +110,11 @@ def build_plan(snapshot: BGPSnapshot, node: str, export_mode: ExportMode = "pool
 
 
 def _turn(me: BGPHost, hosts: Mapping[str, BGPHost], plan: BirdPlan) -> int:
+    """Reflectors go first: all others wait for them, and they are few."""
     far = {peer.address for peer in plan.peers}
-    return sum(name < me.name and not far.isdisjoint((host.ipv4, host.ipv6)) for name, host in hosts.items())
+    mine = (not me.cluster_id, me.name)
+    before = (host for host in hosts.values() if (not host.cluster_id, host.name) < mine)
+    return sum(not far.isdisjoint((host.ipv4, host.ipv6)) for host in before)
 
 
 def _sorted(problems: list[Problem]) -> tuple[Problem, ...]:

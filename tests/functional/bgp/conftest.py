@@ -23,6 +23,7 @@ from calico.dataplane.netns import create_netns, delete_netns
 from calico.errors import Transient
 from calico.obs.statussocket import read_status
 
+BIRD = os.environ.get("CALICO_TEST_BIRD", "bird")  # the agents' BIRD, of any version
 _serial = itertools.count()
 _DEADLINE_S = 30.0
 _RESOURCES = "/calico/resources/v3/projectcalico.org"
@@ -96,7 +97,7 @@ class Host:
     def start_agent(self) -> None:
         command = [sys.executable, "-m", "calico", "bgp", "--node", self.name]
         command += ["--etcd-endpoints", self.fabric.etcd_url, "--run-dir", str(self.run_dir)]
-        command += ["--secrets-dir", str(self.secrets_dir), *self.options]
+        command += ["--secrets-dir", str(self.secrets_dir), "--bird", BIRD, *self.options]
         with open(self.fabric.directory / f"{self.name}.log", "ab") as output:
             self.agent = subprocess.Popen(
                 ["nsenter", f"--net=/run/netns/{self.netns}", *command], stdout=output, stderr=output

@@ -54,7 +54,7 @@ def _bird(caller: socket.socket) -> None:
     answers = {
         "restrict": "0016 Access restricted\n",
         "show status": STATUS,
-        "show protocols all": (RECORDED / "protocols.txt").read_text(),
+        "show protocols all": (RECORDED / "2.0.12" / "disabled-session.txt").read_text(),
     }
     caller.sendall(b"0001 BIRD 2.0.12 ready.\n")
     while command := caller.recv(4096).decode().strip():
@@ -101,7 +101,7 @@ def test_peers_are_a_table_with_what_the_agent_suspects(run_dir: Path) -> None:
         "LAST ERROR",
         "INFO",
     ]
-    assert cells[0] == ["Mesh_fd99__2", "fd99::2", "64512", "6", "Established", *cells[0][5:6], "1", "0", "1"]
+    assert cells[1] == ["Mesh_fd99__2", "fd99::2", "64512", "6", "Established", *cells[1][5:6], "0", "0", "1"]
     assert cells[2][0] == "Node_10_99_0_9"
     assert cells[2][-1] == "the passwords differ"
 

@@ -32,6 +32,7 @@ CATALOGUE: dict[str, ProblemKind] = {
     "bgp-no-service-source": ProblemKind(
         "warning", "service addresses are not advertised: nothing here knows of services"
     ),
+    "bgp-drained": ProblemKind("warning", "by request, neighbours route around this host where they can"),
     "bgp-peering-shadowed": ProblemKind("info", "another peering to the same address has precedence"),
     "bgp-config-held": ProblemKind("critical", "a resource that everything depends on is unreadable: nothing changes"),
     "bgp-encap-not-programmed": ProblemKind("warning", "the pool's routes need a tunnel, which BIRD does not program"),

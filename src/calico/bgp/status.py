@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from calico.bgp.bird.control import BirdStatus, Session
+from calico.bgp.bird.faults import Fault, fault_of
 from calico.bgp.planning.birdplan import BirdPlan, PeerPlan
 from calico.bgp.problem import Problem, problems_as_data
 
@@ -17,7 +18,7 @@ __all__ = ["AgentState", "status_document"]
 class AgentState(msgspec.Struct, kw_only=True):
     """What the agent knows. ``config_revision``: BIRD runs what the datastore said at that revision.
 
-    ``suspicions``: why sessions may be down that BIRD cannot say why.
+    ``suspicions``: why sessions may be down that BIRD cannot say why; ``stuck``: those that have tried for a while.
     """
 
     node: str
@@ -30,7 +31,8 @@ class AgentState(msgspec.Struct, kw_only=True):
     restarts: int = 0
     bird: BirdStatus = BirdStatus()
     sessions: Mapping[str, Session] = {}
-    suspicions: Mapping[str, str] = {}
+    suspicions: Mapping[str, Fault] = {}
+    stuck: frozenset[str] = frozenset()
     plan_problems: tuple[Problem, ...] = ()
     agent_problems: tuple[Problem, ...] = ()
 
@@ -53,7 +55,7 @@ def status_document(state: AgentState, bird_problems: Iterable[Problem]) -> dict
         "in_sync": state.in_sync,
         "config_revision": state.config_revision,
         "sessions": [
-            _session(name, planned.get(name), state.sessions.get(name), state.suspicions.get(name, ""))
+            _session(name, planned.get(name), state.sessions.get(name), _fault(name, state))
             for name in sorted(planned.keys() | state.sessions.keys())
         ],
         "prefixes": _prefixes(state.plan),
@@ -78,7 +80,14 @@ def _prefixes(plan: BirdPlan | None) -> dict[str, Any]:
     }
 
 
-def _session(name: str, planned: PeerPlan | None, running: Session | None, suspicion: str) -> dict[str, Any]:
+def _fault(name: str, state: AgentState) -> Fault | None:
+    running = state.sessions.get(name)
+    if running is None:
+        return state.suspicions.get(name)
+    return fault_of(running, suspicion=state.suspicions.get(name), stuck=name in state.stuck)
+
+
+def _session(name: str, planned: PeerPlan | None, running: Session | None, fault: Fault | None) -> dict[str, Any]:
     address = planned.address if planned is not None else running.peer_ip if running is not None else ""
     return {
         "name": name,
@@ -87,7 +96,8 @@ def _session(name: str, planned: PeerPlan | None, running: Session | None, suspi
         "family": 6 if ":" in address else 4,
         "state": running.state if running is not None else "Unknown",
         "since": running.since if running is not None else "",
-        "info": suspicion or (running.info if running is not None else ""),
+        "fault": fault.kind if fault is not None else "",
+        "info": fault.text if fault is not None else "",
         "imported": running.imported if running is not None else 0,
         "exported": running.exported if running is not None else 0,
         "filters": list(planned.filters) if planned is not None else [],

@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from calico import __version__
+from calico.bgp.agentstate import AgentState
 from calico.bgp.applier import Applier
 from calico.bgp.bird.supervisor import Supervisor
 from calico.bgp.endpointfeed import EndpointFeed
@@ -17,7 +18,7 @@ from calico.bgp.planning.plan import ExportMode
 from calico.bgp.planning.serviceroutes import ServiceSource
 from calico.bgp.planning.snapshot import watched_prefixes
 from calico.bgp.secretfiles import SecretFiles
-from calico.bgp.status import AgentState, status_document
+from calico.bgp.status import status_document
 from calico.bgp.statuswatch import StatusWatch
 from calico.datastore.api import Backend
 from calico.datastore.etcd import EtcdBackend

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from calico.bgp.agentstate import AgentState
 from calico.bgp.bird.faults import Fault
 from calico.bgp.bird.log import LogFollower
 from calico.bgp.bird.signatures import Signatures, parse_netstat, suspects
 from calico.bgp.bird.supervisor import Supervisor
 from calico.bgp.problem import CATALOGUE
-from calico.bgp.status import AgentState
+from calico.bgp.readiness import CONVERGENCE_S, all_up
 from calico.errors import Transient
 
 __all__ = ["StatusWatch"]
@@ -36,6 +37,7 @@ class StatusWatch:
         self._unanswered = 0
         self._enable_at = 0.0
         self._dropped_until = 0.0
+        self._converged_at = 0.0
         self._signatures = _read_signatures()
         self._trying: dict[str, tuple[str, float]] = {}  # sessions in one of those states, since when
         self._suspicions: dict[str, tuple[Fault, float]] = {}  # of sessions, until when unless seen again
@@ -61,6 +63,7 @@ class StatusWatch:
             self._state.bird, self._state.sessions = await self._supervisor.control.overview()
             self._note_signatures(now)
             self._note_stuck(now)
+            self._note_convergence(now)
             await self._care_for_listening(now)
         except Transient as error:
             self._on_silence(str(error))
@@ -91,6 +94,12 @@ class StatusWatch:
             self._supervisor.note("bgp-password-mismatch", told)
         else:
             self._supervisor.forget("bgp-password-mismatch")
+
+    def _note_convergence(self, now: float) -> None:
+        if not self._state.in_sync:
+            return
+        self._converged_at = self._converged_at or now + CONVERGENCE_S
+        self._state.converged = self._state.converged or now >= self._converged_at or all_up(self._state)
 
     def _note_stuck(self, now: float) -> None:
         """Name the sessions that have tried for a while without an answer, which BIRD does not count as an error."""

@@ -31,6 +31,8 @@ def _session(state: str, info: str = "") -> Session:
         ("Idle", "BFD session down", "bfd", "BFD"),
         ("Idle", "Something new", "other", "Something new"),
         ("Passive", "", "passive", "waits"),
+        ("Passive", "Socket: Connection closed", "passive", "waits"),
+        ("Passive", "Received: Bad peer AS", "as", "than 64512"),
         ("Down", "", "disabled", "disabled"),
     ],
 )

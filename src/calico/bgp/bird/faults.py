@@ -84,16 +84,21 @@ def fault_of(session: Session, *, suspicion: Fault | None = None, stuck: bool = 
         text = f"{peer} accepts, but messages do not arrive: TTL security or a packet filter at one of the ends"
         return Fault("ttl", text)
     found = _by_words(session, peer)
-    if found is not None and not (stuck and found.kind == "refused"):
+    if found is not None and not (stuck and found.kind == "refused") and not _is_old(session, found):
         return found
     if stuck and session.state == "Connect":
         text = f"{peer} neither accepts nor refuses: a packet filter, or another password or TTL security there"
         return Fault("silent", text)
-    if found is None and session.state == "Passive":
+    if session.state == "Passive":
         return Fault("passive", f"this end waits for {peer} to open it")
     if found is None and session.state == "Down":
         return Fault("disabled", "it is disabled")
     return found
+
+
+def _is_old(session: Session, found: Fault) -> bool:
+    """How a connection ended says nothing while this end only waits for the next."""
+    return session.state == "Passive" and found.kind == "other"
 
 
 def _by_words(session: Session, peer: str) -> Fault | None:

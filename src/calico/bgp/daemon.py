@@ -17,6 +17,7 @@ from calico.bgp.applier import Applier
 from calico.bgp.bird.supervisor import Supervisor
 from calico.bgp.endpointfeed import EndpointFeed
 from calico.bgp.explain.looking import Looker
+from calico.bgp.nodestatus.reporter import NodeStatusReporter
 from calico.bgp.planning.plan import ExportMode
 from calico.bgp.planning.serviceroutes import ServiceSource
 from calico.bgp.planning.snapshot import watched_prefixes
@@ -67,10 +68,12 @@ async def run_with_backend(settings: BGPSettings, backend: Backend, services: Se
     watch = StatusWatch(supervisor, state)
     document = partial(_document, state, supervisor)
     server = StatusServer(directory / "bgp.sock", document)
-    answerer = Answerer(backend, settings.node, Looker(directory, document), document)
+    looker = Looker(directory, document)
+    answerer = Answerer(backend, settings.node, looker, document)
+    reporter = NodeStatusReporter(backend, settings.node, looker, document)
     log.info("bgp agent started", host=settings.node, run_dir=str(directory))
     async with asyncio.TaskGroup() as group:
-        for service in (supervisor, syncer, feed, files, applier, watch, server, answerer):
+        for service in (supervisor, syncer, feed, files, applier, watch, server, answerer, reporter):
             group.create_task(service.run(), name=type(service).__name__)
         if services is not None:
             group.create_task(services.run(applier), name="services")

@@ -68,6 +68,11 @@ class Looker:
         found.sort(key=lambda route: net(route.net))
         return tuple(SeenRoute(r, tuple(told[r.identity]), _is_in_kernel(r, kernel)) for r in found)
 
+    async def known(self) -> tuple[KnownRoute, ...]:
+        """All routes of both tables."""
+        replies = await self._ask("show route table master4 all", "show route table master6 all")
+        return tuple(route for reply in replies for route in parse_routes(reply))
+
     async def inquire(self, prefix: str) -> Facts:
         """The facts about a prefix in canonical form."""
         document = self.agent_document()

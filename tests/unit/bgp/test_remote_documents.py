@@ -62,7 +62,10 @@ def test_the_questions_of_a_host_are_not_under_those_of_another_whose_name_begin
     assert host_of_answer(answer) == "node10"
 
 
-@given(st.binary(max_size=200) | st.sampled_from([b'{"what":"why"}', b'{"what":"dance","lease":1}', b"x" * 5000]))
+@given(
+    st.binary(max_size=200)
+    | st.sampled_from([b'{"what":"why"}', b'{"what":"why","lease":0}', b'{"what":"dance","lease":1}', b"x" * 5000])
+)
 def test_what_is_no_question_is_refused(raw: bytes) -> None:
     with pytest.raises(InvalidInput):
         decode_question(raw)

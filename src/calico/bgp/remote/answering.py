@@ -35,21 +35,22 @@ class Answerer:
     def __init__(self, backend: Backend, node: str, looker: Looker, document: Callable[[], dict[str, Any]]) -> None:
         self._backend, self._node = backend, node
         self._looker, self._document = looker, document
+        self._retry_s = _RETRY_FIRST_S
 
     async def run(self) -> None:
         """Answer for ever."""
-        retry_s = _RETRY_FIRST_S
         while True:
             try:
                 await self._follow()
             except CalicoError as error:
-                log.info("questions are not followed", error=str(error), retry_s=retry_s)
-            await asyncio.sleep(retry_s)
-            retry_s = min(2 * retry_s, _RETRY_MAX_S)
+                log.info("questions are not followed", error=str(error), retry_s=self._retry_s)
+            await asyncio.sleep(self._retry_s)
+            self._retry_s = min(2 * self._retry_s, _RETRY_MAX_S)
 
     async def _follow(self) -> None:
         prefix = questions_prefix(self._node)
         listing = await self._backend.list(prefix)
+        self._retry_s = _RETRY_FIRST_S
         for item in listing.items:
             await self._reply(item.key, item.value)
         async with contextlib.aclosing(self._backend.watch(prefix, listing.revision + 1)) as batches:

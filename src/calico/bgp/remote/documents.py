@@ -6,7 +6,7 @@ of its own questions alone: what it costs does not depend on how many hosts ther
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -29,7 +29,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     ``prefix``. The answer goes under ``lease``."""
 
     what: Literal["overview", "routes", "why"]
-    lease: int
+    lease: Annotated[int, msgspec.Meta(gt=0)]
     prefix: str = ""
 
 

@@ -6,6 +6,7 @@ executable of any version) and a router of the version that is installed. Needs 
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 import tempfile
@@ -96,9 +97,11 @@ def _record_changes(host: Any, target: Path) -> None:
     host.agent.kill()
     host.agent.wait()
     conf, control = host.run_dir / "bird.conf", host.run_dir / "bird.ctl"
-    changed, broken = host.run_dir / "changed.conf", host.run_dir / "broken.conf"
+    changed, broken, fewer = (host.run_dir / f"{name}.conf" for name in ("changed", "broken", "fewer"))
     changed.write_text(conf.read_text().replace("scan time 10", "scan time 11"))
     broken.write_text(conf.read_text() + "\nprotocol nothing { }\n")
+    sessions = re.compile(r"^protocol bgp .*?^}$", re.MULTILINE | re.DOTALL)
+    fewer.write_text(sessions.sub("", conf.read_text()))
     for name, question in {
         "check": f'configure check "{conf}"',
         "configure-timeout": f'configure "{changed}" timeout 30',
@@ -107,6 +110,8 @@ def _record_changes(host: Any, target: Path) -> None:
         "configure-timeout-again": f'configure "{changed}" timeout 30',
         "undo": "configure undo",
         "refused": f'configure "{broken}"',
+        "configure-fewer": f'configure "{fewer}"',
+        "configure-more": f'configure "{conf}"',
     }.items():
         answer = ask(control, question)[1].replace(str(host.run_dir).encode(), b"/run/calico")
         (target / f"{name}.txt").write_bytes(answer)

@@ -81,6 +81,7 @@ def test_one_answer_is_given_once_and_again_when_the_question_changes(fabric: An
     assert _status(first, "once") == answered
     _ask(fabric, first, "once", "node2", ["Agent"], 0)
     fabric.until(lambda: _status(first, "once")["agent"]["birdV4"], "the changed question is answered")
+    assert _status(first, "once")["bgp"].get("peersV4") is None
     second.kill_agent()
     second.start_agent()
     fabric.until(lambda: second.status.get("ready"), "the agent is back")

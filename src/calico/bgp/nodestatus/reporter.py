@@ -24,7 +24,7 @@ from calico.model.codec import decode
 from calico.model.keys import kind_prefix, parse_key
 from calico.model.nodestatus import CalicoNodeStatus, CalicoNodeStatusSpec
 
-__all__ = ["NodeStatusReporter"]
+__all__ = ["Asked", "NodeStatusReporter"]
 
 log = structlog.get_logger(__name__)
 
@@ -32,20 +32,24 @@ _KIND = "CalicoNodeStatus"
 _LOOK_EVERY_S = 5.0
 _LIST_ALL_EVERY_S = 600.0
 _RETRY_S = 30.0
+_NEVER = float("inf")
 
 
-class _Asked(msgspec.Struct):
-    """A resource of ours: what it asked when it was last answered, and when the next answer is due (loop time)."""
+class Asked(msgspec.Struct):
+    """A resource of ours: what it asked when it was last seen to, when the next answer is due, and before when one
+    that failed is not tried again (loop time)."""
 
     answered: CalicoNodeStatusSpec | None = None
     due_at: float = 0.0
+    retry_at: float = 0.0
 
     def is_due(self, resource: CalicoNodeStatus, now: float) -> bool:
         """Whether an answer is wanted now: a question that is for one answer and has it, wants none."""
-        repeated = bool(resource.spec.update_period_seconds)
-        if self.answered is None:
-            return now >= self.due_at and (repeated or resource.status.last_updated is None)
-        return resource.spec != self.answered or (repeated and now >= self.due_at)
+        if now < self.retry_at:
+            return False
+        if resource.status.last_updated is None or self.answered not in (None, resource.spec):
+            return True
+        return bool(resource.spec.update_period_seconds) and now >= self.due_at
 
 
 class NodeStatusReporter:
@@ -54,7 +58,7 @@ class NodeStatusReporter:
     def __init__(self, backend: Backend, node: str, looker: Looker, document: Callable[[], dict[str, Any]]) -> None:
         self._store, self._node = Store(backend), node
         self._looker, self._document = looker, document
-        self._asked: dict[str, _Asked] = {}
+        self._asked: dict[str, Asked] = {}
         self._listed_to = 0  # the revision up to which new resources are known; 0: list all
         self._list_all_at = 0.0
 
@@ -65,7 +69,7 @@ class NodeStatusReporter:
                 await self.look()
             except CalicoError as error:
                 log.info("node status was not reported", error=str(error))
-            next_due = min((asked.due_at for asked in self._asked.values()), default=float("inf"))
+            next_due = min((max(asked.due_at, asked.retry_at) for asked in self._asked.values()), default=_NEVER)
             await asyncio.sleep(min(_LOOK_EVERY_S, max(0.1, next_due - asyncio.get_running_loop().time())))
 
     async def look(self) -> None:
@@ -79,7 +83,7 @@ class NodeStatusReporter:
                 raise  # it is the datastore that is away
             except CalicoError as error:
                 log.warning("node status was not written", name=name, error=str(error))
-                asked.due_at = now + _RETRY_S
+                asked.retry_at = now + _RETRY_S
 
     async def _find(self, now: float) -> None:
         if now >= self._list_all_at:
@@ -90,9 +94,9 @@ class NodeStatusReporter:
             key = parse_key(item.key)
             resource = decode(key, item.value).resource if key is not None else None
             if isinstance(resource, CalicoNodeStatus) and resource.spec.node == self._node:
-                self._asked.setdefault(resource.metadata.name, _Asked())
+                self._asked.setdefault(resource.metadata.name, Asked())
 
-    async def _care_for(self, name: str, asked: _Asked, now: float) -> None:
+    async def _care_for(self, name: str, asked: Asked, now: float) -> None:
         try:
             resource = await self._store.get(_KIND, name)
         except NotFound:
@@ -106,7 +110,7 @@ class NodeStatusReporter:
             asked.due_at = now + period_s
         asked.answered = resource.spec
         if not period_s:
-            asked.due_at = float("inf")
+            asked.due_at = _NEVER
 
     async def _answer(self, resource: CalicoNodeStatus) -> None:
         seen = await self._see("Routes" in resource.spec.classes)

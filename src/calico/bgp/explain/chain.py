@@ -120,7 +120,9 @@ def _by_way_of_others(
                 yield from _reflected(reflector, target)
         return
     strangers = [offer for offer in facts.offers if not offer.session.internal]
-    yield from _offers(origin.name, facts, strangers)
+    for link in _offers(origin.name, facts, strangers):
+        unseen = "; what a router of another system passes on cannot be seen" if link.holds else ""
+        yield msgspec.structs.replace(link, text=link.text + unseen)
     if not strangers:
         text = f"no session leads to {target.name}: neither the mesh, nor a reflector, nor a BGPPeer joins them"
         yield Link(origin.name, "told", False, text)

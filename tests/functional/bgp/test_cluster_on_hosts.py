@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ import pytest
 
 pytestmark = [pytest.mark.root, pytest.mark.bird, pytest.mark.etcd]
 
-ADDRESS = "10.65.1.1"
+ADDRESS, SIX = "10.65.1.1", "fd65::101"
 WALL = """
 table inet wall {
   chain in { type filter hook input priority 0; tcp dport 179 drop; tcp sport 179 drop; }
@@ -20,7 +21,8 @@ table inet wall {
 
 
 def told(host: Any, *arguments: str, code: int = 0) -> Any:
-    done = host.calico("bgp", *arguments, "-o", "json")
+    patience = () if "--timeout" in arguments else ("--timeout", "25")
+    done = host.calico("bgp", *arguments, *patience, "-o", "json")
     assert done.returncode == code, done.stdout + done.stderr
     return json.loads(done.stdout)
 
@@ -56,19 +58,20 @@ def reason(fabric: Any, host: Any, target: str, *words: str) -> dict[str, Any]:
 def hosts(fabric: Any) -> tuple[Any, Any]:
     """Two hosts of a mesh; a workload on the first, with its endpoint, that the second can reach."""
     fabric.put("ippools", "v4", "IPPool", {"cidr": "10.65.0.0/16"})
+    fabric.put("ippools", "v6", "IPPool", {"cidr": "fd65::/48"})
     first, second = fabric.add_host(1), fabric.add_host(2)
     settled(fabric, (first, second), 2)
-    fabric.endpoint(first, "web", {}, f"{ADDRESS}/32")
-    first.workload(1, ADDRESS)
-    fabric.until(lambda: second.has_route(ADDRESS), "the route arrives")
+    fabric.endpoint(first, "web", {}, f"{ADDRESS}/32", f"{SIX}/128")
+    first.workload(1, ADDRESS, SIX)
+    fabric.until(lambda: second.has_route(ADDRESS) and second.has_route(SIX), "the routes arrive")
     return first, second
 
 
 def test_a_route_that_is_there_is_followed_from_its_endpoint_to_the_far_kernel_from_wherever_one_asks(
     hosts: Any,
 ) -> None:
-    for asking in hosts:
-        found = way(asking, "node2")
+    for asking, prefix in itertools.product(hosts, (ADDRESS, SIX)):
+        found = way(asking, "node2", prefix)
         assert (found["there"], found["reason"]) == (True, "")
         assert stages(found) == [
             ("", "owner", True),
@@ -193,16 +196,16 @@ def test_hosts_are_shown_side_by_side_and_the_one_that_does_not_answer_is_named(
     (route,) = told(first, "routes", ADDRESS, "--host", "node2")
     assert (route["from"], route["in_kernel"]) == ("Mesh_10_99_0_1", True)
     second.kill_agent()
-    everywhere = told(first, "status", "--all", "--timeout", "2", code=1)
+    everywhere = told(first, "status", "--all", "--timeout", "5", code=1)
     assert everywhere["node1"]["ready"]
-    assert "did not answer within 2 s" in everywhere["node2"]["error"]
-    table = first.calico("bgp", "status", "--all", "--timeout", "2").stdout
+    assert "did not answer within 5 s" in everywhere["node2"]["error"]
+    table = first.calico("bgp", "status", "--all", "--timeout", "5").stdout
     assert "is `calico bgp` running there?" in table
-    done = first.calico("bgp", "peers", "--all", "--timeout", "2")
+    done = first.calico("bgp", "peers", "--all", "--timeout", "5")
     assert done.returncode == 1
-    assert "error: node2: the BGP agent did not answer within 2 s" in done.stderr
+    assert "error: node2: the BGP agent did not answer within 5 s" in done.stderr
     assert "Mesh_10_99_0_2" in done.stdout
-    found = told(first, "why", ADDRESS, "node2", "--timeout", "2")
+    found = told(first, "why", ADDRESS, "node2", "--timeout", "5")
     assert (found["there"], found["reason"].startswith("node2: the BGP agent did not answer")) == (False, True)
     done = first.calico("bgp", "why", ADDRESS, "node9")
     assert (done.returncode, "there is no Node node9; there are node1, node2" in done.stderr) == (1, True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
+from calico.bgp.agentstate import AgentState
 from calico.bgp.bird.supervisor import Applied, Supervisor
 from calico.bgp.birdconf.render import render
 from calico.bgp.endpointfeed import EndpointFeed
@@ -16,7 +17,6 @@ from calico.bgp.planning.serviceroutes import ServiceRoutes
 from calico.bgp.planning.snapshot import BGPSnapshot, SnapshotStore, named_secrets
 from calico.bgp.problem import Problem
 from calico.bgp.secretfiles import SecretFiles
-from calico.bgp.status import AgentState
 from calico.datastore.api import SyncStatus, Update
 from calico.errors import InvalidInput, Transient
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
 
 from calico import __version__
+from calico.bgp.agentstate import AgentState
 from calico.bgp.applier import Applier
 from calico.bgp.bird.supervisor import Supervisor
 from calico.bgp.endpointfeed import EndpointFeed
+from calico.bgp.explain.looking import Looker
+from calico.bgp.nodestatus.reporter import NodeStatusReporter
 from calico.bgp.planning.plan import ExportMode
 from calico.bgp.planning.serviceroutes import ServiceSource
 from calico.bgp.planning.snapshot import watched_prefixes
+from calico.bgp.remote.answering import Answerer
 from calico.bgp.secretfiles import SecretFiles
-from calico.bgp.status import AgentState, status_document
+from calico.bgp.status import status_document
 from calico.bgp.statuswatch import StatusWatch
 from calico.datastore.api import Backend
 from calico.datastore.etcd import EtcdBackend
@@ -60,10 +66,18 @@ async def run_with_backend(settings: BGPSettings, backend: Backend, services: Se
     applier = Applier(settings.node, supervisor, state, settings.export_mode, files, feed)
     syncer = Syncer(backend, watched_prefixes(settings.node), applier, require_ready=True)
     watch = StatusWatch(supervisor, state)
-    server = StatusServer(directory / "bgp.sock", lambda: status_document(state, supervisor.problems))
+    document = partial(_document, state, supervisor)
+    server = StatusServer(directory / "bgp.sock", document)
+    looker = Looker(directory, document)
+    answerer = Answerer(backend, settings.node, looker, document)
+    reporter = NodeStatusReporter(backend, settings.node, looker, document)
     log.info("bgp agent started", host=settings.node, run_dir=str(directory))
     async with asyncio.TaskGroup() as group:
-        for service in (supervisor, syncer, feed, files, applier, watch, server):
+        for service in (supervisor, syncer, feed, files, applier, watch, server, answerer, reporter):
             group.create_task(service.run(), name=type(service).__name__)
         if services is not None:
             group.create_task(services.run(applier), name="services")
+
+
+def _document(state: AgentState, supervisor: Supervisor) -> dict[str, Any]:
+    return status_document(state, supervisor.problems)

@@ -61,8 +61,8 @@ class _OfHost:
     async def get(self, key: str, *, revision: int = 0) -> KeyValue | None:
         return await self._backend.get(key, revision=revision)
 
-    async def list(self, prefix: str, *, revision: int = 0) -> Listing:
-        found = await self._backend.list(prefix, revision=revision)
+    async def list(self, prefix: str, *, revision: int = 0, created_after: int = 0) -> Listing:
+        found = await self._backend.list(prefix, revision=revision, created_after=created_after)
         items = tuple(kv for kv in found.items if is_local_key(kv.key, self._host))
         return Listing(items, found.revision, found.cluster_id)
 

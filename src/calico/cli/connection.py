@@ -6,13 +6,15 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import yaml
 
-from calico.datastore.etcd import EtcdBackend, TLSFiles
-from calico.datastore.store import Store
 from calico.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from calico.datastore.store import Store
 
 __all__ = ["DEFAULT_CONFIG", "Connection", "load_connection", "open_store"]
 
@@ -69,6 +71,9 @@ def load_connection(config: str | None, environment: Mapping[str, str] = os.envi
 @asynccontextmanager
 async def open_store(connection: Connection) -> AsyncIterator[Store]:
     """A store on a live connection, closed at the end."""
+    from calico.datastore.etcd import EtcdBackend, TLSFiles
+    from calico.datastore.store import Store
+
     tls = None
     if connection.ca_file or connection.cert_file:
         tls = TLSFiles(ca=_path(connection.ca_file), cert=_path(connection.cert_file), key=_path(connection.key_file))

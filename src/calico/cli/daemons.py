@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 import click
 
 from calico.cli.bgp import peers, routes, status, why
+from calico.cli.bgpdrain import drain
 from calico.errors import CalicoError
 from calico.obs.log import configure_logging
 
@@ -93,7 +94,8 @@ def bgp(
 ) -> None:
     """Run the BGP agent: plan this host's sessions from the datastore and keep BIRD running with them.
 
-    The subcommands look at this host's BGP instead; of the options, they take --run-dir.
+    The subcommands look at BGP, of this host or of others, or drain a host; of the options, they take --run-dir and
+    --node.
     """
     if context.invoked_subcommand is not None:
         return
@@ -111,7 +113,7 @@ def bgp(
     _serve(run(settings))
 
 
-for command in (peers, routes, status, why):
+for command in (drain, peers, routes, status, why):
     bgp.add_command(command)
 
 

@@ -31,7 +31,7 @@ node.add_command(rr)
 def status(run_dir: str, output: str) -> None:
     """Show Felix, BIRD, BGP sessions, endpoints, and what is wrong.
 
-    Exit code 1 when a daemon does not answer, Felix is not in sync, or an error or critical condition holds.
+    Exit code 1 when a daemon does not answer, is not in sync or not ready, or an error or critical condition holds.
     """
     documents = {name: _read(Path(run_dir) / f"{name}.sock") for name in ("felix", "bgp")}
     if output == "table":
@@ -53,9 +53,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _healthy(documents: dict[str, dict[str, Any]]) -> bool:
     conditions = [item for document in documents.values() for item in document.get("conditions", [])]
-    return all("error" not in document and document.get("in_sync") for document in documents.values()) and not any(
+    return all(map(_works, documents.values())) and not any(
         item.get("severity") in ("error", "critical") for item in conditions
     )
+
+
+def _works(document: dict[str, Any]) -> bool:
+    return "error" not in document and bool(document.get("in_sync")) and bool(document.get("ready", True))
 
 
 def _show_felix(felix: dict[str, Any]) -> None:
@@ -101,6 +105,7 @@ def _show_bgp(bgp: dict[str, Any]) -> None:
     bird = bgp.get("bird") or {}
     click.echo(f"BGP         running, pid {bgp['pid']}, configuration of revision {bgp['config_revision']}")
     click.echo(f"BIRD        {safe(bird.get('state', 'unknown'))} {safe(bird.get('version', ''))}")
+    click.echo(f"Ready       {'yes' if bgp.get('ready') else 'no: ' + safe(bgp.get('not_ready', 'unknown'))}")
     sessions = bgp.get("sessions", [])
     if sessions:
         click.echo()

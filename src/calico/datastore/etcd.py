@@ -83,13 +83,16 @@ class EtcdBackend:
         response = await self._client.call("Range", request, f"reading {key}")
         return _key_value(response.kvs[0]) if response.kvs else None
 
-    async def list(self, prefix: str, *, revision: int = 0) -> Listing:
+    async def list(self, prefix: str, *, revision: int = 0, created_after: int = 0) -> Listing:
         """All keys under ``prefix`` as of one revision, fetched in pages; Compacted when it is too old."""
+        newer = created_after + 1 if created_after else 0
         start, end = prefix.encode(), prefix_end(prefix.encode())
         items: list[KeyValue] = []
         cluster_id, limit = 0, self._page_keys
         while True:
-            request = message("RangeRequest")(key=start, range_end=end, limit=limit, revision=revision)
+            request = message("RangeRequest")(
+                key=start, range_end=end, limit=limit, revision=revision, min_create_revision=newer
+            )
             page = await self._client.call("Range", request, f"listing {prefix}", timeout_s=_PAGE_TIMEOUT_S)
             revision = revision or page.header.revision
             cluster_id = page.header.cluster_id

@@ -24,7 +24,7 @@ FIELDS: dict[str, str] = {
     "KeyValue": "key:1:bytes create_revision:2:int64 mod_revision:3:int64 version:4:int64 value:5:bytes lease:6:int64",
     "Event": "type:1:int32 kv:2:KeyValue prev_kv:3:KeyValue",
     "RangeRequest": "key:1:bytes range_end:2:bytes limit:3:int64 revision:4:int64 sort_order:5:int32 "
-    "sort_target:6:int32 serializable:7:bool keys_only:8:bool count_only:9:bool",
+    "sort_target:6:int32 serializable:7:bool keys_only:8:bool count_only:9:bool min_create_revision:12:int64",
     "RangeResponse": "header:1:ResponseHeader *kvs:2:KeyValue more:3:bool count:4:int64",
     "PutRequest": "key:1:bytes value:2:bytes lease:3:int64 prev_kv:4:bool ignore_value:5:bool ignore_lease:6:bool",
     "PutResponse": "header:1:ResponseHeader prev_kv:2:KeyValue",

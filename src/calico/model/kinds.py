@@ -12,6 +12,7 @@ from calico.model.hostendpoint import HostEndpoint
 from calico.model.ippool import IPPool
 from calico.model.meta import Resource
 from calico.model.node import ClusterInformation, Node
+from calico.model.nodestatus import CalicoNodeStatus
 from calico.model.policy import GlobalNetworkPolicy, GlobalNetworkSet, NetworkPolicy, NetworkSet, Profile, Tier
 from calico.model.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 from calico.model.workload import WorkloadEndpoint
@@ -37,6 +38,7 @@ KINDS: tuple[KindInfo, ...] = (
     _info(BGPConfiguration, "bgpconfigurations", "bgpconfig", "bgpconfigs"),
     _info(BGPFilter, "bgpfilters", "bgpf", "bgpfs", "bf", "bfs"),
     _info(BGPPeer, "bgppeers", "bgpp", "bgpps", "bp", "bps"),
+    _info(CalicoNodeStatus, "caliconodestatuses", "nodestatus", "nodestatuses"),
     _info(ClusterInformation, "clusterinformations", "clusterinfo", "clusterinfos"),
     _info(FelixConfiguration, "felixconfigurations", "felixconfig", "felixconfigs"),
     _info(GlobalNetworkPolicy, "globalnetworkpolicies", "gnp", "gnps"),

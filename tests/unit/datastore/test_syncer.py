@@ -420,7 +420,7 @@ async def test_a_store_replaced_between_listing_and_watching_is_found_out() -> N
     class ReplacedOnce(MemoryBackend):
         backup: Snapshot | None = None
 
-        async def list(self, prefix: str, *, revision: int = 0) -> Listing:
+        async def list(self, prefix: str, *, revision: int = 0, created_after: int = 0) -> Listing:
             listing = await super().list(prefix, revision=revision)
             if self.backup is not None:
                 self.restore(self.backup)

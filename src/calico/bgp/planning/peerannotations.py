@@ -1,4 +1,4 @@
-"""What Calico's resources have no field for, asked for by annotations of a BGPPeer or the BGPConfiguration. Pure.
+"""What Calico's resources have no field for, asked for by annotations of a BGPPeer, BGPConfiguration or Node. Pure.
 
 Only the names are ours; a Calico that does not know them passes over them.
 """
@@ -14,10 +14,12 @@ from calico.model.durations import parse_duration
 
 __all__ = [
     "BFD",
+    "DRAIN",
     "INSTEAD_OF_MESH",
     "INTERFACE",
     "IPV4_OVER_IPV6",
     "bfd",
+    "drain",
     "instead_of_mesh",
     "interface",
     "ipv4_over_ipv6",
@@ -27,6 +29,7 @@ INSTEAD_OF_MESH = "bgp.calico-network/instead-of-mesh"
 BFD = "bgp.calico-network/bfd"
 IPV4_OVER_IPV6 = "bgp.calico-network/ipv4-over-ipv6"
 INTERFACE = "bgp.calico-network/interface"
+DRAIN = "bgp.calico-network/drain"
 
 _MULTIPLIER = 3
 _BFD = re.compile(r"(?P<interval>[0-9.a-zµμ]+)(?: *[x*] *(?P<multiplier>[0-9]{1,3}))?")
@@ -61,6 +64,11 @@ def bfd(annotations: Mapping[str, str]) -> BfdPlan | None:
 def ipv4_over_ipv6(annotations: Mapping[str, str]) -> bool:
     """``true``: IPv6 sessions carry IPv4 routes, too (RFC 8950)."""
     return _truth(annotations, IPV4_OVER_IPV6)
+
+
+def drain(annotations: Mapping[str, str]) -> bool:
+    """``true`` on a Node: its neighbours shall prefer other ways (RFC 8326)."""
+    return _truth(annotations, DRAIN)
 
 
 def interface(annotations: Mapping[str, str]) -> str:

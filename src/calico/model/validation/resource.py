@@ -9,6 +9,7 @@ from calico.model.hostendpoint import HostEndpoint
 from calico.model.ippool import IPPool
 from calico.model.meta import Resource
 from calico.model.node import Node
+from calico.model.nodestatus import CalicoNodeStatus
 from calico.model.policy import GlobalNetworkPolicy, GlobalNetworkSet, NetworkPolicy, NetworkSet, Profile, Tier
 from calico.model.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 from calico.model.validation.bgp import check_bgp_configuration, check_node_bgp_configuration, check_peer
@@ -16,6 +17,7 @@ from calico.model.validation.bgpfilter import check_bgp_filter
 from calico.model.validation.felix import check_felix, check_felix_scope
 from calico.model.validation.hosts import check_endpoint_name, check_endpoint_spec, check_host_endpoint, check_node
 from calico.model.validation.metadata import check_metadata
+from calico.model.validation.nodestatus import check_node_status, check_node_status_spec
 from calico.model.validation.policies import (
     check_global_policy,
     check_net_set,
@@ -65,6 +67,9 @@ def _check_spec(report: Report, resource: Resource) -> None:
             check_peer(report, resource.spec)
         case BGPFilter():
             check_bgp_filter(report, resource.spec)
+        case CalicoNodeStatus():
+            check_node_status_spec(report, resource.spec)
+            check_node_status(report, resource.status)
         case Node():
             check_node(report, resource)
         case WorkloadEndpoint():

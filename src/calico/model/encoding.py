@@ -8,17 +8,20 @@ import msgspec
 
 from calico.errors import InvalidInput
 from calico.model.bgp import BGPConfiguration, BGPPeer
-from calico.model.decoding import POLICY_NAME_ANNOTATION, TIER_LABEL
+from calico.model.decoding import POLICY_NAME_ANNOTATION, TIER_LABEL, decode
 from calico.model.felixconfig import FelixConfiguration
+from calico.model.grafting import graft
 from calico.model.hostendpoint import HostEndpoint
+from calico.model.ipam import BlockAffinity, IPAMConfig, IPAMConfiguration
 from calico.model.ippool import IPPool
+from calico.model.keys import ResourceKey
 from calico.model.kinds import BY_KIND
+from calico.model.kubecontrollers import KubeControllersConfiguration
 from calico.model.meta import API_VERSION, Resource
 from calico.model.node import Node
 from calico.model.nodestatus import CalicoNodeStatus
 from calico.model.numorstring import parse_as_number, parse_dscp, parse_protocol, port_json
 from calico.model.policy import GlobalNetworkPolicy, NetworkPolicy, Profile, Tier
-from calico.model.schema import graft_unknown
 from calico.model.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 from calico.model.workload import WorkloadEndpoint
 
@@ -26,7 +29,8 @@ __all__ = ["encode", "merge_unknown"]
 
 NAMESPACE_LABEL = "projectcalico.org/namespace"
 ORCHESTRATOR_LABEL = "projectcalico.org/orchestrator"
-_WITH_STATUS = (Node, Tier)
+_WITH_STATUS = (KubeControllersConfiguration, Node, Tier)
+_NEVER_STORED = ("resourceVersion", "selfLink")
 _LARGEST_PLAIN_FLOAT = 1e21
 
 Tree = dict[str, Any]
@@ -58,19 +62,22 @@ def to_stored(resource: Resource) -> Tree:
 def merge_unknown(original_raw: bytes, new: bytes) -> bytes:
     """``new`` with the fields of ``original_raw`` that our schema does not know, so that an update loses nothing.
 
+    Elements of lists are matched: one that was edited keeps what we do not know of it, one that was exchanged does not.
     Originals that are no JSON object add nothing. ``new`` must be what ``encode`` gave.
     """
-    try:
-        original = msgspec.json.decode(original_raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return new
     tree = msgspec.json.decode(new)
     info = BY_KIND.get(tree["kind"])
-    if info is None or not isinstance(original, dict):
+    if info is None:
         return new
-    if isinstance(metadata := original.get("metadata"), dict):
-        metadata.pop("selfLink", None)
-    graft_unknown(original, tree, info.cls)
+    metadata = tree.setdefault("metadata", {})
+    key = ResourceKey(info.kind, metadata.get("namespace", ""), metadata.get("name", ""))
+    found = decode(key, original_raw)
+    base = None
+    if found.resource is not None and not found.problems:
+        base = msgspec.json.decode(encode(found.resource))
+    graft(original_raw, base, tree, info.cls)
+    for name in _NEVER_STORED:
+        metadata.pop(name, None)
     try:
         return msgspec.json.encode(tree)
     except RecursionError:
@@ -112,6 +119,13 @@ def _complete_spec(resource: Resource, spec: Tree) -> None:
             spec.setdefault("cidr", "")
         case Node():
             _complete_node(spec)
+        case BlockAffinity():
+            _complete_affinity(spec)
+        case IPAMConfiguration() | IPAMConfig():
+            spec["strictAffinity"] = resource.spec.strict_affinity
+            spec["autoAllocateBlocks"] = resource.spec.auto_allocate_blocks
+        case KubeControllersConfiguration():
+            spec.setdefault("controllers", {})
         case BGPConfiguration() | BGPPeer():
             for name in ("asNumber", "localASNumber"):
                 _respell(spec, name, parse_as_number)
@@ -140,6 +154,13 @@ def _complete_rule(rule: Tree) -> None:
             for name in ("ports", "notPorts"):
                 if name in entity:
                     entity[name] = [_or_as_given(port, port_json) for port in entity[name]]
+
+
+def _complete_affinity(spec: Tree) -> None:
+    for name in ("state", "node", "cidr"):
+        spec.setdefault(name, "")
+    deleted = spec.get("deleted", False)
+    spec["deleted"] = deleted if isinstance(deleted, str) else str(deleted).lower()
 
 
 def _complete_endpoint(spec: Tree) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from calico.model.nodestatus import CalicoNodeStatusSpec, NodeStatusStatus
 from calico.model.validation import syntax
+from calico.model.validation.conditions import timestamp
 from calico.model.validation.report import Report
 
 __all__ = ["check_node_status", "check_node_status_spec"]
@@ -33,6 +34,7 @@ def check_node_status_spec(report: Report, spec: CalicoNodeStatusSpec) -> None:
 
 def check_node_status(report: Report, status: NodeStatusStatus) -> None:
     """Check an answer."""
+    report.means(timestamp, "status.lastUpdated", status.last_updated)
     for name, daemon in (("birdV4", status.agent.bird_v4), ("birdV6", status.agent.bird_v6)):
         report.one_of(DAEMON_STATES, f"status.agent.{name}.state", daemon.state)
     for name, peers in (("peersV4", status.bgp.peers_v4), ("peersV6", status.bgp.peers_v6)):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-__all__ = ["DELETE", "EQUAL", "METHODS", "MOD", "Method", "message"]
+__all__ = ["DELETE", "EQUAL", "METHODS", "MOD", "Method", "key_of", "message", "raw_key"]
 
 EQUAL = 0  # Compare.CompareResult
 MOD = 2  # Compare.CompareTarget
@@ -118,6 +118,16 @@ def _build() -> dict[str, Any]:
 
 
 _CLASSES = _build()
+
+
+def raw_key(key: str) -> bytes:
+    """The bytes of a key; the inverse of ``key_of`` for every key, also one that is not UTF-8."""
+    return key.encode("utf-8", "surrogateescape")
+
+
+def key_of(raw: bytes) -> str:
+    """A key as text. Bytes that are not UTF-8 become lone surrogates: no two keys look the same."""
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def message(name: str) -> Any:

@@ -41,7 +41,7 @@ def cluster_facts(value: bytes) -> ClusterFacts:
     """The facts in the stored JSON."""
     try:
         spec = msgspec.json.decode(value, type=_ClusterInformation).spec
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ClusterFacts()
     return ClusterFacts(spec.cluster_guid, spec.datastore_ready is True)
 

@@ -163,7 +163,7 @@ class SnapshotStore:
             return
         try:
             affinity = msgspec.json.decode(raw, type=_Affinity) if raw.strip() else _Affinity()
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._problems[path] = (Problem("bgp-resource-invalid", f"BlockAffinity {block}", str(error)),)
             return
         if (affinity.state or "") in _CONFIRMED and not affinity.deleted:

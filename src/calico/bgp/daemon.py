@@ -19,8 +19,9 @@ from calico.bgp.planning.snapshot import watched_prefixes
 from calico.bgp.secretfiles import SecretFiles
 from calico.bgp.status import AgentState, status_document
 from calico.bgp.statuswatch import StatusWatch
+from calico.datastore.acceptance import accept_keys
 from calico.datastore.api import Backend
-from calico.datastore.etcd import EtcdBackend
+from calico.datastore.connection import Connection, connect
 from calico.datastore.syncer import Syncer
 from calico.obs.statussocket import StatusServer
 
@@ -34,7 +35,7 @@ class BGPSettings(msgspec.Struct, frozen=True, kw_only=True):
     ``secrets_dir`` passwords, as ``<secret>/<key>``."""
 
     node: str
-    etcd_endpoints: tuple[str, ...]
+    etcd: Connection
     run_dir: str
     bird: str = "bird"
     export_mode: ExportMode = "pools"
@@ -43,7 +44,7 @@ class BGPSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 async def run(settings: BGPSettings) -> None:
     """Run until cancelled; BIRD goes on forwarding afterwards and is adopted by the next run."""
-    backend = EtcdBackend(settings.etcd_endpoints)
+    backend = connect(settings.etcd)
     try:
         await run_with_backend(settings, backend)
     finally:
@@ -58,7 +59,13 @@ async def run_with_backend(settings: BGPSettings, backend: Backend, services: Se
     supervisor = Supervisor(directory, settings.bird)
     files, feed = SecretFiles(Path(settings.secrets_dir)), EndpointFeed(backend, settings.node)
     applier = Applier(settings.node, supervisor, state, settings.export_mode, files, feed)
-    syncer = Syncer(backend, watched_prefixes(settings.node), applier, require_ready=True)
+    syncer = Syncer(
+        backend,
+        watched_prefixes(settings.node),
+        applier,
+        require_ready=True,
+        accept_keys=accept_keys(settings.node),
+    )
     watch = StatusWatch(supervisor, state)
     server = StatusServer(directory / "bgp.sock", lambda: status_document(state, supervisor.problems))
     log.info("bgp agent started", host=settings.node, run_dir=str(directory))

@@ -88,8 +88,10 @@ def etcd_argv(config: EtcdConfig, binary: str) -> list[str]:
 def _tls_args(tls: TLSFiles | None) -> list[str]:
     if tls is None:
         return []
-    args = [f"--cert-file={tls.cert}", f"--key-file={tls.key}"]
-    return [*args, f"--trusted-ca-file={tls.ca}", "--client-cert-auth"] if tls.ca else args
+    if any(isinstance(part, bytes) for part in (tls.ca, tls.cert, tls.key)):
+        raise InvalidInput("a server needs its certificates in files")
+    args = [f"--cert-file={tls.cert!s}", f"--key-file={tls.key!s}"]
+    return [*args, f"--trusted-ca-file={tls.ca!s}", "--client-cert-auth"] if tls.ca else args
 
 
 class EtcdProcess:

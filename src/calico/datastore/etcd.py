@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc.aio
@@ -45,6 +46,7 @@ class MemberStatus(msgspec.Struct, frozen=True):
 class EtcdBackend:
     """A ``Backend`` on an etcd cluster. ``endpoints`` are ``http(s)://host:port``; nothing connects before a call.
 
+    ``password`` may be the file that holds it, read at every log-in.
     ``probe`` False switches the watch's own liveness check off (needed behind ``etcd grpc-proxy``, which never
     answers it).
     """
@@ -55,7 +57,7 @@ class EtcdBackend:
         *,
         tls: TLSFiles | None = None,
         username: str = "",
-        password: str = "",
+        password: str | Path = "",
         probe: bool = True,
         page_keys: int = _PAGE_KEYS,
     ) -> None:

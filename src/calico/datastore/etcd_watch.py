@@ -28,6 +28,7 @@ __all__ = ["PROBE_AFTER_S", "PROBE_TIMEOUT_S", "prefix_end", "watch_prefix"]
 
 PROBE_AFTER_S = 5.0
 PROBE_TIMEOUT_S = 5.0
+_LOOK_AFTER_S = 5.0
 _PROGRESS_WATCH_ID = -1
 
 
@@ -79,6 +80,7 @@ class _Stream:
         self._member, self._call, self._doing = member, call, doing
         self._probe_after_s = probe_after_s
         self._read: asyncio.Task[Any] | None = None
+        self._generation = member.generation
 
     async def create(self, prefix: bytes, from_revision: int) -> None:
         request = message("WatchCreateRequest")(
@@ -92,17 +94,28 @@ class _Stream:
             await self._call.write(message("WatchRequest")(create_request=request))
 
     async def next(self) -> Any:
-        """The next response; Transient when the member does not even answer a probe."""
+        """The next response; Transient when the member does not even answer a probe, or its channel was replaced."""
+        await self._check_certificates()
         if self._read is None:
             self._read = asyncio.ensure_future(self._call.read())
-        done, _ = await asyncio.wait({self._read}, timeout=self._probe_after_s)
-        if not done:
-            await self._probe()
+        done: set[asyncio.Task[Any]] = set()
+        while not done:
+            done, _ = await asyncio.wait({self._read}, timeout=self._probe_after_s or _LOOK_AFTER_S)
+            if not done:
+                await self._check_certificates()
+                if self._probe_after_s is not None:
+                    await self._probe()
+                    break
         read, self._read = self._read, None
         response = read.result()
         if response is grpc.aio.EOF:
             raise Transient(f"etcd at {self._member.url}: {self._doing}: the stream ended")
         return response
+
+    async def _check_certificates(self) -> None:
+        await self._member.renew()
+        if self._member.generation != self._generation:
+            raise Transient(f"etcd at {self._member.url}: {self._doing}: goes on with renewed certificates")
 
     async def _probe(self) -> None:
         assert self._read is not None

@@ -39,6 +39,7 @@ _OF_OTHERS = frozenset(
 
 _DATASTORE_CONDITIONS = {
     SyncStatus.WAITING: "datastore-not-ready",
+    SyncStatus.LOCKED: "datastore-locked",
     SyncStatus.HELD: "datastore-held",
 }
 

@@ -9,6 +9,7 @@ import click
 import pytest
 
 from calico.cli.main import cli
+from calico.datastore.connection import DEFAULT_ENDPOINT
 
 UNITS = Path(__file__).resolve().parents[3] / "packaging" / "systemd"
 DAEMONS = ("calico-felix", "calico-bgp")
@@ -59,7 +60,4 @@ def test_the_directory_of_sockets_and_bird_files_is_never_removed(unit: str) -> 
 
 def test_the_gateway_listens_where_the_daemons_look() -> None:
     listening = settings("calico-etcd-gateway")["ExecStart"]
-    command = cli.get_command(click.Context(cli), "felix")
-    assert command is not None
-    default = next(option.default for option in command.params if option.name == "etcd_endpoints")
-    assert f"--listen-addr={str(default).removeprefix('http://')}" in listening.split()
+    assert f"--listen-addr={DEFAULT_ENDPOINT.removeprefix('http://')}" in listening.split()

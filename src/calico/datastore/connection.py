@@ -1,0 +1,137 @@
+"""Where etcd is and who we are there: from options, environment and a CalicoAPIConfig file (data model, section 1)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from calico.datastore.etcd import EtcdBackend
+from calico.datastore.etcd_channel import TLSFiles, parse_endpoint
+from calico.errors import InvalidInput
+
+__all__ = ["DEFAULT_ENDPOINT", "SETTINGS", "Connection", "connect", "load_connection"]
+
+DEFAULT_ENDPOINT = "http://127.0.0.1:2379"
+
+SETTINGS = {
+    "ETCD_ENDPOINTS": "etcdEndpoints",
+    "ETCD_USERNAME": "etcdUsername",
+    "ETCD_PASSWORD": "etcdPassword",
+    "ETCD_PASSWORD_FILE": "etcdPasswordFile",
+    "ETCD_KEY_FILE": "etcdKeyFile",
+    "ETCD_CERT_FILE": "etcdCertFile",
+    "ETCD_CA_CERT_FILE": "etcdCACertFile",
+    "DATASTORE_TYPE": "datastoreType",
+}
+"""Variable (also with ``CALICO_`` before it, which wins) -> field of the file's ``spec``."""
+
+_INLINE = {"etcdKey": "etcdKeyFile", "etcdCert": "etcdCertFile", "etcdCACert": "etcdCACertFile"}
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """``password_file`` is read at every log-in, the TLS files whenever they change: both can be replaced at any time.
+
+    ``key``, ``cert`` and ``ca`` are paths, or PEM as bytes.
+    """
+
+    endpoints: tuple[str, ...] = (DEFAULT_ENDPOINT,)
+    username: str = ""
+    password: str = ""
+    password_file: str = ""
+    key: str | bytes = ""
+    cert: str | bytes = ""
+    ca: str | bytes = ""
+
+    def __repr__(self) -> str:
+        return f"Connection(endpoints={self.endpoints!r}, username={self.username!r})"
+
+
+def connect(connection: Connection) -> EtcdBackend:
+    """A backend; nothing connects before its first call."""
+    tls = None
+    if connection.ca or connection.cert:
+        tls = TLSFiles(ca=_part(connection.ca), cert=_part(connection.cert), key=_part(connection.key))
+    return EtcdBackend(
+        connection.endpoints,
+        tls=tls,
+        username=connection.username,
+        password=Path(connection.password_file) if connection.password_file else connection.password,
+    )
+
+
+def load_connection(
+    config: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    given: Mapping[str, str | None] | None = None,
+) -> Connection:
+    """Settings by field: ``given`` (options), the environment, then the file ``config``, which must exist.
+
+    InvalidInput names the setting that is wrong. Without any setting: http://127.0.0.1:2379.
+    """
+    values = _from_file(Path(config)) if config else {}
+    for name, field in SETTINGS.items():
+        found = environment.get(f"CALICO_{name}") or environment.get(name)
+        if found:
+            values[field] = found
+    values.update({field: value for field, value in (given or {}).items() if value})
+    return _connection(values)
+
+
+def _connection(values: Mapping[str, str]) -> Connection:
+    if values.get("datastoreType", "etcdv3") != "etcdv3":
+        raise InvalidInput(f"only etcdv3 is supported, not {values['datastoreType']!r}", field="datastoreType")
+    endpoints = tuple(part.strip() for part in values.get("etcdEndpoints", "").split(",") if part.strip())
+    for endpoint in endpoints:
+        parse_endpoint(endpoint)
+    key, cert, ca = (_file_or_inline(values, inline) for inline in _INLINE)
+    if bool(key) != bool(cert):
+        raise InvalidInput("a client certificate and its key are needed together", field="etcdCertFile, etcdKeyFile")
+    if (key or ca) and not (endpoints and all(endpoint.startswith("https:") for endpoint in endpoints)):
+        raise InvalidInput("certificates are given, so every endpoint must begin with https:", field="etcdEndpoints")
+    username, secret = values.get("etcdUsername", ""), values.get("etcdPasswordFile") or values.get("etcdPassword")
+    return Connection(
+        endpoints=endpoints or (DEFAULT_ENDPOINT,),
+        username=username if secret else "",  # as Calico does: both, or none
+        password=values.get("etcdPassword", "") if username else "",
+        password_file=values.get("etcdPasswordFile", "") if username else "",
+        key=key,
+        cert=cert,
+        ca=ca,
+    )
+
+
+def _file_or_inline(values: Mapping[str, str], inline: str) -> str | bytes:
+    path, pem = values.get(_INLINE[inline], ""), values.get(inline, "")
+    if pem and any(values.get(name) for name in _INLINE.values()):
+        raise InvalidInput("PEM in the file and names of files cannot be mixed", field=inline)
+    return pem.encode() if pem else path
+
+
+def _part(value: str | bytes) -> Path | bytes | None:
+    if not value:
+        return None
+    return value if isinstance(value, bytes) else Path(value)
+
+
+def _from_file(path: Path) -> dict[str, str]:
+    if not path.exists():
+        raise InvalidInput("the file does not exist", subject=str(path))
+    try:
+        document = yaml.safe_load(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InvalidInput(f"cannot be read: {error}", subject=str(path)) from error
+    if not isinstance(document, dict) or document.get("kind") != "CalicoAPIConfig":
+        raise InvalidInput("is not a CalicoAPIConfig", subject=str(path), field="kind")
+    spec = document.get("spec") or {}
+    if not isinstance(spec, dict):
+        raise InvalidInput("must be a mapping", subject=str(path), field="spec")
+    known = (*SETTINGS.values(), *_INLINE)
+    unknown = sorted(str(name) for name in set(spec) - set(known))
+    if unknown:
+        raise InvalidInput(f"unknown field; known: {', '.join(known)}", subject=str(path), field=unknown[0])
+    return {key: str(value) for key, value in spec.items() if value is not None}

@@ -65,6 +65,11 @@ class EtcdBackend:
         self._probe_after_s = PROBE_AFTER_S if probe else None
         self._page_keys = page_keys
 
+    @property
+    def client(self) -> EtcdClient:
+        """The calls below, for what is no matter of keys."""
+        return self._client
+
     async def wait_ready(self, timeout: float) -> None:
         """Return once a linearizable read succeeds; Transient with the last reason after ``timeout`` seconds."""
         last = ""
@@ -128,6 +133,11 @@ class EtcdBackend:
         found = [part.response_range.kvs for part in response.responses]
         current = {op.key: _key_value(kvs[0]) if kvs else None for op, kvs in zip(expecting, found, strict=True)}
         raise compare_failed(ops, current)
+
+    async def count(self, prefix: str) -> int:
+        """How many keys there are under ``prefix``."""
+        request = message("RangeRequest")(key=raw_key(prefix), range_end=prefix_end(raw_key(prefix)), count_only=True)
+        return int((await self._client.call("Range", request, f"counting {prefix}")).count)
 
     def watch(self, prefix: str, from_revision: int) -> AsyncGenerator[WatchBatch, None]:
         """Changes at or after ``from_revision``; see the contract in ``api``."""

@@ -55,6 +55,36 @@ FIELDS: dict[str, str] = {
     "LeaseKeepAliveResponse": "header:1:ResponseHeader ID:2:int64 TTL:3:int64",
     "AuthenticateRequest": "name:1:string password:2:string",
     "AuthenticateResponse": "header:1:ResponseHeader token:2:string",
+    "AuthEnableRequest": "",
+    "AuthEnableResponse": "header:1:ResponseHeader",
+    "UserAddOptions": "no_password:1:bool",
+    "AuthUserAddRequest": "name:1:string password:2:string options:3:UserAddOptions",
+    "AuthUserAddResponse": "header:1:ResponseHeader",
+    "AuthUserGetRequest": "name:1:string",
+    "AuthUserGetResponse": "header:1:ResponseHeader *roles:2:string",
+    "AuthUserListRequest": "",
+    "AuthUserListResponse": "header:1:ResponseHeader *users:2:string",
+    "AuthUserDeleteRequest": "name:1:string",
+    "AuthUserDeleteResponse": "header:1:ResponseHeader",
+    "AuthUserChangePasswordRequest": "name:1:string password:2:string",
+    "AuthUserChangePasswordResponse": "header:1:ResponseHeader",
+    "AuthUserGrantRoleRequest": "user:1:string role:2:string",
+    "AuthUserGrantRoleResponse": "header:1:ResponseHeader",
+    "AuthUserRevokeRoleRequest": "name:1:string role:2:string",
+    "AuthUserRevokeRoleResponse": "header:1:ResponseHeader",
+    "Permission": "permType:1:int32 key:2:bytes range_end:3:bytes",
+    "AuthRoleAddRequest": "name:1:string",
+    "AuthRoleAddResponse": "header:1:ResponseHeader",
+    "AuthRoleGetRequest": "role:1:string",
+    "AuthRoleGetResponse": "header:1:ResponseHeader *perm:2:Permission",
+    "AuthRoleListRequest": "",
+    "AuthRoleListResponse": "header:1:ResponseHeader *roles:2:string",
+    "AuthRoleDeleteRequest": "role:1:string",
+    "AuthRoleDeleteResponse": "header:1:ResponseHeader",
+    "AuthRoleGrantPermissionRequest": "name:1:string perm:2:Permission",
+    "AuthRoleGrantPermissionResponse": "header:1:ResponseHeader",
+    "AuthRoleRevokePermissionRequest": "role:1:string key:2:bytes range_end:3:bytes",
+    "AuthRoleRevokePermissionResponse": "header:1:ResponseHeader",
     "StatusRequest": "",
     "StatusResponse": "header:1:ResponseHeader version:2:string dbSize:3:int64 leader:4:uint64 raftIndex:5:uint64 "
     "raftTerm:6:uint64 raftAppliedIndex:7:uint64 *errors:8:string dbSizeInUse:9:int64 isLearner:10:bool",
@@ -76,6 +106,10 @@ def _method(service: str, name: str, message: str = "", *, stream: bool = False,
     return Method(f"/etcdserverpb.{service}/{name}", f"{stem}Request", f"{stem}Response", stream, writes)
 
 
+_AUTH_CHANGES = (
+    *("UserAdd", "UserDelete", "UserChangePassword", "UserGrantRole", "UserRevokeRole"),
+    *("RoleAdd", "RoleDelete", "RoleGrantPermission", "RoleRevokePermission"),
+)
 METHODS: dict[str, Method] = {
     "Range": _method("KV", "Range"),
     "Put": _method("KV", "Put", writes=True),
@@ -88,6 +122,9 @@ METHODS: dict[str, Method] = {
     "LeaseKeepAlive": _method("Lease", "LeaseKeepAlive", stream=True),
     "Authenticate": _method("Auth", "Authenticate"),
     "Status": _method("Maintenance", "Status"),
+    **{name: _method("Auth", name, f"Auth{name}") for name in ("UserGet", "UserList", "RoleGet", "RoleList")},
+    "AuthEnable": _method("Auth", "AuthEnable", writes=True),
+    **{name: _method("Auth", name, f"Auth{name}", writes=True) for name in _AUTH_CHANGES},
 }
 
 _PACKAGE = "etcdserverpb"

@@ -67,7 +67,8 @@ async def watch_prefix(
     except grpc.aio.AioRpcError as err:
         raise client.stream_error(member, doing, err, token) from err
     except Transient:
-        client.rotate(member)
+        if not stream.is_superseded():
+            client.rotate(member)
         raise
     finally:
         await stream.close()
@@ -112,9 +113,13 @@ class _Stream:
             raise Transient(f"etcd at {self._member.url}: {self._doing}: the stream ended")
         return response
 
+    def is_superseded(self) -> bool:
+        """The member has another channel now: nothing is wrong with it."""
+        return self._member.generation != self._generation
+
     async def _check_certificates(self) -> None:
         await self._member.renew()
-        if self._member.generation != self._generation:
+        if self.is_superseded():
             raise Transient(f"etcd at {self._member.url}: {self._doing}: goes on with renewed certificates")
 
     async def _probe(self) -> None:

@@ -79,8 +79,8 @@ _CLUSTER_INFO = _key(CLUSTER_INFO_KEY, "read")
 _SHARED: Mapping[str, tuple[Permission, ...]] = {
     "felix": _read(RESOURCE_PREFIX, ACCEPT_PREFIX),
     "bgp": (
-        _CLUSTER_INFO,
-        *_read(*_kinds("bgpconfigurations", "bgpfilters", "bgppeers", "ippools", "nodes", "workloadendpoints")),
+        *_read(*_kinds("bgpconfigurations", "bgpfilters", "bgppeers", "clusterinformations", "ippools", "nodes")),
+        *_read(*_kinds("workloadendpoints")),
         *_read(_SECRETS, ACCEPT_PREFIX),
     ),
     "cni": (

@@ -24,7 +24,7 @@ from calico.datastore.etcd_errors import is_token_error
 from calico.datastore.etcd_wire import DELETE, key_of, message, raw_key
 from calico.errors import CalicoError, InvalidInput, Transient
 
-__all__ = ["PROBE_AFTER_S", "PROBE_TIMEOUT_S", "prefix_end", "watch_prefix"]
+__all__ = ["PROBE_AFTER_S", "PROBE_TIMEOUT_S", "complete_updates", "prefix_end", "watch_prefix"]
 
 PROBE_AFTER_S = 5.0
 PROBE_TIMEOUT_S = 5.0
@@ -55,7 +55,7 @@ async def watch_prefix(
             updates.extend(_update(event) for event in response.events)
             done = len(updates)
             if response.fragment:
-                done = _complete(updates)
+                done = complete_updates(updates)
                 if not done:
                     continue
             if updates:
@@ -142,7 +142,7 @@ class _Stream:
                 self._read.exception()  # it ended because we cancelled the call
 
 
-def _complete(updates: list[Update]) -> int:
+def complete_updates(updates: list[Update]) -> int:
     """How many of the updates are of revisions that are certainly complete: all but those of the last one."""
     last = updates[-1].mod_revision if updates else 0
     return next((i + 1 for i in range(len(updates) - 1, -1, -1) if updates[i].mod_revision != last), 0)

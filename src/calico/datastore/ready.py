@@ -39,7 +39,7 @@ async def set_ready(store: Store, ready: bool) -> bool:
             return False
         spec = msgspec.structs.replace(info.spec, datastore_ready=ready)
         try:
-            await store.update(msgspec.structs.replace(info, spec=spec))
+            await store.replace(msgspec.structs.replace(info, spec=spec))
         except Conflict:
             if attempt == _ATTEMPTS - 1:
                 raise

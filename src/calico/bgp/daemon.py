@@ -16,6 +16,7 @@ from calico.bgp.endpointfeed import EndpointFeed
 from calico.bgp.planning.plan import ExportMode
 from calico.bgp.planning.serviceroutes import ServiceSource
 from calico.bgp.planning.snapshot import watched_prefixes
+from calico.bgp.problem import Problem
 from calico.bgp.secretfiles import SecretFiles
 from calico.bgp.status import AgentState, status_document
 from calico.bgp.statuswatch import StatusWatch
@@ -26,6 +27,9 @@ from calico.datastore.syncer import Syncer
 from calico.obs.statussocket import StatusServer
 
 __all__ = ["BGPSettings", "run", "run_with_backend"]
+
+_CONTACT_CHECK_S = 2.0
+_CONTACT_LOST_S = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -72,5 +76,18 @@ async def run_with_backend(settings: BGPSettings, backend: Backend, services: Se
     async with asyncio.TaskGroup() as group:
         for service in (supervisor, syncer, feed, files, applier, watch, server):
             group.create_task(service.run(), name=type(service).__name__)
+        group.create_task(watch_contact(syncer, state), name="contact")
         if services is not None:
             group.create_task(services.run(applier), name="services")
+
+
+async def watch_contact(syncer: Syncer, state: AgentState) -> None:
+    """Say so when the datastore has not answered for a while."""
+    while True:
+        age = syncer.contact_age_s()
+        if age is not None and age > _CONTACT_LOST_S:
+            message = f"for {age:.0f} s: {syncer.trouble}"
+            state.contact_problems = (Problem("datastore-unreachable", "datastore", message),)
+        else:
+            state.contact_problems = ()
+        await asyncio.sleep(_CONTACT_CHECK_S)

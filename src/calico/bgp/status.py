@@ -33,6 +33,7 @@ class AgentState(msgspec.Struct, kw_only=True):
     suspicions: Mapping[str, str] = {}
     plan_problems: tuple[Problem, ...] = ()
     agent_problems: tuple[Problem, ...] = ()
+    contact_problems: tuple[Problem, ...] = ()
 
 
 def status_document(state: AgentState, bird_problems: Iterable[Problem]) -> dict[str, Any]:
@@ -57,7 +58,9 @@ def status_document(state: AgentState, bird_problems: Iterable[Problem]) -> dict
             for name in sorted(planned.keys() | state.sessions.keys())
         ],
         "prefixes": _prefixes(state.plan),
-        "conditions": problems_as_data((*state.plan_problems, *state.agent_problems, *bird_problems)),
+        "conditions": problems_as_data(
+            (*state.plan_problems, *state.agent_problems, *state.contact_problems, *bird_problems)
+        ),
     }
 
 

@@ -20,13 +20,14 @@ __all__ = ["Endpoint", "TLSFiles", "parse_endpoint"]
 
 log = structlog.get_logger(__name__)
 
-# keepalive_time must not be below the server's --grpc-keepalive-min-time (5 s); keepalive_timeout also becomes
-# TCP_USER_TIMEOUT; gRPC's own reconnect backoff would grow to 120 s, and its receive limit is 4 MiB.
+# keepalive_time must not be below the server's --grpc-keepalive-min-time (5 s), and etcd ends connections that send
+# pings while nothing runs on them (GOAWAY "too_many_pings"); keepalive_timeout also becomes TCP_USER_TIMEOUT; gRPC's
+# own reconnect backoff would grow to 120 s, and its receive limit is 4 MiB.
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 4_000),
-    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 1_000),

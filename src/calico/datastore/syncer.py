@@ -73,6 +73,7 @@ class Syncer:
 
         self._connected = False
         self._last_contact: float | None = None
+        self._trouble = ""
         self._failures = 0
 
     # ---- what others may ask
@@ -96,6 +97,11 @@ class Syncer:
     def last_contact(self) -> float | None:
         """Clock of the last answer, None before the first."""
         return self._last_contact
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no contact; empty while there is."""
+        return self._trouble
 
     def contact_age_s(self) -> float | None:
         """0 while connected, else seconds since the last answer; None before the first."""
@@ -275,13 +281,13 @@ class Syncer:
             self._sink.on_status(status, reason)
 
     def _contact(self) -> None:
-        self._connected = True
+        self._connected, self._trouble = True, ""
         self._last_contact = self._clock()
 
     def _lost(self, reason: str) -> None:
         if self._connected or self._last_contact is None:
             log.warning("datastore_connection_lost", reason=reason)
-        self._connected = False
+        self._connected, self._trouble = False, reason
         self._move(Happening.UNREACHABLE, "" if self._status in _KEPT else reason)
 
     async def _back_off(self) -> None:

@@ -159,7 +159,7 @@ async def watch_contact(syncer: Syncer, conditions: Conditions) -> None:
     while True:
         age = syncer.contact_age_s()
         if age is not None and age > _CONTACT_LOST_S:
-            conditions.set("datastore-unreachable", "datastore", f"no answer for {age:.0f} s")
+            conditions.set("datastore-unreachable", "datastore", f"for {age:.0f} s: {syncer.trouble}")
         else:
             conditions.clear("datastore-unreachable", "datastore")
         await asyncio.sleep(_CONTACT_CHECK_S)

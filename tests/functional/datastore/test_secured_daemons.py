@@ -148,14 +148,18 @@ class Machine:
         """As the operator sees them, by etcd's own tool."""
         return self.etcdctl("get", "--prefix", "--keys-only", prefix).split()
 
-    def etcdctl(self, *arguments: str) -> str:
+    def as_root(self, *arguments: str) -> None:
+        password = (self.passwords / "root").read_text().strip()
+        self.etcdctl(*arguments, user=f"root:{password}")
+
+    def etcdctl(self, *arguments: str, user: str = "") -> str:
         who = [f"--cacert={self.certificates.ca}", f"--endpoints={URL}"]
         if self.with_certificates:
             files = self.identity("calico-operator")
             who += [f"--cert={files['ETCD_CERT_FILE']}", f"--key={files['ETCD_KEY_FILE']}"]
         else:
-            password = (self.passwords / "calico-operator").read_text().strip()
-            who += [f"--user=calico-operator:{password}"]
+            user = user or f"calico-operator:{(self.passwords / 'calico-operator').read_text().strip()}"
+        who += [f"--user={user}"] if user else []
         done = self.run("etcdctl", *who, *arguments, ETCDCTL_API="3")
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -243,6 +247,17 @@ def test_each_component_does_its_work_as_its_own_user(machine: Machine) -> None:
     machine.restart_etcd()  # tokens are forgotten
     until(lambda: machine.calico("calico-operator", "delete", "wep", "h1-cni-w-eth0").returncode == 0, "etcd is back")
     until(lambda: workload not in machine.keys(STATUS_PREFIX), "Felix follows the change and reports it")
+
+    def trouble(component: str) -> str:
+        found = machine.status(component)["conditions"]
+        return "".join(item["message"] for item in found if item["code"] == "datastore-unreachable")
+
+    machine.as_root("user", "revoke-role", "calico-bgp-h1", "calico-bgp")
+    machine.restart_etcd()  # an open watch outlives the right to it
+    until(lambda: "lacks the right" in trouble("bgp"), "the agent says that it has no right")
+    assert trouble("felix") == ""
+    machine.etcd.kill()
+    until(lambda: "https://127.0.0.1:2379" in trouble("felix"), "Felix says that etcd is away, and where")
 
 
 def test_a_locked_datastore_is_honoured_and_a_replaced_one_is_held_until_accepted(machine: Machine) -> None:

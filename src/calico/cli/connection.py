@@ -10,6 +10,7 @@ from pathlib import Path
 from calico.datastore.connection import Connection, connect
 from calico.datastore.connection import load_connection as _load
 from calico.datastore.store import Store
+from calico.obs.log import configure_logging
 
 __all__ = ["DEFAULT_CONFIG", "Connection", "load_connection", "open_store"]
 
@@ -26,7 +27,8 @@ def load_connection(config: str | None, environment: Mapping[str, str] = os.envi
 
 @asynccontextmanager
 async def open_store(connection: Connection) -> AsyncIterator[Store]:
-    """A store on a live connection, closed at the end."""
+    """A store on a live connection, closed at the end. What it has to warn of goes to standard error."""
+    configure_logging(level="warning", json=False)
     backend = connect(connection)
     try:
         yield Store(backend)

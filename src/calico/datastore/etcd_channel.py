@@ -169,25 +169,28 @@ class Endpoint:
             self._renewing = False
 
     async def _go_over(self, stamp: Stamp) -> None:
-        candidate = None
+        candidate: _Channel | None = None
         try:
             candidate = self._make(stamp)
             async with asyncio.timeout(_RENEWAL_TIMEOUT_S):
                 connected = await candidate.settled()
         except (TimeoutError, InvalidInput):
             connected = False
-        if candidate is None or not connected:
-            log.warning("etcd_certificates_not_renewed", endpoint=self.url, reason="no connection with the new files")
-            self._refused_stamp = stamp
+        except BaseException:
             if candidate is not None:
                 await candidate.grpc.close()
-            return
-        log.info("etcd_certificates_renewed", endpoint=self.url)
-        if self._channel is not None:
+            raise
+        if candidate is not None and connected and self._channel is not None:
+            log.info("etcd_certificates_renewed", endpoint=self.url)
             self._retired.append(self._channel)
-        self._channel = candidate
-        self.generation += 1
-        await self._close_retired()
+            self._channel = candidate
+            self.generation += 1
+            await self._close_retired()
+            return
+        log.warning("etcd_certificates_not_renewed", endpoint=self.url, reason="no connection with the new files")
+        self._refused_stamp = stamp
+        if candidate is not None:
+            await candidate.grpc.close()
 
     async def _close_retired(self) -> None:
         """Those on which nothing runs any more: closing a channel under a call breaks the call."""

@@ -221,3 +221,11 @@ def test_everything_moves_to_another_etcd_and_the_old_one_stays_locked(new_store
     assert {key: value for key, value in old.all().items() if key != INFO} == {
         key: value for key, value in before.items() if key != INFO
     }
+
+
+def test_warnings_about_damaged_entries_do_not_spoil_the_answer(new_store: NewStore) -> None:
+    store = new_store("solo")
+    fill(store)
+    done = store.calico("get", "globalnetworkpolicies", "-o", "json")
+    assert isinstance(json.loads(done.stdout)["items"], list)
+    assert "default.torn" in done.stderr

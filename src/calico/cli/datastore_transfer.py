@@ -15,6 +15,7 @@ import yaml
 from calico.cli.connection import load_connection, open_store
 from calico.cli.datastore import config_option, with_store
 from calico.cli.printing import print_data, safe
+from calico.cli.yaml_loader import loader_for
 from calico.datastore.exporting import Export, collect, read_document, to_document
 from calico.datastore.importing import Existing, ImportPlan, plan_import, run_import
 from calico.datastore.migration import Migrated, migrate
@@ -178,6 +179,6 @@ def _parse(filename: str) -> object:
     except (ValueError, RecursionError):
         pass
     try:
-        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return yaml.load(text, Loader=loader_for(text))
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise InvalidInput(f"is not YAML or JSON: {' '.join(str(error).split())}", subject=filename) from error

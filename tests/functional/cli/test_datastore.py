@@ -114,6 +114,8 @@ def test_an_export_holds_everything_and_an_import_brings_it_back(new_store: NewS
     old, new = new_store("old"), new_store("new")
     fill(old)
     old.ok("datastore", "export", "-f", "all", "-o", output)
+    assert "hush" not in (spared := old.ok("datastore", "export", "--no-secrets", "-o", output))
+    assert base64.b64encode(b"hush").decode() not in spared
     file = old.directory / "all"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     document = yaml.safe_load(file.read_text())

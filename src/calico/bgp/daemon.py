@@ -22,7 +22,7 @@ from calico.bgp.status import AgentState, status_document
 from calico.bgp.statuswatch import StatusWatch
 from calico.datastore.acceptance import accept_keys
 from calico.datastore.api import Backend
-from calico.datastore.connection import Connection, connect
+from calico.datastore.connection import Connection, open_backend
 from calico.datastore.syncer import Syncer
 from calico.obs.statussocket import StatusServer
 
@@ -48,7 +48,7 @@ class BGPSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 async def run(settings: BGPSettings) -> None:
     """Run until cancelled; BIRD goes on forwarding afterwards and is adopted by the next run."""
-    backend = connect(settings.etcd)
+    backend = open_backend(settings.etcd)
     try:
         await run_with_backend(settings, backend)
     finally:

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import click
 
 from calico import __version__
-from calico.cli.connection import DEFAULT_CONFIG, load_connection, open_store
 from calico.cli.printing import print_data, print_table
+from calico.datastore.connection import DEFAULT_CONFIG, load_connection, open_store
 from calico.datastore.store import Store
 
 __all__ = ["config_option", "datastore", "with_store"]

@@ -12,10 +12,10 @@ from typing import Any
 import click
 import yaml
 
-from calico.cli.connection import load_connection, open_store
 from calico.cli.datastore import config_option, with_store
 from calico.cli.printing import print_data, safe
 from calico.cli.yaml_loader import loader_for
+from calico.datastore.connection import load_connection, open_store
 from calico.datastore.exporting import Export, collect, read_document, to_document
 from calico.datastore.importing import Existing, ImportPlan, plan_import, run_import
 from calico.datastore.migration import Migrated, migrate
@@ -98,11 +98,10 @@ def migrate_command(
     The old datastore stays locked: agents that still follow it keep what they have until they are told of the new one.
     When the copy fails the old one is unlocked again.
     """
-    from calico.datastore.connection import load_connection as from_file
 
     async def run() -> Migrated:
         async with (
-            open_store(from_file(source, {})) as old,
+            open_store(load_connection(source, {})) as old,
             open_store(load_connection(config)) as new,
         ):
             return await migrate(

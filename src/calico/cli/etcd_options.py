@@ -53,4 +53,4 @@ def connection_of(
     given = {fields[name]: value for name, value in options.items()}
     if not given.get("etcdEndpoints") and environment.get(f"{_FELIX}ADDR"):
         given["etcdEndpoints"] = f"{environment.get(f'{_FELIX}SCHEME', 'http')}://{environment[f'{_FELIX}ADDR']}"
-    return load_connection(config, environment, given=given)
+    return load_connection(config, environment, given=given, default="")

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-import yaml
 
-from calico.datastore.etcd import EtcdBackend
-from calico.datastore.etcd_channel import TLSFiles, parse_endpoint
 from calico.errors import InvalidInput
 
-__all__ = ["DEFAULT_ENDPOINT", "SETTINGS", "Connection", "connect", "load_connection"]
+if TYPE_CHECKING:
+    from calico.datastore.etcd import EtcdBackend
+    from calico.datastore.store import Store
 
+__all__ = [
+    "DEFAULT_CONFIG",
+    "DEFAULT_ENDPOINT",
+    "SETTINGS",
+    "Connection",
+    "load_connection",
+    "open_backend",
+    "open_store",
+]
+
+DEFAULT_CONFIG = "/etc/calico/calicoctl.cfg"
 DEFAULT_ENDPOINT = "http://127.0.0.1:2379"
 
 SETTINGS = {
@@ -46,12 +58,39 @@ class Connection(msgspec.Struct, frozen=True):
     cert: str | bytes = ""
     ca: str | bytes = ""
 
+    def at(self, endpoints: Sequence[str]) -> Connection:
+        """The same proof of who we are, elsewhere."""
+        return msgspec.structs.replace(self, endpoints=tuple(endpoints))
+
     def __repr__(self) -> str:
         return f"Connection(endpoints={self.endpoints!r}, username={self.username!r})"
 
 
-def connect(connection: Connection) -> EtcdBackend:
-    """A backend; nothing connects before its first call."""
+@asynccontextmanager
+async def open_store(connection: Connection) -> AsyncIterator[Store]:
+    """A store on a live connection, closed at the end.
+
+    What it has to warn of goes to standard error, unless the process has said where.
+    """
+    import structlog
+
+    from calico.datastore.store import Store
+    from calico.obs.log import configure_logging
+
+    if not structlog.is_configured():
+        configure_logging(level="warning", json=False)
+    backend = open_backend(connection)
+    try:
+        yield Store(backend)
+    finally:
+        await backend.close()
+
+
+def open_backend(connection: Connection) -> EtcdBackend:
+    """The backend of a connection, which its owner closes; nothing connects before the first call."""
+    from calico.datastore.etcd import EtcdBackend
+    from calico.datastore.etcd_channel import TLSFiles
+
     tls = None
     if connection.ca or connection.cert:
         tls = TLSFiles(ca=_part(connection.ca), cert=_part(connection.cert), key=_part(connection.key))
@@ -68,12 +107,15 @@ def load_connection(
     environment: Mapping[str, str] = os.environ,
     *,
     given: Mapping[str, str | None] | None = None,
+    default: str = DEFAULT_CONFIG,
 ) -> Connection:
-    """Settings by field: ``given`` (options), the environment, then the file ``config``, which must exist.
+    """Settings by field: ``given`` (options), the environment (``CALICO_ETCD_...`` before ``ETCD_...``), then the file
+    ``config``, which must exist, or ``default`` if it exists.
 
     InvalidInput names the setting that is wrong. Without any setting: http://127.0.0.1:2379.
     """
-    values = _from_file(Path(config)) if config else {}
+    path = config or (default if default and Path(default).exists() else "")
+    values = _from_file(Path(path)) if path else {}
     for name, field in SETTINGS.items():
         found = environment.get(f"CALICO_{name}") or environment.get(name)
         if found:
@@ -85,6 +127,8 @@ def load_connection(
 def _connection(values: Mapping[str, str]) -> Connection:
     if values.get("datastoreType", "etcdv3") != "etcdv3":
         raise InvalidInput(f"only etcdv3 is supported, not {values['datastoreType']!r}", field="datastoreType")
+    from calico.datastore.etcd_channel import parse_endpoint
+
     endpoints = tuple(part.strip() for part in values.get("etcdEndpoints", "").split(",") if part.strip())
     for endpoint in endpoints:
         parse_endpoint(endpoint)
@@ -119,6 +163,8 @@ def _part(value: str | bytes) -> Path | bytes | None:
 
 
 def _from_file(path: Path) -> dict[str, str]:
+    import yaml
+
     if not path.exists():
         raise InvalidInput("the file does not exist", subject=str(path))
     try:

@@ -20,7 +20,7 @@ from calico import __version__
 from calico.calc.graph import Graph
 from calico.dataplane.nft_read import NftSocket
 from calico.datastore.acceptance import accept_keys
-from calico.datastore.connection import Connection, connect
+from calico.datastore.connection import Connection, open_backend
 from calico.datastore.syncer import Syncer
 from calico.errors import CalicoError
 from calico.felix.apply_loop import ApplyLoop
@@ -113,7 +113,7 @@ async def run(
     def config() -> FelixConfig:
         return configuration.current
 
-    backend = connect(settings.etcd)
+    backend = open_backend(settings.etcd)
     graph = Graph(settings.node, calc_settings(configuration.current))
     inputs = Inputs(settings.node, graph, conditions, wake.set)
     configuration.bind(inputs)

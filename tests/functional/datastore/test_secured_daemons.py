@@ -242,6 +242,8 @@ def test_each_component_does_its_work_as_its_own_user(machine: Machine) -> None:
     assert "was not written" not in (machine.directory / "felix.log").read_text()
     assert [item["code"] for item in machine.status("felix")["conditions"] if "datastore" in item["code"]] == []
     assert [c for c in machine.status("bgp")["conditions"] if c["code"] == "bgp-password-unavailable"] == []
+    said = "".join((machine.directory / name).read_text() for name in ("felix.log", "bgp.log"))
+    assert "lacks the right" not in said, "an agent uses keys that its role does not know"
     assert 'password "hush"' in (machine.directory / "run" / "bird.conf").read_text()
 
     machine.restart_etcd()  # tokens are forgotten

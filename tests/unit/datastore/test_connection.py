@@ -27,7 +27,7 @@ def written(tmp_path: Path, **spec: object) -> str:
 
 
 def test_nothing_said_is_the_local_gateway() -> None:
-    assert load_connection(None, {}) == Connection(("http://127.0.0.1:2379",))
+    assert load_connection(None, {}, default="") == Connection(("http://127.0.0.1:2379",))
 
 
 def test_each_setting_is_taken_from_the_nearest_source(config: str) -> None:

@@ -36,6 +36,7 @@ _OPTIONS = [
     ("grpc.enable_retries", 0),
 ]
 _LOOK_AT_FILES_S = 1.0
+_RETRY_REFUSED_S = 10.0
 _RENEWAL_TIMEOUT_S = 2.0
 _READY = grpc.ChannelConnectivity.READY
 _FAILED = grpc.ChannelConnectivity.TRANSIENT_FAILURE
@@ -130,6 +131,7 @@ class Endpoint:
         self._retired: list[_Channel] = []
         self._looked_at = 0.0
         self._refused_stamp: Stamp | None = None
+        self._refused_at = 0.0
         self._renewing = False
         self.generation = 0
 
@@ -153,14 +155,17 @@ class Endpoint:
     async def renew(self) -> None:
         """Look whether the TLS files changed (at most once a second), and go over to a channel made from the new ones.
 
-        One that does not connect, for example while only one of two files is replaced, changes nothing.
+        One that does not connect, for example while only one of two files is replaced, changes nothing and is tried
+        again later.
         """
         now = asyncio.get_running_loop().time()
         if self._tls is None or self._channel is None or self._renewing or now - self._looked_at < _LOOK_AT_FILES_S:
             return
         self._looked_at = now
         stamp = self._files_stamp()
-        if stamp in ((), self._channel.stamp, self._refused_stamp):
+        if stamp in ((), self._channel.stamp):
+            return
+        if stamp == self._refused_stamp and now - self._refused_at < _RETRY_REFUSED_S:
             return
         self._renewing = True
         try:
@@ -187,8 +192,9 @@ class Endpoint:
             self.generation += 1
             await self._close_retired()
             return
-        log.warning("etcd_certificates_not_renewed", endpoint=self.url, reason="no connection with the new files")
-        self._refused_stamp = stamp
+        if stamp != self._refused_stamp:
+            log.warning("etcd_certificates_not_renewed", endpoint=self.url, reason="no connection with the new files")
+        self._refused_stamp, self._refused_at = stamp, asyncio.get_running_loop().time()
         if candidate is not None:
             await candidate.grpc.close()
 
@@ -218,7 +224,6 @@ class Endpoint:
         return self._channel
 
     def _make(self, stamp: Stamp) -> _Channel:
-        self._refused_stamp = None
         if self._tls is None:
             return _Channel(grpc.aio.insecure_channel(self.target, options=_OPTIONS), stamp)
         return _Channel(grpc.aio.secure_channel(self.target, self._tls.credentials(), options=_OPTIONS), stamp)

@@ -225,3 +225,27 @@ async def test_a_restarted_server_keeps_its_data(start_etcd: StartEtcd, connect:
     await server.start()
     await backend.wait_ready(10)
     assert await backend.get("/a") is not None
+
+
+async def test_through_the_gateway_tls_reaches_to_the_member(
+    start_etcd: StartEtcd, connect: Connect, certificates: Any, free_port: Callable[[], int]
+) -> None:
+    server = await start_etcd(tls=certificates.make("server"))
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        *("etcd", "gateway", "start", f"--listen-addr=127.0.0.1:{port}"),
+        f"--endpoints={server.config.client_url.removeprefix('https://')}",
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        mine = connect(f"https://127.0.0.1:{port}", tls=certificates.make("client"))
+        await mine.wait_ready(20)
+        await mine.txn([Op("/a", b"1")])
+        direct = connect(server.config.client_url, tls=certificates.make("client", "other"))
+        assert await direct.get("/a") is not None
+        with pytest.raises(Transient, match="TLS failed"):
+            await connect(f"https://127.0.0.1:{port}", tls=TLSFiles(certificates.ca)).get("/a")
+    finally:
+        process.kill()
+        await process.wait()

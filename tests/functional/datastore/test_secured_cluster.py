@@ -224,7 +224,7 @@ async def test_calls_go_on_while_certificates_are_renewed(cluster: Cluster) -> N
     endpoint = cluster.writer.client.current
     for number in range(1, 9):
         cluster.certificates.make("calico-operator")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while endpoint.generation < number:
                 await asyncio.sleep(0.05)
     done.set()
@@ -238,7 +238,7 @@ async def test_a_certificate_of_another_name_has_other_rights_at_once(cluster: C
     backend = connect(*cluster.urls, tls=files)
     await backend.txn([Op(f"{R}nodes/mine", b"1")])
     cluster.certificates.make("calico-readonly", "mine")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await backend.txn([Op(f"{R}nodes/mine", b"2")])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import shutil
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from calico.datastore.embedded import EtcdConfig, EtcdProcess
 from calico.datastore.etcd import EtcdBackend, TLSFiles
 
 StartEtcd = Callable[..., Awaitable[EtcdProcess]]
+_GIVEN: set[int] = set()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -26,10 +28,19 @@ def _quiet_log() -> Iterator[None]:
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
+    """Ports that nobody listens on, each given once, and none that the kernel gives to outgoing connections."""
+
     def find() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1])
+        while True:
+            port = random.SystemRandom().randrange(15_000, 32_000)
+            with socket.socket() as probe:
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+            if port not in _GIVEN:
+                _GIVEN.add(port)
+                return port
 
     return find
 

@@ -36,3 +36,4 @@ class AgentState(msgspec.Struct, kw_only=True):
     stuck: frozenset[str] = frozenset()
     plan_problems: tuple[Problem, ...] = ()
     agent_problems: tuple[Problem, ...] = ()
+    contact_problems: tuple[Problem, ...] = ()

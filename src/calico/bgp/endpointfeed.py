@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from calico.bgp.planning.localendpoints import ENDPOINTS_PREFIX, is_local_key
+from calico.datastore.acceptance import accept_keys
 from calico.datastore.api import Backend, KeyValue, Listing, Op, SyncerSink, WatchBatch
 from calico.datastore.syncer import Syncer
 
@@ -28,7 +29,7 @@ class EndpointFeed:
     """A syncer that runs while ``want(True)`` was said last; ``run`` never ends."""
 
     def __init__(self, backend: Backend, host: str) -> None:
-        self._backend = _OfHost(backend, host)
+        self._backend, self._host = _OfHost(backend, host), host
         self._wanted = asyncio.Event()
         self._unwanted = asyncio.Event()
         self.sink: EndpointSink | None = None
@@ -45,7 +46,8 @@ class EndpointFeed:
         while True:
             await self._wanted.wait()
             self.sink.on_start()
-            syncer = Syncer(self._backend, (ENDPOINTS_PREFIX,), self.sink, require_ready=True)
+            keys = accept_keys(self._host)
+            syncer = Syncer(self._backend, (ENDPOINTS_PREFIX,), self.sink, require_ready=True, accept_keys=keys)
             async with asyncio.TaskGroup() as group:
                 following = group.create_task(syncer.run(), name="endpoints")
                 await self._unwanted.wait()

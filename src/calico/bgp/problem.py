@@ -43,6 +43,15 @@ CATALOGUE: dict[str, ProblemKind] = {
     "bird-listen-failed": ProblemKind("critical", "BIRD cannot listen for BGP; somebody else has the port"),
     "bird-netlink-dropped": ProblemKind("warning", "the kernel dropped route messages; BIRD rescans within 2 s"),
     "bird-unresponsive": ProblemKind("error", "BIRD's control socket does not answer in time"),
+    "datastore-unreachable": ProblemKind(
+        "warning", "the last known configuration stays in force; changes do not arrive"
+    ),
+    "datastore-locked": ProblemKind(
+        "warning", "the datastore says that it is not ready: the last known configuration stays in force"
+    ),
+    "datastore-held": ProblemKind(
+        "critical", "the store looks emptied, restored or different; the last known configuration stays in force"
+    ),
     "datastore-not-in-sync": ProblemKind("warning", "the last known configuration stays in force"),
 }
 

@@ -42,7 +42,13 @@ def status_document(state: AgentState, bird_problems: Iterable[Problem]) -> dict
         ],
         "prefixes": _prefixes(state.plan),
         "conditions": problems_as_data(
-            (*state.plan_problems, *state.agent_problems, *_no_session(state), *bird_problems)
+            (
+                *state.plan_problems,
+                *state.agent_problems,
+                *state.contact_problems,
+                *_no_session(state),
+                *bird_problems,
+            )
         ),
     }
 

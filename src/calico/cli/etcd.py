@@ -15,6 +15,7 @@ import click
 
 from calico.cli.connection import DEFAULT_CONFIG, load_connection
 from calico.cli.printing import print_data, print_table
+from calico.datastore.connection import proof_of
 from calico.datastore.core import (
     DEFAULT_CORE_FILE,
     Core,
@@ -28,7 +29,6 @@ from calico.datastore.core_admin import CoreAdmin, Member
 from calico.datastore.core_health import Finding, findings
 from calico.datastore.embedded import etcd_argv, find_etcd
 from calico.datastore.etcd import MemberStatus
-from calico.datastore.etcd_channel import TLSFiles
 from calico.errors import InvalidInput, Transient
 
 __all__ = ["etcd"]
@@ -209,14 +209,10 @@ def _is_own(address: str) -> bool:
 
 def _with(config: str | None, work: Callable[[CoreAdmin], Awaitable[T]]) -> T:
     connection = load_connection(config)
-    tls = None
-    if connection.ca_file or connection.cert_file:
-        names = (connection.ca_file, connection.cert_file, connection.key_file)
-        ca, cert, key = (Path(name) if name else None for name in names)
-        tls = TLSFiles(ca=ca, cert=cert, key=key)
+    tls, password = proof_of(connection)
 
     async def main() -> T:
-        admin = CoreAdmin(connection.endpoints, tls, connection.username, connection.password)
+        admin = CoreAdmin(connection.endpoints, tls, connection.username, password)
         try:
             return await work(admin)
         except Transient as error:

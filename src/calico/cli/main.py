@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "apply": ("calico.cli.resources", "apply", "Create or replace resources from files."),
     "bgp": ("calico.cli.daemons", "bgp", "Run the BGP agent, or look at this host's sessions and routes."),
     "create": ("calico.cli.resources", "create", "Create resources from files."),
+    "datastore": ("calico.cli.datastore", "datastore", "Initialise, lock, look at, copy and guard the datastore."),
     "delete": ("calico.cli.resources", "delete", "Delete resources by file or by name."),
     "etcd": ("calico.cli.etcd", "etcd", "Run the core cluster of etcd and look after its members."),
     "felix": ("calico.cli.daemons", "felix", "Run Felix: programs this host's routes and packet filters."),

@@ -12,12 +12,12 @@ import click
 
 __all__ = ["print_data", "print_table", "safe"]
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _WIDE = 10_000
 
 
 def safe(value: object) -> str:
-    """Text of a value with control characters made visible."""
+    """Text of a value with control characters, and bytes that are no text, made visible."""
     return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", "" if value is None else str(value))
 
 

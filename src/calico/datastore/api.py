@@ -146,6 +146,7 @@ class SyncStatus(enum.Enum):
     WAITING = "wait-for-datastore"
     RESYNCING = "resync-in-progress"
     IN_SYNC = "in-sync"
+    LOCKED = "locked"  # datastoreReady is false; our last view is kept
     HELD = "held"  # the store looks emptied, restored or different; our last good view is kept
 
 

@@ -38,7 +38,7 @@ class CoreAdmin:
     """Connects to the core through any of ``endpoints``; asks each member at the address it gives itself."""
 
     def __init__(
-        self, endpoints: Sequence[str], tls: TLSFiles | None = None, username: str = "", password: str = ""
+        self, endpoints: Sequence[str], tls: TLSFiles | None = None, username: str = "", password: str | Path = ""
     ) -> None:
         self._client = EtcdClient(endpoints, tls, username, password)
         self._to_member: Callable[[str], EtcdClient] = lambda url: EtcdClient([url], tls, username, password)

@@ -90,8 +90,10 @@ def etcd_argv(config: EtcdConfig, binary: str) -> list[str]:
 def _tls_args(tls: TLSFiles | None, side: str, ask: str) -> list[str]:
     if tls is None:
         return []
-    args = [f"--{side}cert-file={tls.cert}", f"--{side}key-file={tls.key}"]
-    return [*args, f"--{side}trusted-ca-file={tls.ca}", ask] if tls.ca else args
+    if any(isinstance(part, bytes) for part in (tls.ca, tls.cert, tls.key)):
+        raise InvalidInput("a server needs its certificates in files")
+    args = [f"--{side}cert-file={tls.cert!s}", f"--{side}key-file={tls.key!s}"]
+    return [*args, f"--{side}trusted-ca-file={tls.ca!s}", ask] if tls.ca else args
 
 
 class EtcdProcess:

@@ -40,6 +40,8 @@ _RULES = (
     _Rule(_C.INVALID_ARGUMENT, "authentication failed", InvalidInput, "wrong etcd user name or password"),
     _Rule(_C.INVALID_ARGUMENT, "user name is empty", InvalidInput, "etcd wants a user name and password"),
     _Rule(_C.INVALID_ARGUMENT, "", InvalidInput),
+    _Rule(_C.FAILED_PRECONDITION, "", InvalidInput),
+    _Rule(_C.UNKNOWN, "no password user", InvalidInput, "this etcd user is known by its certificate only"),
     _Rule(_C.UNAUTHENTICATED, "", Transient, "etcd refused the token"),
     _Rule(_C.RESOURCE_EXHAUSTED, "database space exceeded", Transient, "compact, defragment, then disarm the alarm"),
     _Rule(_C.RESOURCE_EXHAUSTED, "larger than max", InvalidInput),
@@ -51,9 +53,22 @@ _RULES = (
 )
 
 # Words of refusals given before a request can have had an effect.
-_NOT_SENT = ("failed to connect", NO_LEADER, "too many requests", "invalid auth token", "database space exceeded",
-             "unhealthy cluster")  # fmt: skip
-_NO_EFFECT_CODES = {_C.UNAUTHENTICATED, _C.PERMISSION_DENIED, _C.INVALID_ARGUMENT, _C.OUT_OF_RANGE, _C.NOT_FOUND}
+_NOT_SENT = (
+    "failed to connect",
+    NO_LEADER,
+    "too many requests",
+    "invalid auth token",
+    "database space exceeded",
+    "unhealthy cluster",
+)
+_NO_EFFECT_CODES = {
+    _C.UNAUTHENTICATED,
+    _C.PERMISSION_DENIED,
+    _C.INVALID_ARGUMENT,
+    _C.FAILED_PRECONDITION,
+    _C.OUT_OF_RANGE,
+    _C.NOT_FOUND,
+}
 
 
 def was_not_sent(code: grpc.StatusCode, details: str) -> bool:

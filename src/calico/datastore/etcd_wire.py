@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-__all__ = ["DELETE", "EQUAL", "METHODS", "MOD", "Method", "message"]
+__all__ = ["DELETE", "EQUAL", "METHODS", "MOD", "Method", "key_of", "message", "raw_key"]
 
 EQUAL = 0  # Compare.CompareResult
 MOD = 2  # Compare.CompareTarget
@@ -69,6 +69,36 @@ FIELDS: dict[str, str] = {
     "DefragmentResponse": "header:1:ResponseHeader",
     "SnapshotRequest": "",
     "SnapshotResponse": "header:1:ResponseHeader remaining_bytes:2:uint64 blob:3:bytes",
+    "AuthEnableRequest": "",
+    "AuthEnableResponse": "header:1:ResponseHeader",
+    "UserAddOptions": "no_password:1:bool",
+    "AuthUserAddRequest": "name:1:string password:2:string options:3:UserAddOptions",
+    "AuthUserAddResponse": "header:1:ResponseHeader",
+    "AuthUserGetRequest": "name:1:string",
+    "AuthUserGetResponse": "header:1:ResponseHeader *roles:2:string",
+    "AuthUserListRequest": "",
+    "AuthUserListResponse": "header:1:ResponseHeader *users:2:string",
+    "AuthUserDeleteRequest": "name:1:string",
+    "AuthUserDeleteResponse": "header:1:ResponseHeader",
+    "AuthUserChangePasswordRequest": "name:1:string password:2:string",
+    "AuthUserChangePasswordResponse": "header:1:ResponseHeader",
+    "AuthUserGrantRoleRequest": "user:1:string role:2:string",
+    "AuthUserGrantRoleResponse": "header:1:ResponseHeader",
+    "AuthUserRevokeRoleRequest": "name:1:string role:2:string",
+    "AuthUserRevokeRoleResponse": "header:1:ResponseHeader",
+    "Permission": "permType:1:int32 key:2:bytes range_end:3:bytes",
+    "AuthRoleAddRequest": "name:1:string",
+    "AuthRoleAddResponse": "header:1:ResponseHeader",
+    "AuthRoleGetRequest": "role:1:string",
+    "AuthRoleGetResponse": "header:1:ResponseHeader *perm:2:Permission",
+    "AuthRoleListRequest": "",
+    "AuthRoleListResponse": "header:1:ResponseHeader *roles:2:string",
+    "AuthRoleDeleteRequest": "role:1:string",
+    "AuthRoleDeleteResponse": "header:1:ResponseHeader",
+    "AuthRoleGrantPermissionRequest": "name:1:string perm:2:Permission",
+    "AuthRoleGrantPermissionResponse": "header:1:ResponseHeader",
+    "AuthRoleRevokePermissionRequest": "role:1:string key:2:bytes range_end:3:bytes",
+    "AuthRoleRevokePermissionResponse": "header:1:ResponseHeader",
     "StatusRequest": "",
     "StatusResponse": "header:1:ResponseHeader version:2:string dbSize:3:int64 leader:4:uint64 raftIndex:5:uint64 "
     "raftTerm:6:uint64 raftAppliedIndex:7:uint64 *errors:8:string dbSizeInUse:9:int64 isLearner:10:bool",
@@ -90,6 +120,10 @@ def _method(service: str, name: str, message: str = "", *, stream: bool = False,
     return Method(f"/etcdserverpb.{service}/{name}", f"{stem}Request", f"{stem}Response", stream, writes)
 
 
+_AUTH_CHANGES = (
+    *("UserAdd", "UserDelete", "UserChangePassword", "UserGrantRole", "UserRevokeRole"),
+    *("RoleAdd", "RoleDelete", "RoleGrantPermission", "RoleRevokePermission"),
+)
 METHODS: dict[str, Method] = {
     "Range": _method("KV", "Range"),
     "Put": _method("KV", "Put", writes=True),
@@ -108,6 +142,9 @@ METHODS: dict[str, Method] = {
     "Defragment": _method("Maintenance", "Defragment"),
     "Snapshot": _method("Maintenance", "Snapshot", stream=True),
     "Status": _method("Maintenance", "Status"),
+    **{name: _method("Auth", name, f"Auth{name}") for name in ("UserGet", "UserList", "RoleGet", "RoleList")},
+    "AuthEnable": _method("Auth", "AuthEnable", writes=True),
+    **{name: _method("Auth", name, f"Auth{name}", writes=True) for name in _AUTH_CHANGES},
 }
 
 _PACKAGE = "etcdserverpb"
@@ -138,6 +175,16 @@ def _build() -> dict[str, Any]:
 
 
 _CLASSES = _build()
+
+
+def raw_key(key: str) -> bytes:
+    """The bytes of a key; the inverse of ``key_of`` for every key, also one that is not UTF-8."""
+    return key.encode("utf-8", "surrogateescape")
+
+
+def key_of(raw: bytes) -> str:
+    """A key as text. Bytes that are not UTF-8 become lone surrogates: no two keys look the same."""
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def message(name: str) -> Any:

@@ -30,6 +30,7 @@ _OF_OTHERS = frozenset(("caliconodestatuses",))
 
 _DATASTORE_CONDITIONS = {
     SyncStatus.WAITING: "datastore-not-ready",
+    SyncStatus.LOCKED: "datastore-locked",
     SyncStatus.HELD: "datastore-held",
 }
 

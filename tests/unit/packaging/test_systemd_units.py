@@ -9,6 +9,7 @@ import click
 import pytest
 
 from calico.cli.main import cli
+from calico.datastore.connection import DEFAULT_ENDPOINT
 from calico.datastore.core import Core
 
 UNITS = Path(__file__).resolve().parents[3] / "packaging" / "systemd"
@@ -60,10 +61,7 @@ def test_the_directory_of_sockets_and_bird_files_is_never_removed(unit: str) -> 
 
 def test_the_gateway_listens_where_the_daemons_look() -> None:
     listening = settings("calico-etcd-gateway")["ExecStart"]
-    command = cli.get_command(click.Context(cli), "felix")
-    assert command is not None
-    default = next(option.default for option in command.params if option.name == "etcd_endpoints")
-    assert f"--listen {str(default).removeprefix('http://')}" in listening
+    assert f"--listen {DEFAULT_ENDPOINT.removeprefix('http://')}" in listening
 
 
 @pytest.mark.parametrize("unit", ["calico-etcd", "calico-etcd-gateway"])

@@ -34,13 +34,13 @@ _HELD_BY_TYPES = {"src", "dst", "eq", "neq", "network", "transport", "big", "ver
 
 
 class Mutant(NamedTuple):
-    """``change`` names it: what a line was and what it became, in normal form. ``in_function``: nothing else differs
-    than what a function or method does."""
+    """``change`` names it: what a line was and what it became, in normal form. ``function``: first and last line of
+    the function or method outside of which nothing differs; None where something does."""
 
     change: str
     line: int
     tree: ast.Module
-    in_function: bool
+    function: tuple[int, int] | None
 
 
 def mutants(source: str) -> Iterator[Mutant]:
@@ -55,16 +55,18 @@ def mutants(source: str) -> Iterator[Mutant]:
         change = _change(normal, ast.unparse(mutated).splitlines())
         if change and change not in seen:
             seen.add(change)
-            yield Mutant(change, line, mutated, _in_function(tree, path))
+            yield Mutant(change, line, mutated, _function(tree, path))
 
 
-def _in_function(tree: ast.AST, path: Path) -> bool:
+def _function(tree: ast.AST, path: Path) -> tuple[int, int] | None:
     node = tree
     for name, index in path:
         if isinstance(node, ast.FunctionDef):
-            return True
+            break
         node = getattr(node, name) if index is None else getattr(node, name)[index]
-    return isinstance(node, ast.FunctionDef)
+    if not isinstance(node, ast.FunctionDef):
+        return None
+    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]), node.end_lineno or node.lineno
 
 
 def _change(before: list[str], after: list[str]) -> str:

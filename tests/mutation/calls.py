@@ -8,8 +8,9 @@ import pickle
 import signal
 import sys
 from collections.abc import Iterator
+from cProfile import Profile
 from functools import _lru_cache_wrapper
-from types import CodeType, FrameType
+from types import CodeType
 from typing import NamedTuple
 
 import pytest
@@ -18,7 +19,7 @@ from running import ROOT, ended_well, fork, path_of, run_tests
 
 __all__ = ["Calls", "Order", "measured"]
 
-LEAST_S, TIMES = 10, 20
+LEAST_S, TIMES = 5, 3
 """Seconds of processor time: a test may take the least and so many times what it takes without a mutant. A mutant that
 makes it take longer is noticed."""
 
@@ -96,10 +97,10 @@ class _Measuring:
 
     def __init__(self) -> None:
         self._durations: dict[str, float] = {}
-        self._codes: dict[int, CodeType] = {}
         self._collecting: Lines = {}
         self._called: dict[str, Lines] = {}
-        sys.settrace(self._note)
+        self._profile = Profile(subcalls=False, builtins=False)
+        self._profile.enable()
 
     def calls(self) -> Calls:
         return Calls(self._durations, self._called, self._collecting)
@@ -110,23 +111,20 @@ class _Measuring:
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         _forget()
-        sys.settrace(self._note)
+        self._profile.enable()
         yield
         self._called[item.nodeid] = self._noted()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._durations[report.nodeid] = self._durations.get(report.nodeid, 0.0) + report.duration
 
-    def _note(self, frame: FrameType, event: str, arg: object) -> None:
-        code = frame.f_code
-        self._codes[id(code)] = code
-
     def _noted(self) -> Lines:
+        self._profile.disable()
         lines: Lines = {}
-        for code in self._codes.values():
-            if code.co_filename.startswith(_SOURCES):
-                lines.setdefault(code.co_filename, set()).add(code.co_firstlineno)
-        self._codes.clear()
+        for entry in self._profile.getstats():
+            if isinstance(entry.code, CodeType) and entry.code.co_filename.startswith(_SOURCES):
+                lines.setdefault(entry.code.co_filename, set()).add(entry.code.co_firstlineno)
+        self._profile.clear()
         return lines
 
 

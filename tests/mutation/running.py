@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[2]
 COLLECTING_S = 60
 """Seconds of processor time: importing that takes longer is taken for endless."""
 
+EXAMPLES = 15
+"""At most so many of a property: what takes more to be noticed deserves a test of its own."""
+
 MEMORY = 4 << 30
 """Bytes that a fork may take."""
 
@@ -48,7 +51,18 @@ def run_tests(tests: list[str], *plugins: object) -> int:
     os.environ |= {"WORLDS_SEED": "mutants", "WORLDS": "few"}
     unasked = ["-p", "no:randomly", "-p", "no:cacheprovider", "-o", "timeout=0"]
     rewritten = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # Hypothesis is imported already
-    return int(pytest.main(["-x", "-q", "--no-header", *unasked, *rewritten, *tests], plugins=list(plugins)))
+    options = ["-x", "-q", "--no-header", *unasked, *rewritten]
+    return int(pytest.main([*options, *tests], plugins=[_FewExamples(), *plugins]))
+
+
+class _FewExamples:
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            test = getattr(item, "obj", None)
+            if hypothesis.is_hypothesis_test(test):
+                given = test._hypothesis_internal_use_settings
+                few = hypothesis.settings(given, max_examples=min(given.max_examples, EXAMPLES))
+                test._hypothesis_internal_use_settings = few
 
 
 def fork(work: Callable[[], int]) -> int:

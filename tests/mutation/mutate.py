@@ -1,6 +1,7 @@
 """Mutants of a module: copies of its syntax tree in which one thing is wrong.
 
-What only people read (docstrings, comments of rules, messages of errors), types and imports are left alone.
+What only people read (docstrings, comments of rules, messages of errors), types and imports are left alone, and so is
+``zip``'s ``strict``: it changes nothing in a program that is right.
 """
 
 from __future__ import annotations
@@ -29,7 +30,11 @@ _FOR_TYPES = ("TypeVar", "TypeAlias", "__all__")
 _FOR_PEOPLE = {"Rule": 1, "InvalidInput": 0, "comment_text": 0, "_for_prefixes": 3}
 """Calls that have a text for people, and its position."""
 
-_HELD_BY_TYPES = {"src", "dst", "eq", "neq", "network", "transport", "big", "verdict", "iifname", "oifname"}
+_HELD_BY_TYPES = {
+    "src", "dst", "eq", "neq", "network", "transport", "big", "verdict", "iifname", "oifname", "l4proto", "nfproto",
+    "accept", "drop", "return", "jump", "goto", "dnat", "snat", "nat", "filter", "bytes", "packets", "tcp-reset",
+    "ifname", "ipv4_addr", "ipv6_addr", "inet_proto", "inet_service", "prerouting", "postrouting", "forward",
+}  # fmt: skip
 """Words of ``Literal`` types that stand where mypy refuses any other."""
 
 
@@ -110,6 +115,8 @@ def _left_alone(node: ast.AST) -> tuple[str, ...]:
             return ("bases", "keywords", "decorator_list")
         case ast.AnnAssign():
             return ("annotation", "target")
+        case ast.keyword(arg="strict"):
+            return ("value",)
         case ast.arg() | ast.Import() | ast.ImportFrom() | ast.JoinedStr():
             return tuple(node._fields)
         case ast.Assign(targets=[ast.Name(id="__all__")]):

@@ -467,3 +467,47 @@ def test_rejection_is_only_where_the_kernel_takes_it(make_host: Any) -> None:
     policies = {name for name in host.state.chains if name.endswith(("pi-gnp/a", "po-gnp/a"))}
     assert policies & answers == {"pi-gnp/a", "po-gnp/a"}
     assert policies - answers == {"upi-gnp/a", "upo-gnp/a", "ppi-gnp/a", "tpo-gnp/a"}
+
+
+def reachable(host: Any, base: str) -> set[str]:
+    """The chains that a packet in a base chain may get to."""
+    found, ahead = set(), {base}
+    while ahead:
+        name = ahead.pop()
+        found.add(name)
+        for rule in host.state.chains[name].rules:
+            maps = [host.state.elements(expr.set).values() for expr in rule.exprs if getattr(expr, "verdict", False)]
+            verdicts = [*rule.exprs, *(verdict for values in maps for verdict in values)]
+            ahead |= {verdict.chain for verdict in verdicts if getattr(verdict, "chain", "")} - found
+    return found
+
+
+@pytest.mark.parametrize("name", ["eth0", "*"])
+def test_no_rejection_can_be_reached_where_the_kernel_takes_none(make_host: Any, name: str) -> None:
+    host = make_host(deny="reject")
+    host.say(policy(A, ("deny", 1)))
+    host.endpoint("h", name, tiers=tier(A), untracked_tiers=tier(A), pre_dnat_tiers=only_ingress(tier(A)))
+    host.endpoint("i", "eth1", untracked_tiers=tier(A))
+    bases = {chain.name: chain.hook.hook for chain in host.state.base_chains.values()}
+    answering = {name for name, chain in host.state.chains.items() for rule in chain.rules for expr in rule.exprs
+                 if isinstance(expr, Reject)}  # fmt: skip
+    assert {"raw-prerouting", "raw-output", "pre-dnat", "host-postrouting"} <= bases.keys()
+    assert {hook for base, hook in bases.items() if reachable(host, base) & answering} == {"input", "output"}
+
+
+def words(host: Any, chain: str) -> list[str]:
+    return [rule.comment for rule in host.state.chains[chain].rules]
+
+
+def test_a_chain_asks_only_what_can_matter_there(host: Any) -> None:
+    """Every rule costs each packet that gets to it."""
+    from_workload, to_workload = words(host, "from-workload"), words(host, "to-workload")
+    host.say(policy(A, ("allow", 1)))
+    host.endpoint(pre_dnat_tiers=only_ingress(tier(A)))
+    assert words(host, "pre-dnat") == ["known connection", "policy of the host endpoint"]
+    assert words(host, "host-translated") == ["policy of the host endpoint"]
+    assert (words(host, "from-workload"), words(host, "to-workload")) == (from_workload, to_workload)
+    assert "accepted before" not in words(host, "output")
+    host.endpoint("i", "eth1", untracked_tiers=only_ingress(tier(A)))
+    assert words(host, "pre-dnat") == ["known connection", "accepted before", "policy of the host endpoint"]
+    assert "accepted before" not in words(host, "output")

@@ -12,6 +12,7 @@ from calico.errors import InvalidInput
 from calico.lib.packed import addr_bytes, net
 from calico.rules.config import RulesConfig
 from calico.rules.evaluator.evaluate import Packet, forward, from_host, to_host
+from retained import retained
 
 OUT = {4: addr_bytes("203.0.113.7"), 6: addr_bytes("2001:db8:7::7")}
 OWN = {4: "10.0.0.1", 6: "fd00::1"}
@@ -213,6 +214,33 @@ def test_of_several_external_addresses_of_one_own_the_first_is_its_source(host: 
         assert leaves(host, OUTSIDE[4], external, "eth0", "cali1")[2] == OWN[4]
     host.workload(1, nats=((OWN[4], "192.0.2.8"),))
     assert source_outside(host, 4) == "192.0.2.8"
+
+
+def test_of_several_that_own_an_address_the_lower_id_says_what_it_goes_out_as(host: Any) -> None:
+    for number in (5, 9, 1, 8, 2, 7, 3, 6, 4):
+        host.workload(number, nets=(OWN[4],), nats=((OWN[4], f"192.0.2.{number}"),))
+    assert host.state.elements("fip-snat4") == {addr_bytes(OWN[4]): addr_bytes("192.0.2.1")}
+
+
+def test_floating_addresses_are_forgotten_with_their_endpoint(host: Any) -> None:
+    identity = floating(host)
+    assert addr_bytes(EXTERNAL[4]) in retained(host.ruleset)
+    host.say(EndpointRemove(id=identity))
+    host.state.take()
+    addresses = {addr_bytes(text) for texts in (OWN, EXTERNAL) for text in texts.values()}
+    assert not addresses & retained(host.ruleset)
+
+
+def test_a_hundred_floating_addresses_have_room_in_the_maps_and_keep_it(host: Any) -> None:
+    for number in range(1, 101):
+        own = {4: f"10.0.0.{number}", 6: f"fd00::{number}"}
+        nats = ((own[4], f"192.0.2.{number}"), (own[6], f"2001:db8::{number}"))
+        host.workload(number, nets=tuple(own.values()), nats=nats)
+    maps = {name for name in host.state.sets if name.startswith("fip-")}
+    assert {(len(host.state.elements(name)), host.state.sets[name].size > 130) for name in maps} == {(100, True)}
+    host.state.take()
+    host.workload(1, nats=((OWN[4], "192.0.2.1"),))
+    assert not maps & host.state.take().sets
 
 
 def test_while_two_claim_an_external_address_the_lower_id_has_it_in_both_directions(host: Any) -> None:

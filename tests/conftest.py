@@ -3,7 +3,16 @@
 import os
 import shutil
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile(
+    "calm",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+if hypothesis.settings().deadline is not None:  # mutation testing has loaded a profile of its own
+    hypothesis.settings.load_profile("calm")  # a machine that is busy fails no test
 
 _PROGRAMS = {
     "etcd": ("etcd",),

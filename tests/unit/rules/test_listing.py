@@ -94,7 +94,7 @@ def test_sets_and_maps_have_the_names_of_the_documentation(host: Any) -> None:
         f"{kind}-{set_id}" for kind in ("h4", "h6", "n4", "n6") for set_id in (ALL_HOSTS, IPAM_POOLS, MASQ_POOLS)
     }
     assert host.state.sets.keys() - clusters == {
-        "wl-from", "wl-to", "wl-interfaces", "wl-src4", "wl-src6",
+        "wl-from", "wl-to", "wl-interfaces", "wl-src4", "wl-src6", "wl-foreign-src",
         "ended-flows4", "ended-flows6",
         "fip-dnat4", "fip-dnat6", "fip-snat4", "fip-snat6", "fip-self4", "fip-self6",
         "fs-in", "fs-out",

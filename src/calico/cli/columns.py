@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from calico.model.kubernetes.types import LabelSelector
 from calico.model.meta import Resource
 
 __all__ = ["columns_of"]
@@ -17,6 +18,17 @@ def _joined(values: object) -> str:
     return ",".join(str(value) for value in values) if isinstance(values, tuple | list) else str(values)
 
 
+def _selected_labels(selector: LabelSelector) -> str:
+    """As ``kubectl`` shows it: ``app=web,tier in (a,b),!old``."""
+    terms = [f"{key}={value}" for key, value in selector.match_labels.items()]
+    for expression in selector.match_expressions:
+        values = f"({','.join(expression.values)})"
+        texts = {"In": f"{expression.key} in {values}", "NotIn": f"{expression.key} notin {values}"}
+        bare = {"Exists": expression.key, "DoesNotExist": f"!{expression.key}"}
+        terms.append((texts | bare).get(expression.operator, f"{expression.key} {expression.operator} {values}"))
+    return ",".join(terms) or "<all>"
+
+
 _NAME: Columns = (("NAME", lambda r: r.metadata.name),)
 _TIER: Columns = (("TIER", lambda r: r.spec.tier or "default"),)
 _POLICY_WIDE: Columns = (
@@ -25,6 +37,11 @@ _POLICY_WIDE: Columns = (
 )
 _STAGED: Columns = (("STAGEDACTION", lambda r: r.spec.staged_action or "Set"),)
 _NETS: Columns = (("NETS", lambda r: _joined(r.spec.nets)),)
+
+_ALLOCATION: Columns = (
+    ("STRICTAFFINITY", lambda r: r.spec.strict_affinity),
+    ("AUTOALLOCATEBLOCKS", lambda r: r.spec.auto_allocate_blocks),
+)
 
 _DEFAULT: dict[str, Columns] = {
     "BGPConfiguration": (
@@ -46,6 +63,7 @@ _DEFAULT: dict[str, Columns] = {
         ("NODE", lambda r: r.spec.node or r.spec.node_selector or "(global)"),
         ("ASN", lambda r: r.spec.as_number or ""),
     ),
+    "CalicoNodeStatus": (*_NAME, ("NODE", lambda r: r.spec.node)),
     "ClusterInformation": (
         *_NAME,
         ("CLUSTERGUID", lambda r: r.spec.cluster_guid),
@@ -55,6 +73,13 @@ _DEFAULT: dict[str, Columns] = {
     ),
     "GlobalNetworkPolicy": (*_NAME, *_TIER),
     "HostEndpoint": (*_NAME, ("NODE", lambda r: r.spec.node)),
+    "BlockAffinity": (
+        *_NAME,
+        ("CIDR", lambda r: r.spec.cidr),
+        ("NODE", lambda r: r.spec.node),
+        ("STATE", lambda r: r.spec.state or "confirmed"),
+    ),
+    "IPAMConfiguration": (*_NAME, *_ALLOCATION),
     "IPPool": (*_NAME, ("CIDR", lambda r: r.spec.cidr), ("SELECTOR", lambda r: r.spec.node_selector)),
     "NetworkPolicy": (*_NAME, *_TIER),
     "StagedGlobalNetworkPolicy": (*_NAME, *_TIER),
@@ -68,6 +93,11 @@ _DEFAULT: dict[str, Columns] = {
     ),
 }
 _WIDE: dict[str, Columns] = {
+    "CalicoNodeStatus": (
+        *_NAME,
+        ("NODE", lambda r: r.spec.node),
+        ("CLASSES", lambda r: _joined(r.spec.classes)),
+    ),
     "GlobalNetworkPolicy": (*_NAME, *_TIER, *_POLICY_WIDE),
     "GlobalNetworkSet": (*_NAME, *_NETS),
     "HostEndpoint": (
@@ -88,6 +118,8 @@ _WIDE: dict[str, Columns] = {
         ("SELECTOR", lambda r: r.spec.node_selector),
         ("ASSIGNMENTMODE", lambda r: r.spec.assignment_mode or "Automatic"),
     ),
+    "IPAMConfiguration": (*_NAME, *_ALLOCATION, ("MAXBLOCKSPERHOST", lambda r: r.spec.max_blocks_per_host)),
+    "IPReservation": (*_NAME, ("CIDRS", lambda r: _joined(r.spec.reserved_cidrs))),
     "NetworkPolicy": (*_NAME, *_TIER, *_POLICY_WIDE),
     "NetworkSet": (*_NAME, *_NETS),
     "Node": (
@@ -98,7 +130,11 @@ _WIDE: dict[str, Columns] = {
     ),
     "Profile": (*_NAME, ("LABELS", lambda r: ",".join(f"{k}={v}" for k, v in r.spec.labels_to_apply.items()))),
     "StagedGlobalNetworkPolicy": (*_NAME, *_TIER, *_POLICY_WIDE, *_STAGED),
-    "StagedKubernetesNetworkPolicy": (*_NAME, *_STAGED),
+    "StagedKubernetesNetworkPolicy": (
+        *_NAME,
+        ("PODSELECTOR", lambda r: _selected_labels(r.spec.pod_selector)),
+        *_STAGED,
+    ),
     "StagedNetworkPolicy": (*_NAME, *_TIER, *_POLICY_WIDE, *_STAGED),
     "WorkloadEndpoint": (
         *_NAME,
@@ -107,7 +143,6 @@ _WIDE: dict[str, Columns] = {
         ("NATS", lambda r: ",".join(f"{n.external_ip}->{n.internal_ip}" for n in r.spec.ip_nats)),
     ),
 }
-_DEFAULT["Profile"] = _WIDE["Profile"]
 
 
 def columns_of(kind: str, *, wide: bool = False, namespace: bool = False) -> Columns:

@@ -122,8 +122,12 @@ def _settings(config: str | None) -> str:
     datastore = {
         "endpoints": list(connection.endpoints),
         "username": connection.username,
-        "password": "(set)" if connection.password else "",
-        "tlsFiles": [name for name in (connection.ca_file, connection.cert_file, connection.key_file) if name],
+        "password": "(set)" if connection.password or connection.password_file else "",
+        "tlsFiles": [
+            part if isinstance(part, str) else "(inline)"
+            for part in (connection.ca, connection.cert, connection.key)
+            if part
+        ],
     }
     return json.dumps({"datastore": datastore, "environment": environment}, indent=2)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import yaml
 
+from calico.cli.yaml_loader import loader_for
 from calico.errors import InvalidInput
 
 __all__ = ["read_documents"]
 
 _SUFFIXES = (".yaml", ".yml", ".json")
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_documents(names: Iterable[str], *, recursive: bool = False) -> Iterator[tuple[str, object]]:
@@ -24,8 +24,8 @@ def read_documents(names: Iterable[str], *, recursive: bool = False) -> Iterator
     for path in _files(names, recursive):
         text = sys.stdin.read() if path == "-" else _text(path)
         try:
-            documents = list(yaml.load_all(text, Loader=_Loader))
-        except yaml.YAMLError as error:
+            documents = list(yaml.load_all(text, Loader=loader_for(text)))
+        except (yaml.YAMLError, RecursionError) as error:
             raise InvalidInput(f"is not YAML or JSON: {' '.join(str(error).split())}", subject=path) from error
         index = 0
         for document in documents:

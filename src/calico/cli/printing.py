@@ -11,8 +11,8 @@ import click
 
 __all__ = ["TableStream", "json_text", "print_data", "print_list", "print_table", "safe", "yaml_text"]
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Control characters, and those that turn the direction of writing or break lines."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, and those that turn the direction of writing or break lines, and bytes that are no text."""
 
 _GAP = "  "
 _CHUNK = 100

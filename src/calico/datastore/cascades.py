@@ -65,7 +65,7 @@ async def _refuse_tier_in_use(store: Store, key: ResourceKey) -> None:
 def _tier_in(value: bytes) -> str:
     try:
         return msgspec.json.decode(value, type=_Tiered).spec.tier or "default"
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
 
 

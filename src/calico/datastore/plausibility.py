@@ -17,7 +17,7 @@ _MAX_VANISHING_KEYS = 10
 _MAX_VANISHING_SHARE = 0.2
 _REMEDY = (
     "The last good view is kept. Bring the right store back and this goes on by itself; "
-    "or, if this store is right, accept it explicitly"
+    "or, if this store is right, accept it: calico datastore accept"
 )
 
 
@@ -41,7 +41,7 @@ def cluster_facts(value: bytes) -> ClusterFacts:
     """The facts in the stored JSON."""
     try:
         spec = msgspec.json.decode(value, type=_ClusterInformation).spec
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ClusterFacts()
     return ClusterFacts(spec.cluster_guid, spec.datastore_ready is True)
 

@@ -34,14 +34,14 @@ class Rehearsal:
             return self._written[key]
         return await self._real.get(key, revision=revision)
 
-    async def list(self, prefix: str, *, revision: int = 0) -> Listing:
+    async def list(self, prefix: str, *, revision: int = 0, created_after: int = 0) -> Listing:
         """The store's listing with what was written here."""
-        found = await self._real.list(prefix, revision=revision)
+        found = await self._real.list(prefix, revision=revision, created_after=created_after)
         items = {item.key: item for item in found.items}
         for key, value in self._written.items():
             if key.startswith(prefix):
                 items.pop(key, None)
-                if value is not None:
+                if value is not None and value.create_revision > created_after:
                     items[key] = value
         ordered = tuple(items[key] for key in sorted(items))
         return Listing(ordered, max(found.revision, self._revision), found.cluster_id)

@@ -220,5 +220,5 @@ def _encode(trial: Trial) -> bytes:
 def _decode(value: bytes) -> Trial | None:
     try:
         return msgspec.json.decode(value, type=Trial)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

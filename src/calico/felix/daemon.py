@@ -19,9 +19,10 @@ import structlog
 from calico import __version__
 from calico.calc.graph import Graph
 from calico.dataplane.nft_read import NftSocket
+from calico.datastore.acceptance import accept_keys
 from calico.datastore.api import SyncStatus
 from calico.datastore.barrier import Answer
-from calico.datastore.etcd import EtcdBackend
+from calico.datastore.connection import Connection, open_backend
 from calico.datastore.syncer import Syncer
 from calico.errors import CalicoError
 from calico.felix.applied_reporter import AppliedReporter, why_not_applied
@@ -48,7 +49,7 @@ class FelixSettings(msgspec.Struct, frozen=True):
     """What Felix must know before it can read its configuration from the datastore."""
 
     node: str
-    etcd_endpoints: tuple[str, ...]
+    etcd: Connection
     run_dir: str
     environment: Mapping[str, str] = {}
 
@@ -107,7 +108,7 @@ async def run(
     settings: FelixSettings, *, on_step: OnStep = unwatched, nft_socket: Callable[[], NftSocket] | None = None
 ) -> None:
     """Run Felix until cancelled. What is in the kernel stays there. See ``Host`` and ``steps`` for what tests give."""
-    log.info("felix starts", node=settings.node, version=__version__, etcd=settings.etcd_endpoints)
+    log.info("felix starts", node=settings.node, version=__version__, etcd=settings.etcd.endpoints)
     wake = asyncio.Event()
     conditions = Conditions()
     configuration = Configuration(settings, conditions)
@@ -115,11 +116,11 @@ async def run(
     def config() -> FelixConfig:
         return configuration.current
 
-    backend = EtcdBackend(settings.etcd_endpoints)
+    backend = open_backend(settings.etcd)
     graph = Graph(settings.node, calc_settings(configuration.current))
     inputs = Inputs(settings.node, graph, conditions, wake.set)
     configuration.bind(inputs)
-    syncer = Syncer(backend, (RESOURCE_PREFIX,), inputs, require_ready=True)
+    syncer = Syncer(backend, (RESOURCE_PREFIX,), inputs, require_ready=True, accept_keys=accept_keys(settings.node))
     endpoint_reporter = EndpointStatusReporter(backend, settings.node, config)
     host = Host(
         configuration.current,
@@ -166,7 +167,7 @@ async def watch_contact(syncer: Syncer, conditions: Conditions) -> None:
     while True:
         age = syncer.contact_age_s()
         if age is not None and age > _CONTACT_LOST_S:
-            conditions.set("datastore-unreachable", "datastore", f"no answer for {age:.0f} s")
+            conditions.set("datastore-unreachable", "datastore", f"for {age:.0f} s: {syncer.trouble}")
         else:
             conditions.clear("datastore-unreachable", "datastore")
         await asyncio.sleep(_CONTACT_CHECK_S)

@@ -25,20 +25,12 @@ __all__ = ["Inputs"]
 
 log = structlog.get_logger(__name__)
 
-_OF_OTHERS = frozenset(
-    (
-        "blockaffinities",
-        "caliconodestatuses",
-        "ipamconfigurations",
-        "ipreservations",
-        "kubecontrollersconfigurations",
-        "livemigrations",
-    )
-)
-"""Kinds of Calico's that decide nothing about this host's packets (data model §2.1): nothing is wrong there."""
+_OF_OTHERS = frozenset(("caliconodestatuses",))
+"""Plurals of Calico's kinds that the model need not know here (data model §2.1): nothing is wrong there."""
 
 _DATASTORE_CONDITIONS = {
     SyncStatus.WAITING: "datastore-not-ready",
+    SyncStatus.LOCKED: "datastore-locked",
     SyncStatus.HELD: "datastore-held",
 }
 

@@ -1,7 +1,7 @@
 """Stored bytes to resources, for readers that must go on whatever they find.
 
-Three attempts: decode as is; then with JSON nulls removed (Go writes null for empty lists); then kind by kind what can
-be saved of a damaged object. Policies and profiles with rules that cannot be interpreted fail closed.
+Three attempts: decode as is; then with JSON nulls removed (Go writes null for empty lists); then what ``salvage`` can
+save of a damaged object. Policies and profiles with rules that cannot be interpreted fail closed.
 """
 
 from __future__ import annotations
@@ -15,36 +15,30 @@ from msgspec.structs import force_setattr, replace
 
 from calico.errors import InvalidInput
 from calico.model.effective import policy_selector
+from calico.model.ipam import BlockAffinity, IPReservation
 from calico.model.ippool import IPPool
 from calico.model.keys import ResourceKey
 from calico.model.kinds import BY_KIND
 from calico.model.meta import Metadata, Resource
 from calico.model.policy import (
-    GlobalNetworkPolicy,
     GlobalNetworkSet,
-    NetworkPolicy,
     NetworkSet,
     Profile,
     Rule,
     Tier,
 )
-from calico.model.qos import QoSControls
+from calico.model.salvage import DENIES, MALFORMED, Policy, salvage
 from calico.model.soundness import net_fault, rule_fault
-from calico.model.staged import StagedGlobalNetworkPolicy, StagedNetworkPolicy
-from calico.model.workload import WorkloadEndpoint
 
 __all__ = ["POLICY_NAME_ANNOTATION", "TIER_LABEL", "Decoded", "decode"]
 
 POLICY_NAME_ANNOTATION = "projectcalico.org/metadata"
 TIER_LABEL = "projectcalico.org/tier"
-MAX_DEPTH = 64
 
 R = TypeVar("R", bound=Resource)
-Policy = NetworkPolicy | GlobalNetworkPolicy | StagedNetworkPolicy | StagedGlobalNetworkPolicy
 NetSet = NetworkSet | GlobalNetworkSet
 
 _DENY = (Rule(action="Deny"),)
-_MALFORMED = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
 _SHARED_METADATA = Resource().metadata
 
 
@@ -65,8 +59,8 @@ def decode(key: ResourceKey, raw: bytes, mod_revision: int = 0) -> Decoded:
         return Decoded(None, (f"unknown kind {key.kind!r}",))
     try:
         resource = _decoder(info.cls).decode(raw)
-    except _MALFORMED as error:
-        resource, problems = _salvage(info.cls, raw, error)
+    except MALFORMED:
+        resource, problems = salvage(info.cls, raw)
         if resource is None:
             return Decoded(None, problems)
     else:
@@ -95,71 +89,9 @@ def _identify(resource: Resource, key: ResourceKey, mod_revision: int) -> None:
     force_setattr(metadata, "resource_version", str(mod_revision) if mod_revision else "")
 
 
-def _salvage(cls: type[R], raw: bytes, error: Exception) -> tuple[R | None, tuple[str, ...]]:
-    try:
-        tree = msgspec.json.decode(raw)
-    except _MALFORMED as malformed:
-        return None, (f"not JSON: {_reason(malformed)}",)
-    tree = _without_nulls(tree, MAX_DEPTH)
-    if not isinstance(tree, dict):
-        return None, ("not a JSON object",)
-    try:
-        return msgspec.convert(tree, cls), ()
-    except _MALFORMED as still:
-        error = still
-    problem = _reason(error)
-    spec = tree.get("spec")
-    if not isinstance(spec, dict):
-        return None, (problem,)
-    if issubclass(cls, Policy | Profile):
-        removed = dict.fromkeys(("ingress", "egress"), _DENY_TREE)
-        problems: tuple[str, ...] = (f"rules cannot be read, everything is denied: {problem}",)
-    elif issubclass(cls, NetworkSet | GlobalNetworkSet) and isinstance(spec.get("nets"), list):
-        removed = {"nets": [net for net in spec["nets"] if isinstance(net, str)]}
-        problems = (f"spec.nets: entries that are no text were left out: {problem}",)
-    elif issubclass(cls, WorkloadEndpoint) and isinstance(spec.get("qosControls"), dict):
-        removed, problems = _without_bad_limits(spec["qosControls"])
-    else:
-        return None, (problem,)
-    try:
-        return msgspec.convert({**tree, "spec": {**spec, **removed}}, cls), problems
-    except _MALFORMED as final:
-        return None, (_reason(final),)
-
-
-_DENY_TREE: list[Any] = [{"action": "Deny"}]
-
-
-def _without_bad_limits(limits: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """An endpoint is worth more than one limit of it: what is of the wrong type is left out and named."""
-    bad = []
-    for name, value in limits.items():
-        try:
-            msgspec.convert({name: value}, QoSControls)
-        except _MALFORMED as error:
-            bad.append((name, _reason(error)))
-    good = {name: value for name, value in limits.items() if name not in dict(bad)}
-    return {"qosControls": good}, tuple(f"spec.qosControls.{name}: {reason}; left out" for name, reason in bad)
-
-
-def _reason(error: Exception) -> str:
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error)[:300]
-
-
-def _without_nulls(value: Any, depth: int) -> Any:
-    """The tree without null members; Go reads null as absent. What is nested deeper than any schema is cut off."""
-    if isinstance(value, dict):
-        if not depth:
-            return {}
-        return {name: _without_nulls(inner, depth - 1) for name, inner in value.items() if inner is not None}
-    if isinstance(value, list):
-        return [_without_nulls(inner, depth - 1) for inner in value] if depth else []
-    return value
-
-
 def _inspect_policy(policy: Policy, problems: tuple[str, ...]) -> Decoded:
     _reveal_name(policy)
-    spec, salvaged = policy.spec, bool(problems)
+    spec, salvaged = policy.spec, any(problem.startswith(DENIES) for problem in problems)
     if unknown := [kind for kind in spec.types if kind not in ("Ingress", "Egress")]:
         problems += (f"spec.types: unknown type {unknown[0][:64]!r}",)
         # With no known type left both directions apply, as for absent types.
@@ -208,7 +140,7 @@ def _annotated_name(annotation: str) -> str:
     """The name in the annotation, or empty when there is none that could be part of a key."""
     try:
         name = msgspec.json.decode(annotation, type=_PolicyName).name
-    except _MALFORMED:
+    except MALFORMED:
         return ""
     return "" if "/" in name else name
 
@@ -243,6 +175,24 @@ def _inspect_pool(pool: IPPool, problems: tuple[str, ...]) -> Decoded:
     return Decoded(pool, problems)
 
 
+def _inspect_reservation(reservation: IPReservation, problems: tuple[str, ...]) -> Decoded:
+    faults = {cidr: fault for cidr in reservation.spec.reserved_cidrs if (fault := net_fault(cidr))}
+    if not faults:
+        return Decoded(reservation, problems)
+    good = tuple(cidr for cidr in reservation.spec.reserved_cidrs if cidr not in faults)
+    problems += tuple(f"spec.reservedCIDRs: {fault}; left out" for fault in faults.values())
+    return Decoded(replace(reservation, spec=replace(reservation.spec, reserved_cidrs=good)), problems)
+
+
+def _inspect_affinity(affinity: BlockAffinity, problems: tuple[str, ...]) -> Decoded:
+    deleted = affinity.spec.deleted
+    if isinstance(deleted, bool):
+        return Decoded(affinity, problems)
+    if deleted not in ("true", "false", ""):
+        return Decoded(None, (*problems, f"spec.deleted: {deleted[:64]!r} is neither true nor false"))
+    return Decoded(replace(affinity, spec=replace(affinity.spec, deleted=deleted == "true")), problems)
+
+
 _INSPECTIONS: dict[str, Callable[[Any, tuple[str, ...]], Decoded]] = {
     "NetworkPolicy": _inspect_policy,
     "GlobalNetworkPolicy": _inspect_policy,
@@ -253,4 +203,6 @@ _INSPECTIONS: dict[str, Callable[[Any, tuple[str, ...]], Decoded]] = {
     "GlobalNetworkSet": _inspect_net_set,
     "Tier": _inspect_tier,
     "IPPool": _inspect_pool,
+    "IPReservation": _inspect_reservation,
+    "BlockAffinity": _inspect_affinity,
 }

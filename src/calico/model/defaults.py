@@ -10,6 +10,12 @@ from calico.lib import packed
 from calico.model.bgp import BGPConfiguration, BGPConfigurationSpec
 from calico.model.felixconfig import FelixConfiguration, FelixConfigurationSpec
 from calico.model.ippool import IPPool, IPPoolSpec
+from calico.model.kubecontrollers import (
+    KubeControllersConfiguration,
+    KubeControllersConfigurationSpec,
+    LoadBalancerControllerConfig,
+    MigrationControllerConfig,
+)
 from calico.model.meta import Resource
 from calico.model.policy import GlobalNetworkPolicy, NetworkPolicy, NetworkPolicySpec, Tier
 from calico.model.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
@@ -55,6 +61,8 @@ def with_defaults(resource: R) -> R:
             return _with_spec(resource, _bgp(resource.spec))
         case FelixConfiguration():
             return _with_spec(resource, _felix(resource.spec))
+        case KubeControllersConfiguration():
+            return _with_spec(resource, _controllers(resource.spec))
         case _:
             return resource
 
@@ -112,4 +120,19 @@ def _felix(spec: FelixConfigurationSpec) -> FelixConfigurationSpec:
         bpf_host_networked_nat_without_ctlb=spec.bpf_host_networked_nat_without_ctlb or nat,
         nftables_mode=spec.nftables_mode or "Auto",
         nftables_flow_table_offload=spec.nftables_flow_table_offload or "Disabled",
+    )
+
+
+def _controllers(spec: KubeControllersConfigurationSpec) -> KubeControllersConfigurationSpec:
+    """Only controllers that are there at all get their defaults: an absent one is one that does not run."""
+    controllers = spec.controllers
+    balancer, migration = controllers.load_balancer, controllers.migration
+    if balancer is not None and not balancer.assign_ips:
+        balancer = LoadBalancerControllerConfig(assign_ips="AllServices")
+    if migration is not None and not migration.policy_name_migrator:
+        migration = MigrationControllerConfig(policy_name_migrator="Enabled")
+    return replace(
+        spec,
+        health_checks=spec.health_checks or "Enabled",
+        controllers=replace(controllers, load_balancer=balancer, migration=migration),
     )

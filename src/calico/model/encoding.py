@@ -8,16 +8,20 @@ import msgspec
 
 from calico.errors import InvalidInput
 from calico.model.bgp import BGPConfiguration, BGPPeer
-from calico.model.decoding import POLICY_NAME_ANNOTATION, TIER_LABEL
+from calico.model.decoding import POLICY_NAME_ANNOTATION, TIER_LABEL, decode
 from calico.model.felixconfig import FelixConfiguration
+from calico.model.grafting import graft
 from calico.model.hostendpoint import HostEndpoint
+from calico.model.ipam import BlockAffinity, IPAMConfig, IPAMConfiguration
 from calico.model.ippool import IPPool
+from calico.model.keys import ResourceKey
 from calico.model.kinds import BY_KIND
+from calico.model.kubecontrollers import KubeControllersConfiguration
 from calico.model.meta import API_VERSION, Resource
 from calico.model.node import Node
+from calico.model.nodestatus import CalicoNodeStatus
 from calico.model.numorstring import parse_as_number, parse_dscp, parse_protocol, port_json
 from calico.model.policy import GlobalNetworkPolicy, NetworkPolicy, Profile, Tier
-from calico.model.schema import graft_unknown
 from calico.model.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 from calico.model.workload import WorkloadEndpoint
 
@@ -25,7 +29,8 @@ __all__ = ["encode", "merge_unknown"]
 
 NAMESPACE_LABEL = "projectcalico.org/namespace"
 ORCHESTRATOR_LABEL = "projectcalico.org/orchestrator"
-_WITH_STATUS = (Node, Tier)
+_WITH_STATUS = (KubeControllersConfiguration, Node, Tier)
+_NEVER_STORED = ("resourceVersion", "selfLink")
 _LARGEST_PLAIN_FLOAT = 1e21
 
 Tree = dict[str, Any]
@@ -49,25 +54,30 @@ def to_stored(resource: Resource) -> Tree:
         tree["status"] = raw.get("status") or {}
     elif raw.get("status") is not None:
         tree["status"] = raw["status"]
+    if isinstance(resource, CalicoNodeStatus):
+        tree["status"] = _complete_node_status(raw.get("status", {}))
     return tree
 
 
 def merge_unknown(original_raw: bytes, new: bytes) -> bytes:
     """``new`` with the fields of ``original_raw`` that our schema does not know, so that an update loses nothing.
 
+    Elements of lists are matched: one that was edited keeps what we do not know of it, one that was exchanged does not.
     Originals that are no JSON object add nothing. ``new`` must be what ``encode`` gave.
     """
-    try:
-        original = msgspec.json.decode(original_raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return new
     tree = msgspec.json.decode(new)
     info = BY_KIND.get(tree["kind"])
-    if info is None or not isinstance(original, dict):
+    if info is None:
         return new
-    if isinstance(metadata := original.get("metadata"), dict):
-        metadata.pop("selfLink", None)
-    graft_unknown(original, tree, info.cls)
+    metadata = tree.setdefault("metadata", {})
+    key = ResourceKey(info.kind, metadata.get("namespace", ""), metadata.get("name", ""))
+    found = decode(key, original_raw)
+    base = None
+    if found.resource is not None and not found.problems:
+        base = msgspec.json.decode(encode(found.resource))
+    graft(original_raw, base, tree, info.cls)
+    for name in _NEVER_STORED:
+        metadata.pop(name, None)
     try:
         return msgspec.json.encode(tree)
     except RecursionError:
@@ -109,6 +119,13 @@ def _complete_spec(resource: Resource, spec: Tree) -> None:
             spec.setdefault("cidr", "")
         case Node():
             _complete_node(spec)
+        case BlockAffinity():
+            _complete_affinity(spec)
+        case IPAMConfiguration() | IPAMConfig():
+            spec["strictAffinity"] = resource.spec.strict_affinity
+            spec["autoAllocateBlocks"] = resource.spec.auto_allocate_blocks
+        case KubeControllersConfiguration():
+            spec.setdefault("controllers", {})
         case BGPConfiguration() | BGPPeer():
             for name in ("asNumber", "localASNumber"):
                 _respell(spec, name, parse_as_number)
@@ -139,6 +156,13 @@ def _complete_rule(rule: Tree) -> None:
                     entity[name] = [_or_as_given(port, port_json) for port in entity[name]]
 
 
+def _complete_affinity(spec: Tree) -> None:
+    for name in ("state", "node", "cidr"):
+        spec.setdefault(name, "")
+    deleted = spec.get("deleted", False)
+    spec["deleted"] = deleted if isinstance(deleted, str) else str(deleted).lower()
+
+
 def _complete_endpoint(spec: Tree) -> None:
     _complete_ports(spec, {"name": "", "protocol": "TCP", "port": 0, "hostPort": 0, "hostIP": ""})
     for nat in spec.get("ipNATs", ()):
@@ -160,6 +184,18 @@ def _complete_node(spec: Tree) -> None:
         address.setdefault("address", "")
     for reference in spec.get("orchRefs", ()):
         reference.setdefault("orchestrator", "")
+
+
+def _complete_node_status(status: Tree) -> Tree:
+    """The answer's parts and its counts are written also when there is nothing in them."""
+    agent, bgp, routes = (status.get(name, {}) for name in ("agent", "bgp", "routes"))
+    counts = {f"number{what}V{family}": 0 for family in (4, 6) for what in ("Established", "NotEstablished")}
+    return {
+        "lastUpdated": status.get("lastUpdated"),
+        "agent": {"birdV4": {}, "birdV6": {}} | agent,
+        "bgp": counts | bgp,
+        "routes": routes,
+    }
 
 
 def _respell(tree: Tree, name: str, spell: Any) -> None:

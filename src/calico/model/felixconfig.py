@@ -10,7 +10,14 @@ from msgspec import field
 
 from calico.model.meta import Model, Resource
 
-__all__ = ["FelixConfiguration", "FelixConfigurationSpec", "HealthTimeoutOverride", "ProtoPort", "RouteTableRange"]
+__all__ = [
+    "BPFConntrackTimeouts",
+    "FelixConfiguration",
+    "FelixConfigurationSpec",
+    "HealthTimeoutOverride",
+    "ProtoPort",
+    "RouteTableRange",
+]
 
 
 class ProtoPort(Model, frozen=True, kw_only=True):
@@ -33,6 +40,19 @@ class HealthTimeoutOverride(Model, frozen=True, kw_only=True):
 
     name: str = ""
     timeout: str = ""
+
+
+class BPFConntrackTimeouts(Model, frozen=True, kw_only=True):
+    """When tracked connections are forgotten: durations, or ``Auto`` to take the kernel's."""
+
+    creation_grace_period: str | None = None
+    tcp_syn_sent: str | None = None
+    tcp_established: str | None = None
+    tcp_fins_seen: str | None = None
+    tcp_reset_seen: str | None = None
+    udp_timeout: str | None = None
+    generic_timeout: str | None = None
+    icmp_timeout: str | None = None
 
 
 class FelixConfigurationSpec(Model, frozen=True, kw_only=True):
@@ -146,7 +166,7 @@ class FelixConfigurationSpec(Model, frozen=True, kw_only=True):
     bpf_log_level: str | None = None
     bpf_conntrack_log_level: str | None = None
     bpf_conntrack_mode: str | None = None
-    bpf_conntrack_timeouts: dict[str, str] | None = None
+    bpf_conntrack_timeouts: BPFConntrackTimeouts | None = None
     bpf_ip_frag_timeout: str | None = field(default=None, name="bpfIPFragTimeout")
     bpf_log_filters: dict[str, str] | None = None
     bpf_ctlb_log_filter: str | None = field(default=None, name="bpfCTLBLogFilter")

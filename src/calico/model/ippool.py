@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import field
 
+from calico.model.conditions import ConditionedStatus
 from calico.model.meta import Model, Resource
 
 __all__ = ["IPPool", "IPPoolSpec"]
@@ -29,4 +30,4 @@ class IPPool(Resource, frozen=True, kw_only=True):
     """A range of workload addresses."""
 
     spec: IPPoolSpec = IPPoolSpec()
-    status: dict[str, object] | None = None
+    status: ConditionedStatus | None = None

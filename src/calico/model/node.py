@@ -6,7 +6,15 @@ from msgspec import field
 
 from calico.model.meta import Model, Resource
 
-__all__ = ["ClusterInformation", "ClusterInformationSpec", "Node", "NodeAddress", "NodeBGPSpec", "NodeSpec"]
+__all__ = [
+    "ClusterInformation",
+    "ClusterInformationSpec",
+    "Node",
+    "NodeAddress",
+    "NodeBGPSpec",
+    "NodeSpec",
+    "NodeStatus",
+]
 
 
 class NodeBGPSpec(Model, frozen=True, kw_only=True):
@@ -61,11 +69,19 @@ class NodeSpec(Model, frozen=True, kw_only=True):
     interfaces: tuple[NodeInterface, ...] = ()
 
 
+class NodeStatus(Model, frozen=True, kw_only=True):
+    """What the host tells of itself. Keys are base64; CIDRs only come from Kubernetes."""
+
+    wireguard_public_key: str = ""
+    wireguard_public_key_v6: str = ""
+    pod_cidrs: tuple[str, ...] = field(default=(), name="podCIDRs")
+
+
 class Node(Resource, frozen=True, kw_only=True):
     """A host that runs Felix and BIRD."""
 
     spec: NodeSpec = NodeSpec()
-    status: dict[str, object] | None = None
+    status: NodeStatus | None = None
 
 
 class ClusterInformationSpec(Model, frozen=True, kw_only=True):

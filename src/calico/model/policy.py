@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import field
 
+from calico.model.conditions import ConditionedStatus
 from calico.model.meta import Model, Resource
 
 __all__ = [
@@ -147,7 +148,7 @@ class Tier(Resource, frozen=True, kw_only=True):
     """An ordered group of policies."""
 
     spec: TierSpec = TierSpec()
-    status: dict[str, object] | None = None
+    status: ConditionedStatus | None = None
 
 
 class ProfileSpec(Model, frozen=True, kw_only=True):

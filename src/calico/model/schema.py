@@ -1,13 +1,13 @@
-"""The fields of resource classes, as data: finds fields that are not in the schema and carries them over.
+"""The fields of resource classes, as data, and which fields of a document are not among them.
 
-Objects may hold fields of newer versions of Calico. A person's typo must be refused (``unknown_fields``), and a
-read-modify-write of ours must not lose what a newer writer stored (``graft_unknown``).
+Objects may hold fields of newer versions of Calico. A person's typo must be refused (``unknown_fields``); what a newer
+writer stored is carried over by ``grafting``.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from msgspec.inspect import (
@@ -22,7 +22,7 @@ from msgspec.inspect import (
     type_info,
 )
 
-__all__ = ["graft_unknown", "unknown_fields"]
+__all__ = ["MAX_DEPTH", "Shape", "shapes_of", "unknown_fields"]
 
 MAX_DEPTH = 64
 """Deeper than any schema; hostile nesting below it is not looked at."""
@@ -39,7 +39,7 @@ _FREE = Shape("free")
 
 
 @cache
-def _shapes(cls: type) -> dict[str, Shape]:
+def shapes_of(cls: type) -> dict[str, Shape]:
     """The fields of a struct class by JSON name."""
     info = type_info(cls)
     assert isinstance(info, StructType)
@@ -67,7 +67,7 @@ def unknown_fields(raw: object, cls: type) -> list[str]:
 def _collect(raw: object, cls: type, path: str, found: list[str], depth: int) -> None:
     if not isinstance(raw, dict) or not depth:
         return
-    shapes = _shapes(cls)
+    shapes = shapes_of(cls)
     for name, value in raw.items():
         here = f"{path}.{name}" if path else str(name)
         shape = shapes.get(name)
@@ -78,63 +78,3 @@ def _collect(raw: object, cls: type, path: str, found: list[str], depth: int) ->
         elif shape.kind == "list" and shape.cls is not None and isinstance(value, list | tuple):
             for index, item in enumerate(value):
                 _collect(item, shape.cls, f"{here}[{index}]", found, depth - 1)
-
-
-def graft_unknown(original: object, new: object, cls: type, depth: int = MAX_DEPTH) -> None:
-    """Put fields of ``original`` that ``cls`` does not know, and ``new`` lacks, into ``new`` (changed in place).
-
-    Elements of lists are paired only when they agree in everything known, so that an unknown field of a changed rule
-    never ends up on another rule.
-    """
-    if not isinstance(original, dict) or not isinstance(new, dict) or not depth:
-        return
-    shapes = _shapes(cls)
-    for name, value in original.items():
-        shape = shapes.get(name)
-        if shape is None:
-            new.setdefault(name, value)
-        elif shape.cls is None or not unknown_fields({name: value}, cls):
-            continue
-        elif shape.kind == "object":
-            if name not in new and isinstance(value, dict):
-                _graft_into_absent(value, new, name, shape.cls, depth)
-            else:
-                graft_unknown(value, new.get(name), shape.cls, depth - 1)
-        elif isinstance(value, list) and isinstance(new.get(name), list):
-            _graft_lists(value, new[name], shape.cls, depth - 1)
-
-
-def _graft_into_absent(value: dict[str, Any], new: dict[str, Any], name: str, cls: type, depth: int) -> None:
-    """An object that held only unknown fields was not written back; an object dropped on purpose stays away."""
-    if not _known_part(value, cls, depth - 1):
-        new[name] = value
-
-
-def _graft_lists(original: list[Any], new: list[Any], cls: type, depth: int) -> None:
-    left = [(_known_part(item, cls, depth), item) for item in original]
-    for item in new:
-        known = _known_part(item, cls, depth)
-        for index, (candidate, source) in enumerate(left):
-            if candidate == known:
-                graft_unknown(source, item, cls, depth)
-                del left[index]
-                break
-
-
-def _known_part(value: object, cls: type, depth: int) -> object:
-    """The value without unknown fields and without what equals absence, for comparing."""
-    if not isinstance(value, dict) or not depth:
-        return value
-    shapes = _shapes(cls)
-    known: dict[str, object] = {}
-    for name, inner in value.items():
-        shape = shapes.get(name)
-        if shape is None or inner is None:
-            continue
-        if shape.kind == "object" and shape.cls is not None:
-            inner = _known_part(inner, shape.cls, depth - 1)
-        elif shape.kind == "list" and shape.cls is not None and isinstance(inner, list):
-            inner = [_known_part(item, shape.cls, depth - 1) for item in inner]
-        if inner not in ({}, [], "", 0, False):
-            known[name] = inner
-    return known

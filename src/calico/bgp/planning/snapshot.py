@@ -61,8 +61,9 @@ def affinity_prefix(host: str) -> str:
 
 
 def watched_prefixes(host: str) -> tuple[str, ...]:
-    """What a syncer must follow for this host."""
-    return (*(kind_prefix(kind) for kind in _KINDS), affinity_prefix(host), SECRETS_PREFIX)
+    """What a syncer must follow for this host; ClusterInformation says whether the rest may be followed."""
+    kinds = ("ClusterInformation", *_KINDS)
+    return (*(kind_prefix(kind) for kind in kinds), affinity_prefix(host), SECRETS_PREFIX)
 
 
 def named_secrets(snapshot: BGPSnapshot) -> frozenset[SecretRef]:
@@ -163,7 +164,7 @@ class SnapshotStore:
             return
         try:
             affinity = msgspec.json.decode(raw, type=_Affinity) if raw.strip() else _Affinity()
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._problems[path] = (Problem("bgp-resource-invalid", f"BlockAffinity {block}", str(error)),)
             return
         if (affinity.state or "") in _CONFIRMED and not affinity.deleted:

@@ -139,8 +139,10 @@ def _check_structures(report: Report, spec: FelixConfigurationSpec) -> None:
         where = f"spec.healthTimeoutOverrides[{index}]"
         report.means(_override_name, f"{where}.name", override.name)
         report.means(_duration, f"{where}.timeout", override.timeout)
-    for name, timeout in (spec.bpf_conntrack_timeouts or {}).items():
-        report.parses(_conntrack_timeout, f"spec.bpfConntrackTimeouts.{name}", timeout)
+    if (timeouts := spec.bpf_conntrack_timeouts) is not None:
+        for field in msgspec.structs.fields(timeouts):
+            where = f"spec.bpfConntrackTimeouts.{field.encode_name}"
+            report.means(_conntrack_timeout, where, getattr(timeouts, field.name))
     if spec.openstack_region:
         report.means(syntax.dns_label, "spec.openstackRegion", spec.openstack_region)
         fits = len(spec.openstack_region) <= LONGEST_REGION

@@ -5,7 +5,7 @@ from __future__ import annotations
 from calico.errors import InvalidInput
 from calico.model.hostendpoint import HostEndpointSpec
 from calico.model.names import WorkloadEndpointIdentifiers
-from calico.model.node import Node, NodeBGPSpec, NodeSpec
+from calico.model.node import Node, NodeBGPSpec, NodeSpec, NodeStatus
 from calico.model.numorstring import parse_as_number, supports_ports
 from calico.model.qos import QOS_FIELDS, QoSControls, control_faults
 from calico.model.validation import syntax
@@ -20,6 +20,7 @@ __all__ = [
     "check_nat",
     "check_node",
     "check_node_spec",
+    "check_node_status",
 ]
 
 ADDRESS_TYPES = ("CalicoNodeIP", "InternalIP", "ExternalIP")
@@ -29,10 +30,14 @@ _container_id = syntax.pattern(r"[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?", "let
 def check_node(report: Report, node: Node) -> None:
     """Check a host and the keys in its status."""
     check_node_spec(report, node.spec)
-    for name in ("wireguardPublicKey", "wireguardPublicKeyV6"):
-        key = (node.status or {}).get(name)
-        if isinstance(key, str):
-            report.parses(syntax.public_key, f"status.{name}", key)
+    if node.status is not None:
+        check_node_status(report, node.status)
+
+
+def check_node_status(report: Report, status: NodeStatus) -> None:
+    """Check the keys that a host tells."""
+    report.parses(syntax.public_key, "status.wireguardPublicKey", status.wireguard_public_key)
+    report.parses(syntax.public_key, "status.wireguardPublicKeyV6", status.wireguard_public_key_v6)
 
 
 def check_node_spec(report: Report, spec: NodeSpec) -> None:
@@ -49,6 +54,8 @@ def check_node_spec(report: Report, spec: NodeSpec) -> None:
     for index, address in enumerate(spec.addresses):
         report.means(syntax.net, f"spec.addresses[{index}].address", address.address)
         report.one_of(ADDRESS_TYPES, f"spec.addresses[{index}].type", address.type)
+    for index, interface in enumerate(spec.interfaces):
+        report.parses(syntax.name, f"spec.interfaces[{index}].name", interface.name)
 
 
 def _check_node_bgp(report: Report, bgp: NodeBGPSpec) -> None:

@@ -9,7 +9,7 @@ from calico.model.meta import Metadata
 from calico.model.validation import syntax
 from calico.model.validation.report import Report
 
-__all__ = ["check_labels", "check_metadata"]
+__all__ = ["check_annotation_keys", "check_labels", "check_metadata"]
 
 ANNOTATIONS_LIMIT_BYTES = 262144
 _L = syntax.LABEL
@@ -21,10 +21,11 @@ def check_metadata(report: Report, kind: str, metadata: Metadata) -> None:
     """Check the name by the rules of the kind, and labels and annotations by those of all kinds."""
     _check_name(report, kind, metadata.name)
     check_labels(report, "metadata.labels", metadata.labels)
-    total = 0
-    for key, value in metadata.annotations.items():
-        report.parses(syntax.qualified_name, f"metadata.annotations[{key}]", key.lower())
-        total += len(key.encode(errors="replace")) + len(value.encode(errors="replace"))
+    check_annotation_keys(report, "metadata.annotations", metadata.annotations)
+    total = sum(
+        len(key.encode(errors="replace")) + len(value.encode(errors="replace"))
+        for key, value in metadata.annotations.items()
+    )
     report.check(
         total <= ANNOTATIONS_LIMIT_BYTES,
         "metadata.annotations",
@@ -44,7 +45,7 @@ def _check_name(report: Report, kind: str, name: str) -> None:
             report.check(_POLICY.fullmatch(name), where, name, "must hold at most one dot")
         case "GlobalNetworkPolicy" | "StagedGlobalNetworkPolicy":
             report.check(_GLOBAL_POLICY.fullmatch(name), where, name, "must hold at most one dot")
-        case "ClusterInformation":
+        case "ClusterInformation" | "IPAMConfiguration" | "KubeControllersConfiguration":
             report.check(name == "default", where, name, "must be 'default'")
 
 
@@ -56,3 +57,9 @@ def check_labels(report: Report, where: str, labels: dict[str, str]) -> None:
             syntax.label_value(value)
         except InvalidInput as refused:
             report.error(f"{where}[{key}]", value, refused.message)
+
+
+def check_annotation_keys(report: Report, where: str, annotations: dict[str, str]) -> None:
+    """Check the keys of annotations; their values are free."""
+    for key in annotations:
+        report.means(syntax.qualified_name, f"{where}[{key}]", key.lower())

@@ -73,6 +73,11 @@ class Report:
         if len(values) > limit:
             self.error(where, len(values), f"must have at most {limit} entries")
 
+    def longest(self, limit: int, where: str, text: str | None) -> None:
+        """Record a text that is too long."""
+        if text is not None and len(text) > limit:
+            self.error(where, len(text), f"must have at most {limit} characters")
+
     def within(self, low: int, high: int, where: str, value: float | None) -> None:
         """Record a number outside its range; absent ones are fine."""
         if value is not None and not low <= value <= high:

@@ -102,10 +102,12 @@ def check_http(report: Report, where: str, http: HTTPMatch) -> None:
     report.at_most(MOST_HTTP, http.paths, f"{where}.paths")
     report.distinct(http.methods, f"{where}.methods")
     for index, path in enumerate(http.paths):
-        here, text = f"{where}.paths[{index}]", path.exact or path.prefix
+        here = f"{where}.paths[{index}]"
         report.check(bool(path.exact) != bool(path.prefix), here, None, "needs exactly one of exact and prefix")
-        sound = text.startswith("/") and not set(text) & set(" ?#") and len(text) <= LONGEST_PATH
-        report.check(sound or not text, here, text, "must begin with / and hold no space, ? or #")
+        for name, text in (("exact", path.exact), ("prefix", path.prefix)):
+            sound = text.startswith("/") and not set(text) & set(" ?#")
+            report.check(sound or not text, f"{here}.{name}", text, "must begin with / and hold no space, ? or #")
+            report.longest(LONGEST_PATH, f"{here}.{name}", text)
 
 
 def check_entity(report: Report, where: str, entity: EntityRule) -> None:

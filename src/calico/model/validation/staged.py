@@ -6,7 +6,7 @@ import msgspec
 
 from calico.errors import InvalidInput
 from calico.model.kubernetes.networkpolicy import network_policy_to_calico
-from calico.model.kubernetes.types import PolicyPeer, PolicyPort
+from calico.model.kubernetes.types import LabelSelector, PolicyPeer, PolicyPort
 from calico.model.policy import GlobalNetworkPolicySpec, NetworkPolicySpec
 from calico.model.staged import (
     STAGED_ACTIONS,
@@ -38,6 +38,7 @@ def check_staged_kubernetes_policy(report: Report, spec: StagedKubernetesNetwork
     report.distinct(spec.policy_types, "spec.policyTypes")
     for index, kind in enumerate(spec.policy_types):
         report.check(kind in ("Ingress", "Egress"), f"spec.policyTypes[{index}]", kind, "must be Ingress or Egress")
+    _check_label_selector(report, "spec.podSelector", spec.pod_selector)
     for number, ingress in enumerate(spec.ingress):
         _check_ends(report, f"spec.ingress[{number}]", "from", ingress.from_, ingress.ports)
     for number, egress in enumerate(spec.egress):
@@ -66,9 +67,20 @@ def _check_ends(
     report: Report, where: str, name: str, peers: tuple[PolicyPeer, ...], ports: tuple[PolicyPort, ...]
 ) -> None:
     for index, peer in enumerate(peers):
+        here = f"{where}.{name}[{index}]"
         if peer.ip_block is not None:
-            report.parses(syntax.cidr, f"{where}.{name}[{index}].ipBlock.cidr", peer.ip_block.cidr)
+            report.means(syntax.cidr, f"{here}.ipBlock.cidr", peer.ip_block.cidr)
             for position, hole in enumerate(peer.ip_block.except_):
-                report.parses(syntax.cidr, f"{where}.{name}[{index}].ipBlock.except[{position}]", hole)
+                report.means(syntax.cidr, f"{here}.ipBlock.except[{position}]", hole)
+        _check_label_selector(report, f"{here}.podSelector", peer.pod_selector)
+        _check_label_selector(report, f"{here}.namespaceSelector", peer.namespace_selector)
     for index, port in enumerate(ports):
         report.one_of(("TCP", "UDP", "SCTP"), f"{where}.ports[{index}].protocol", port.protocol)
+
+
+def _check_label_selector(report: Report, where: str, selector: LabelSelector | None) -> None:
+    """Check that every expression says of which label it speaks, and how; conversion judges the rest."""
+    for index, expression in enumerate(selector.match_expressions if selector is not None else ()):
+        here = f"{where}.matchExpressions[{index}]"
+        report.check(expression.key, f"{here}.key", None, "is required")
+        report.check(expression.operator, f"{here}.operator", None, "is required")

@@ -47,7 +47,8 @@ def _walker(path: str) -> Find:
     def find(document: Any) -> list[Any]:
         for step in steps:
             try:
-                document = document[step] if isinstance(document, dict if isinstance(step, str) else list) else None
+                holds = dict if isinstance(step, str) else (list, tuple)
+                document = document[step] if isinstance(document, holds) else None
             except LookupError:
                 return []
             if document is None:

@@ -86,8 +86,13 @@ def json_text(document: object, *, indent: int = 2) -> str:
     """JSON, indented or (0) in one line. What could drive a terminal is escaped; it stands in strings only."""
     import msgspec
 
-    encoded = msgspec.json.encode(document)
-    text = (msgspec.json.format(encoded, indent=indent) if indent else encoded).decode()
+    try:
+        encoded = msgspec.json.encode(document)
+        text = (msgspec.json.format(encoded, indent=indent) if indent else encoded).decode()
+    except UnicodeEncodeError:  # keys of etcd need not be text
+        import json
+
+        text = json.dumps(document, indent=indent or None)
     return _CONTROL.sub(lambda match: match.group() if match.group() == "\n" else f"\\u{ord(match.group()):04x}", text)
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from calico.datastore.acceptance import ACCEPT_PREFIX
+from calico.datastore.barrier import ASK_PREFIX
 from calico.datastore.plausibility import CLUSTER_INFO_KEY
 from calico.errors import InvalidInput
 from calico.model.keys import RESOURCE_PREFIX, ROOT
@@ -77,7 +78,7 @@ def _kinds(*plurals: str) -> tuple[str, ...]:
 
 _CLUSTER_INFO = _key(CLUSTER_INFO_KEY, "read")
 _SHARED: Mapping[str, tuple[Permission, ...]] = {
-    "felix": _read(RESOURCE_PREFIX, ACCEPT_PREFIX),
+    "felix": _read(RESOURCE_PREFIX, ACCEPT_PREFIX, ASK_PREFIX),
     "bgp": (
         *_read(*_kinds("bgpconfigurations", "bgpfilters", "bgppeers", "clusterinformations", "ippools", "nodes")),
         *_read(*_kinds("workloadendpoints")),

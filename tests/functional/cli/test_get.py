@@ -54,7 +54,7 @@ def test_columns_and_paths_of_choice(calico: Run) -> None:
     one = calico("get", "netset/one", "-n", "gets", "-o", "jsonpath={.spec.nets[0]}")
     assert (one.returncode, one.stdout) == (1, "")
     one = calico("get", "networkset/one", "-n", "gets", "-o", "jsonpath={.spec.nets[0]}")
-    assert one.stdout == "10.0.0.0/8"
+    assert (one.stdout, one.stderr) == ("10.0.0.0/8", "")
 
 
 def test_what_is_absent_is_named_and_the_rest_is_shown(calico: Run) -> None:

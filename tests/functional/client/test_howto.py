@@ -51,8 +51,7 @@ def test_every_example_runs_as_it_stands(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [
         "blocked ('192.0.2.0/24',)",
         "somebody was faster: GlobalNetworkSet blocked is at resourceVersion 6, not 5",
-        "GlobalNetworkSet blocked metadata.labels.role blocked -> None",
-        "GlobalNetworkSet blocked metadata.labels.owner network -> None",
+        "GlobalNetworkSet blocked metadata.labels {'owner': 'network', 'role': 'blocked'} -> None",
         "GlobalNetworkSet blocked spec.nets ['192.0.2.0/24', '203.0.113.0/24'] -> None",
         "ADDED blocked 6",
         "['blocked']",

@@ -44,11 +44,8 @@ def _moving(function: _F) -> _F:
         click.option(
             "--run-dir",
             "run_dirs",
-            envvar="CALICO_RUN_DIR",
             multiple=True,
-            default=("/var/run/calico",),
-            show_default=True,
-            help="Where agents' status sockets are; {node} stands for a node's name.",
+            help="Read agents' status sockets here ({node}: a node's name) instead of asking by the datastore.",
         ),
         click.option(
             "--ignore", "ignored", multiple=True, metavar="NODE", help="Do not wait for this node: it is down."
@@ -197,7 +194,7 @@ def _move(
     output: str,
 ) -> None:
     """Show the steps, or take them."""
-    from calico.bgp.reflectors.evidence import StatusSockets
+    from calico.bgp.reflectors.evidence import AskedAgents, StatusSockets
     from calico.bgp.reflectors.mover import Mover
     from calico.datastore.connection import load_connection, open_store
 
@@ -205,7 +202,7 @@ def _move(
         async with open_store(load_connection(config)) as store:
             mover = Mover(
                 store,
-                StatusSockets(run_dirs),
+                StatusSockets(run_dirs) if run_dirs else AskedAgents(store.backend),
                 ignored=frozenset(ignored),
                 patience_s=patience,
                 tell=lambda what: click.echo(what, err=True),

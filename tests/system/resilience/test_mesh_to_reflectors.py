@@ -37,8 +37,7 @@ def moving(start_lab: Any) -> Iterator[Any]:
 
 def arguments(lab: Any, *given: str) -> list[str]:
     calico = [sys.executable, "-m", "calico"]
-    sockets = [] if given[0] in ("show", "plan") else ["--run-dir", f"/run/calico-lab/{lab.name}/{{node}}"]
-    return [*calico, "lab", "exec", "-l", lab.name, "host1", "--", *calico, "node", "rr", *given, *sockets]
+    return [*calico, "lab", "exec", "-l", lab.name, "host1", "--", *calico, "node", "rr", *given]
 
 
 def command(lab: Any, *given: str) -> subprocess.CompletedProcess[str]:

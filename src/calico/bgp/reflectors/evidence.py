@@ -13,10 +13,21 @@ import msgspec
 
 from calico.bgp.planning.birdplan import Family
 from calico.bgp.reflectors.fleet import Cluster, Fleet
+from calico.bgp.remote.asking import ask
+from calico.datastore.api import Backend
 from calico.errors import Transient
 from calico.obs.statussocket import read_status
 
-__all__ = ["HostReport", "Reports", "SessionReport", "StatusSockets", "open_points", "report_of_document", "unlearned"]
+__all__ = [
+    "AskedAgents",
+    "HostReport",
+    "Reports",
+    "SessionReport",
+    "StatusSockets",
+    "open_points",
+    "report_of_document",
+    "unlearned",
+]
 
 
 class SessionReport(msgspec.Struct, frozen=True):
@@ -62,6 +73,20 @@ class StatusSockets:
             if report.node in wanted:
                 found[report.node] = report
         return found
+
+
+class AskedAgents:
+    """The agents themselves, asked through the datastore."""
+
+    def __init__(self, backend: Backend, timeout_s: float = 5.0) -> None:
+        self._backend, self._timeout_s = backend, timeout_s
+
+    async def read(self, nodes: Iterable[str]) -> dict[str, HostReport]:
+        """Part of ``Reports``."""
+        answers = await ask(self._backend, tuple(nodes), "overview", timeout_s=self._timeout_s)
+        return {
+            host: report_of_document(answer.status) for host, answer in answers.items() if answer.status is not None
+        }
 
 
 def report_of_document(document: Mapping[str, Any]) -> HostReport:

@@ -53,7 +53,7 @@ class Frr(Speaker):
             if far.password:
                 lines.append(f" neighbor {far.address} password {far.password}")
             if far.bfd:
-                lines.append(f" neighbor {far.address} bfd 3 100 100")
+                lines.append(f" neighbor {far.address} bfd 3 400 400")
             if far.link and far.address != far.link:
                 lines.append(f" neighbor {far.address} interface {far.link}")
                 lines.append(f" neighbor {far.address} capability extended-nexthop")

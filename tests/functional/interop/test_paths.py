@@ -107,7 +107,7 @@ def _frr(fabric: Any, speaker: Any, annotations: dict[str, str] | None = None, *
 
 
 def test_frr_and_our_hosts_find_out_at_once_by_bfd_that_the_link_is_dead(fabric: Any, speaker: Any) -> None:
-    host, tor = _frr(fabric, speaker, {"bgp.calico-network/bfd": "100ms"}, bfd=True)
+    host, tor = _frr(fabric, speaker, {"bgp.calico-network/bfd": "400ms"}, bfd=True)
     fabric.until(lambda: " Up " in host.ask_bird("show bfd sessions"), "our BFD session is up")
     fabric.until(lambda: [peer["status"] for peer in tor.ask("show bfd peers json")] == ["up"], "so is FRR's")
     fabric.cut(host)

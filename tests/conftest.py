@@ -3,14 +3,30 @@
 import os
 import shutil
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile(
+    "calm",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+if hypothesis.settings().deadline is not None:  # mutation testing has loaded a profile of its own
+    hypothesis.settings.load_profile("calm")  # a machine that is busy fails no test
+
+_PROGRAMS = {
+    "etcd": ("etcd",),
+    "bird": ("bird",),
+    "lab": ("etcd", "bird", "nsenter"),
+    "routers": ("/usr/lib/frr/bgpd", "gobgpd"),
+}
 
 
 def _missing(item: pytest.Item) -> str | None:
     needs_root = any(item.get_closest_marker(name) for name in ("root", "lab"))
     if needs_root and os.geteuid() != 0:
         return "needs root with CAP_NET_ADMIN"
-    for marker, programs in {"etcd": ("etcd",), "bird": ("bird",), "lab": ("etcd", "bird", "nsenter")}.items():
+    for marker, programs in _PROGRAMS.items():
         if item.get_closest_marker(marker):
             for program in programs:
                 if shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is None:

@@ -86,6 +86,20 @@ async def test_a_listing_is_sorted_bounded_by_the_prefix_and_tells_its_revision(
     assert (listing.revision, listing.cluster_id) == await backend.revision()
 
 
+async def test_a_listing_of_what_is_new_leaves_out_what_was_only_changed(backend: Store) -> None:
+    for number in range(700):
+        await put(backend, f"/p/{number:04}")
+    last = await put(backend, "/p/old")
+    await put(backend, "/p/0003", b"changed")
+    await put(backend, "/p/0400/new")
+    await backend.txn([Op("/p/old")])
+    await put(backend, "/p/old", b"again")
+    found = await backend.list("/p/", created_after=last)
+    assert [kv.key for kv in found.items] == ["/p/0400/new", "/p/old"]
+    assert (found.revision, found.cluster_id) == await backend.revision()
+    assert (await backend.list("/p/", created_after=found.revision)).items == ()
+
+
 async def test_a_listing_over_many_pages_is_whole(backend: Store) -> None:
     keys = [f"/p/{number:05}" for number in range(1201)]
     for start in range(0, len(keys), 100):

@@ -122,7 +122,8 @@ def cleaned(values: Values) -> Cleaned:
         if found.problems:
             _check_denial(found)
             clean.felix_names.add(str(key))
-            clean.bgp_names |= {str(key)} if _is_of_bgp(path) else set()
+            # of what the cluster is BGP only asks whether it is ready: Felix names the damage
+            clean.bgp_names |= {str(key)} if _is_of_bgp(path) and key.kind != "ClusterInformation" else set()
         if found.resource is None:
             clean.unreadable.add(key)
             continue

@@ -6,66 +6,55 @@ a module is imported can only be seen by the second.
 
 from __future__ import annotations
 
+import gc
 import importlib.abc
 import importlib.util
 import os
 import pickle
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType, TracebackType
 from typing import Any, Self
 
-import hypothesis
-import msgspec  # noqa: F401 - imported once, for all forks
 import pytest
-import structlog  # noqa: F401
-import yaml  # noqa: F401
+from calls import Calls, Order
 from mutate import Mutant
+from running import ended_well, fork, name_of, path_of, quiet, run_tests
 
-__all__ = ["ROOT", "Anew", "Collected", "source_of"]
-
-ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 300
-"""A mutant that runs for longer is noticed."""
-
-
-def source_of(target: str) -> str:
-    """The text of a module such as ``rules/lists``."""
-    return _path(target).read_text()
+__all__ = ["Anew", "Collected"]
 
 
 class Anew:
     """Tests in a process that imports everything, with the mutant in place of the module."""
 
-    def __init__(self, target: str, tests: list[str]) -> None:
-        self._target, self._tests = target, tests
+    def __init__(self, tests: list[str], calls: Calls) -> None:
+        self._tests, self._calls = tests, calls
 
-    def survives(self, mutant: Mutant) -> bool:
+    def survives(self, target: str, mutant: Mutant) -> bool:
         """Whether all tests pass."""
-        code = _compiled(self._target, mutant)
+        code = _compiled(target, mutant)
 
         def work() -> int:
-            sys.meta_path.insert(0, _Replaced(_name(self._target), _path(self._target), code))
-            return _run_tests(self._tests)
+            sys.meta_path.insert(0, _Replaced(name_of(target), path_of(target), code))
+            return run_tests(self._tests, Order(self._calls, target, mutant))
 
-        return _succeeds(work)
+        return ended_well(fork(work))
 
 
 class Collected:
     """A process that has collected the tests; it forks for every mutant. A context manager."""
 
-    def __init__(self, target: str, tests: list[str]) -> None:
-        self._target, self._tests = target, tests
+    def __init__(self, tests: list[str], calls: Calls) -> None:
+        self._tests, self._calls = tests, calls
 
     def __enter__(self) -> Self:
         (read_request, self._requests), (self._answers, write_answer) = os.pipe(), os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
             os.close(self._requests)
-            _quiet()
-            _run_tests(self._tests, _Server(self._target, read_request, write_answer))
+            quiet()
+            run_tests(self._tests, _Server(self._calls, read_request, write_answer))
             os._exit(0)
         os.close(read_request)
         os.close(write_answer)
@@ -76,9 +65,9 @@ class Collected:
         os.waitpid(self._pid, 0)
         os.close(self._answers)
 
-    def survives(self, mutant: Mutant) -> bool:
-        """Whether all tests pass."""
-        data = pickle.dumps(mutant)
+    def survives(self, target: str, mutant: Mutant) -> bool:
+        """Whether all tests that it concerns pass, or the module cannot be exchanged."""
+        data = pickle.dumps((target, mutant))
         os.write(self._requests, len(data).to_bytes(4, "big"))
         while data:
             data = data[os.write(self._requests, data) :]
@@ -88,21 +77,28 @@ class Collected:
 class _Server:
     """A pytest plugin that runs the collected tests once for every mutant that it is told of."""
 
-    def __init__(self, target: str, requests: int, answers: int) -> None:
-        self._target, self._requests, self._answers = target, requests, answers
+    def __init__(self, calls: Calls, requests: int, answers: int) -> None:
+        self._calls, self._requests, self._answers = calls, requests, answers
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        gc.freeze()
         while header := os.read(self._requests, 4):
             size, data = int.from_bytes(header, "big"), b""
             while len(data) < size:
                 data += os.read(self._requests, size - len(data))
-            mutant: Mutant = pickle.loads(data)
+            target, mutant = pickle.loads(data)
 
-            def work(mutant: Mutant = mutant) -> int:
-                _exchange(sys.modules[_name(self._target)], _compiled(self._target, mutant))
+            def work(target: str = target, mutant: Mutant = mutant) -> int:
+                try:
+                    _exchange(sys.modules[name_of(target)], _compiled(target, mutant))
+                except Exception:
+                    return 0
+                order = Order(self._calls, target, mutant)
+                order.pytest_collection_modifyitems(session.items)
+                session.config.pluginmanager.register(order)
                 return _first_failure(session)
 
-            os.write(self._answers, b"s" if _succeeds(work) else b"k")
+            os.write(self._answers, b"s" if ended_well(fork(work)) else b"k")
         return True
 
 
@@ -155,43 +151,5 @@ class _Replaced(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(self._code, module.__dict__)  # noqa: S102
 
 
-def _run_tests(tests: list[str], *plugins: object) -> int:
-    """The same each time: no chance, no shrinking, no memory of earlier runs; ends at the first failure."""
-    phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
-    hypothesis.settings.register_profile("mutants", derandomize=True, database=None, phases=phases)
-    hypothesis.settings.load_profile("mutants")
-    os.environ |= {"WORLDS_SEED": "mutants", "WORLDS_REGRESSIONS": "none", "WORLDS": "few"}
-    quiet = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # Hypothesis is imported already
-    options = ["-x", "-q", "--no-header", "-p", "no:randomly", "-p", "no:cacheprovider", *quiet]
-    return int(pytest.main([*options, *tests], plugins=list(plugins)))
-
-
-def _succeeds(work: Callable[[], int]) -> bool:
-    """Whether a fork that does the work ends with 0; one that takes too long does not."""
-    child = os.fork()
-    if child == 0:
-        signal.alarm(TIMEOUT_S)
-        _quiet()
-        try:
-            os._exit(int(work()))
-        except BaseException:
-            os._exit(3)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-def _quiet() -> None:
-    output = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-
-
 def _compiled(target: str, mutant: Mutant) -> CodeType:
-    return compile(mutant.tree, str(_path(target)), "exec")
-
-
-def _path(target: str) -> Path:
-    return ROOT / "src/calico" / f"{target}.py"
-
-
-def _name(target: str) -> str:
-    return "calico." + target.replace("/", ".")
+    return compile(mutant.tree, str(path_of(target)), "exec")

@@ -1,6 +1,7 @@
 """Mutants of a module: copies of its syntax tree in which one thing is wrong.
 
-What only people read (docstrings, comments of rules, messages of errors), types and imports are left alone.
+What only people read (docstrings, comments of rules, messages of errors), types and imports are left alone, and so is
+``zip``'s ``strict``: it changes nothing in a program that is right.
 """
 
 from __future__ import annotations
@@ -29,18 +30,22 @@ _FOR_TYPES = ("TypeVar", "TypeAlias", "__all__")
 _FOR_PEOPLE = {"Rule": 1, "InvalidInput": 0, "comment_text": 0, "_for_prefixes": 3}
 """Calls that have a text for people, and its position."""
 
-_HELD_BY_TYPES = {"src", "dst", "eq", "neq", "network", "transport", "big", "verdict", "iifname", "oifname"}
+_HELD_BY_TYPES = {
+    "src", "dst", "eq", "neq", "network", "transport", "big", "verdict", "iifname", "oifname", "l4proto", "nfproto",
+    "accept", "drop", "return", "jump", "goto", "dnat", "snat", "nat", "filter", "bytes", "packets", "tcp-reset",
+    "ifname", "ipv4_addr", "ipv6_addr", "inet_proto", "inet_service", "prerouting", "postrouting", "forward",
+}  # fmt: skip
 """Words of ``Literal`` types that stand where mypy refuses any other."""
 
 
 class Mutant(NamedTuple):
-    """``change`` names it: what a line was and what it became, in normal form. ``in_function``: nothing else differs
-    than what a function or method does."""
+    """``change`` names it: what a line was and what it became, in normal form. ``function``: first and last line of
+    the function or method outside of which nothing differs; None where something does."""
 
     change: str
     line: int
     tree: ast.Module
-    in_function: bool
+    function: tuple[int, int] | None
 
 
 def mutants(source: str) -> Iterator[Mutant]:
@@ -55,16 +60,18 @@ def mutants(source: str) -> Iterator[Mutant]:
         change = _change(normal, ast.unparse(mutated).splitlines())
         if change and change not in seen:
             seen.add(change)
-            yield Mutant(change, line, mutated, _in_function(tree, path))
+            yield Mutant(change, line, mutated, _function(tree, path))
 
 
-def _in_function(tree: ast.AST, path: Path) -> bool:
+def _function(tree: ast.AST, path: Path) -> tuple[int, int] | None:
     node = tree
     for name, index in path:
         if isinstance(node, ast.FunctionDef):
-            return True
+            break
         node = getattr(node, name) if index is None else getattr(node, name)[index]
-    return isinstance(node, ast.FunctionDef)
+    if not isinstance(node, ast.FunctionDef):
+        return None
+    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]), node.end_lineno or node.lineno
 
 
 def _change(before: list[str], after: list[str]) -> str:
@@ -108,6 +115,8 @@ def _left_alone(node: ast.AST) -> tuple[str, ...]:
             return ("bases", "keywords", "decorator_list")
         case ast.AnnAssign():
             return ("annotation", "target")
+        case ast.keyword(arg="strict"):
+            return ("value",)
         case ast.arg() | ast.Import() | ast.ImportFrom() | ast.JoinedStr():
             return tuple(node._fields)
         case ast.Assign(targets=[ast.Name(id="__all__")]):

@@ -8,7 +8,6 @@ test notices is a test that is missing, or it changes nothing that anybody could
 from __future__ import annotations
 
 import argparse
-import ast
 import os
 import re
 import sys
@@ -16,10 +15,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, Self
 
 sys.path.insert(0, str(Path(__file__).parent))
-from forks import ROOT, Anew, Collected, source_of
+from calls import Calls, measured
+from forks import Anew, Collected
 from mutate import Mutant, mutants
+from running import ROOT, source_of
 
 EXPLAINED = Path(__file__).with_name("survivors.md")
 
@@ -30,22 +32,19 @@ _WORLDS = (
     "tests/unit/worlds/test_model_and_evaluator_agree.py",
     "tests/unit/worlds/test_pairs.py",
 )
-_RULES = (
-    "lists match portmatch policy chains dispatch static antispoof guards ipsets cover constants loads names room "
-    "table ruleset config"
-)
-_CALC = (
-    "compile_rules compile_entity policy_order policies labels members net_cover sequencer endpoints netsets "
-    "interface_claims policy_index port_members selector_index graph"
-)
-TARGETS = [f"rules/{name}" for name in _RULES.split()] + [f"calc/{name}" for name in _CALC.split()]
+TESTS = {package: [f"tests/unit/{package}", *_WORLDS] for package in ("rules", "calc")}
+"""The tests of a package, and those that judge the whole."""
 
+_WITNESSES = ("rules/reference/", "calc/spec")
+"""Specifications: they are what the tests hold the rest to, so a test of them would say what they say once more."""
 
-def tests_of(target: str) -> list[str]:
-    """The tests of a module: its own file first, then its package's, then those that judge the whole."""
-    package, name = target.split("/")[0], target.split("/")[-1]
-    own = f"tests/unit/{package}/test_{name}.py"
-    return [*([own] if (ROOT / own).exists() else []), f"tests/unit/{package}", *_WORLDS]
+TARGETS = [
+    target
+    for package in TESTS
+    for path in sorted((ROOT / "src/calico" / package).rglob("*.py"))
+    if path.name != "__init__.py"
+    and not (target := path.relative_to(ROOT / "src/calico").with_suffix("").as_posix()).startswith(_WITNESSES)
+]
 
 
 def explained() -> set[str]:
@@ -59,25 +58,48 @@ def chosen(only: Sequence[str]) -> Iterator[str]:
     return (target for target in TARGETS if not only or any(word in target for word in only))
 
 
-def judge(target: str, known: set[str], again: set[str]) -> Counter[str]:
-    """Let the tests of a module look at all its mutants; prints those that survive. What a collected run does not
-    notice is looked at anew: a function may have been called when its module was imported. ``again``: only these."""
+class Judge:
+    """Lets the tests of a package look at mutants. A context manager."""
+
+    def __init__(self, tests: list[str], calls: Calls) -> None:
+        self._calls = calls
+        self._collected, self._anew = Collected(tests, calls), Anew(tests, calls)
+
+    def __enter__(self) -> Self:
+        self._collected.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._collected.__exit__(*error)
+
+    def survives(self, target: str, mutant: Mutant) -> bool:
+        """Whether no test notices the mutant. Tests that were collected before it are asked first: they are quick."""
+        if mutant.function is not None and not self._collected.survives(target, mutant):
+            return False
+        return self._calls.tells(target, mutant) or self._anew.survives(target, mutant)
+
+
+def judge(target: str, tests: Judge, known: set[str], again: set[str]) -> Counter[str]:
+    """Judge all mutants of a module; prints those that survive. ``again``: only these."""
     counts = Counter[str]()
-    anew = Anew(target, tests_of(target))
-    if not anew.survives(Mutant("", 0, ast.parse(source_of(target)), False)):
-        sys.exit(f"{target}: its tests fail as it is")
-    with Collected(target, tests_of(target)) as collected:
-        for mutant in mutants(source_of(target)):
-            if again and f"{target} {mutant.change}" not in again:
-                continue
-            if f"{target} {mutant.change}" in known:
-                counts["explained"] += 1
-            elif (not mutant.in_function or collected.survives(mutant)) and anew.survives(mutant):
-                counts["survived"] += 1
-                print(f"SURVIVED {target}:{mutant.line}: {mutant.change}", flush=True)
-            else:
-                counts["killed"] += 1
+    for mutant in mutants(source_of(target)):
+        name = f"{target} {mutant.change}"
+        if again and name not in again:
+            continue
+        if name in known:
+            counts["explained"] += 1
+        elif tests.survives(target, mutant):
+            counts["survived"] += 1
+            print(f"SURVIVED {target}:{mutant.line}: {mutant.change}", flush=True)
+        else:
+            counts["killed"] += 1
     return counts
+
+
+def stale(targets: Sequence[str], known: set[str]) -> list[str]:
+    """What is explained of these modules and is no mutant of them any more."""
+    there = {f"{target} {mutant.change}" for target in targets for mutant in mutants(source_of(target))}
+    return sorted(name for name in known if name.split()[0] in targets and name not in there)
 
 
 def main() -> int:
@@ -87,20 +109,39 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
     parser.add_argument("--again", type=Path, help="look only at those that survived by this output of an earlier run")
     options = parser.parse_args()
-    again = set(re.findall(r"^SURVIVED (\S+):\d+: (.*)", options.again.read_text(), re.M)) if options.again else set()
+    survived = re.findall(r"^SURVIVED (\S+):\d+: (.*)", options.again.read_text() if options.again else "", re.M)
+    again = {f"{module} {change}" for module, change in survived}
     os.chdir(ROOT)
-    total = Counter[str]()
-    for target in chosen(options.only):
-        if options.list:
+    targets = list(chosen(options.only))
+    if options.list:
+        for target in targets:
             for mutant in mutants(source_of(target)):
                 print(f"{target}:{mutant.line}: {mutant.change}")
-            continue
-        started = time.monotonic()
-        counts = judge(target, explained(), {f"{module} {change}" for module, change in again})
-        total += counts
-        print(f"{target}: {dict(counts)} in {time.monotonic() - started:.0f} s", flush=True)
+        return 0
+    total = Counter[str]()
+    for name in stale(targets, explained()):
+        total["stale"] += 1
+        print(f"STALE {name}")
+    for package, tests in TESTS.items():
+        if of_package := [target for target in targets if target.split("/")[0] == package]:
+            total += judge_package(of_package, tests, again)
     print(f"all: {dict(total)}")
-    return 1 if total["survived"] else 0
+    return 1 if total["survived"] or total["stale"] else 0
+
+
+def judge_package(targets: Sequence[str], tests: list[str], again: set[str]) -> Counter[str]:
+    """Judge modules that have the same tests; prints what became of each."""
+    calls = measured(tests)
+    if calls is None:
+        sys.exit(f"{' '.join(tests)}: they fail as it is")
+    total = Counter[str]()
+    with Judge(tests, calls) as judging:
+        for target in targets:
+            started = time.monotonic()
+            counts = judge(target, judging, explained(), again)
+            total += counts
+            print(f"{target}: {dict(counts)} in {time.monotonic() - started:.0f} s", flush=True)
+    return total
 
 
 if __name__ == "__main__":

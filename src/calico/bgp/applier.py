@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
+from calico.bgp.agentstate import AgentState
 from calico.bgp.bird.supervisor import Applied, Supervisor
 from calico.bgp.birdconf.render import render
 from calico.bgp.endpointfeed import EndpointFeed
@@ -16,7 +17,6 @@ from calico.bgp.planning.serviceroutes import ServiceRoutes
 from calico.bgp.planning.snapshot import BGPSnapshot, SnapshotStore, named_secrets
 from calico.bgp.problem import Problem
 from calico.bgp.secretfiles import SecretFiles
-from calico.bgp.status import AgentState
 from calico.datastore.api import SyncStatus, Update
 from calico.errors import InvalidInput, Transient
 
@@ -24,6 +24,7 @@ __all__ = ["Applier"]
 
 log = structlog.get_logger(__name__)
 
+_DATASTORE_PROBLEMS = {SyncStatus.LOCKED: "datastore-locked", SyncStatus.HELD: "datastore-held"}
 _QUIET_S = 0.05
 _AT_MOST_S = 1.0
 _RETRY_FIRST_S, _RETRY_MAX_S = 1.0, 600.0
@@ -68,7 +69,8 @@ class Applier:
         else:
             self._state.in_sync = False
             message = f"{status.value}: {reason}" if reason else status.value
-            self._state.agent_problems = (Problem("datastore-not-in-sync", "datastore", message),)
+            code = _DATASTORE_PROBLEMS.get(status, "datastore-not-in-sync")
+            self._state.agent_problems = (Problem(code, "datastore", message),)
 
     def on_updates(self, updates: Sequence[Update], revision: int) -> None:
         """Part of ``SyncerSink``."""

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
 
 from calico import __version__
+from calico.bgp.agentstate import AgentState
 from calico.bgp.applier import Applier
 from calico.bgp.bird.supervisor import Supervisor
 from calico.bgp.endpointfeed import EndpointFeed
+from calico.bgp.explain.looking import Looker
+from calico.bgp.nodestatus.reporter import NodeStatusReporter
 from calico.bgp.planning.plan import ExportMode
 from calico.bgp.planning.serviceroutes import ServiceSource
 from calico.bgp.planning.snapshot import watched_prefixes
+from calico.bgp.problem import Problem
+from calico.bgp.remote.answering import Answerer
 from calico.bgp.secretfiles import SecretFiles
-from calico.bgp.status import AgentState, status_document
+from calico.bgp.status import status_document
 from calico.bgp.statuswatch import StatusWatch
+from calico.datastore.acceptance import accept_keys
 from calico.datastore.api import Backend
-from calico.datastore.etcd import EtcdBackend
+from calico.datastore.connection import Connection, open_backend
 from calico.datastore.syncer import Syncer
 from calico.obs.statussocket import StatusServer
 
 __all__ = ["BGPSettings", "run", "run_with_backend"]
+
+_CONTACT_CHECK_S = 2.0
+_CONTACT_LOST_S = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +45,7 @@ class BGPSettings(msgspec.Struct, frozen=True, kw_only=True):
     ``secrets_dir`` passwords, as ``<secret>/<key>``."""
 
     node: str
-    etcd_endpoints: tuple[str, ...]
+    etcd: Connection
     run_dir: str
     bird: str = "bird"
     export_mode: ExportMode = "pools"
@@ -43,7 +54,7 @@ class BGPSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 async def run(settings: BGPSettings) -> None:
     """Run until cancelled; BIRD goes on forwarding afterwards and is adopted by the next run."""
-    backend = EtcdBackend(settings.etcd_endpoints)
+    backend = open_backend(settings.etcd)
     try:
         await run_with_backend(settings, backend)
     finally:
@@ -58,12 +69,39 @@ async def run_with_backend(settings: BGPSettings, backend: Backend, services: Se
     supervisor = Supervisor(directory, settings.bird)
     files, feed = SecretFiles(Path(settings.secrets_dir)), EndpointFeed(backend, settings.node)
     applier = Applier(settings.node, supervisor, state, settings.export_mode, files, feed)
-    syncer = Syncer(backend, watched_prefixes(settings.node), applier, require_ready=True)
+    syncer = Syncer(
+        backend,
+        watched_prefixes(settings.node),
+        applier,
+        require_ready=True,
+        accept_keys=accept_keys(settings.node),
+    )
     watch = StatusWatch(supervisor, state)
-    server = StatusServer(directory / "bgp.sock", lambda: status_document(state, supervisor.problems))
+    document = partial(_document, state, supervisor)
+    server = StatusServer(directory / "bgp.sock", document)
+    looker = Looker(directory, document)
+    answerer = Answerer(backend, settings.node, looker, document)
+    reporter = NodeStatusReporter(backend, settings.node, looker, document)
     log.info("bgp agent started", host=settings.node, run_dir=str(directory))
     async with asyncio.TaskGroup() as group:
-        for service in (supervisor, syncer, feed, files, applier, watch, server):
+        for service in (supervisor, syncer, feed, files, applier, watch, server, answerer, reporter):
             group.create_task(service.run(), name=type(service).__name__)
+        group.create_task(watch_contact(syncer, state), name="contact")
         if services is not None:
             group.create_task(services.run(applier), name="services")
+
+
+def _document(state: AgentState, supervisor: Supervisor) -> dict[str, Any]:
+    return status_document(state, supervisor.problems)
+
+
+async def watch_contact(syncer: Syncer, state: AgentState) -> None:
+    """Say so when the datastore has not answered for a while."""
+    while True:
+        age = syncer.contact_age_s()
+        if age is not None and age > _CONTACT_LOST_S:
+            message = f"for {age:.0f} s: {syncer.trouble}"
+            state.contact_problems = (Problem("datastore-unreachable", "datastore", message),)
+        else:
+            state.contact_problems = ()
+        await asyncio.sleep(_CONTACT_CHECK_S)

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from calico.bgp.planning.localendpoints import ENDPOINTS_PREFIX, is_local_key
+from calico.datastore.acceptance import accept_keys
 from calico.datastore.api import Backend, KeyValue, Listing, Op, SyncerSink, WatchBatch
 from calico.datastore.syncer import Syncer
 
@@ -28,7 +29,7 @@ class EndpointFeed:
     """A syncer that runs while ``want(True)`` was said last; ``run`` never ends."""
 
     def __init__(self, backend: Backend, host: str) -> None:
-        self._backend = _OfHost(backend, host)
+        self._backend, self._host = _OfHost(backend, host), host
         self._wanted = asyncio.Event()
         self._unwanted = asyncio.Event()
         self.sink: EndpointSink | None = None
@@ -45,7 +46,8 @@ class EndpointFeed:
         while True:
             await self._wanted.wait()
             self.sink.on_start()
-            syncer = Syncer(self._backend, (ENDPOINTS_PREFIX,), self.sink, require_ready=True)
+            keys = accept_keys(self._host)
+            syncer = Syncer(self._backend, (ENDPOINTS_PREFIX,), self.sink, require_ready=True, accept_keys=keys)
             async with asyncio.TaskGroup() as group:
                 following = group.create_task(syncer.run(), name="endpoints")
                 await self._unwanted.wait()
@@ -61,8 +63,8 @@ class _OfHost:
     async def get(self, key: str, *, revision: int = 0) -> KeyValue | None:
         return await self._backend.get(key, revision=revision)
 
-    async def list(self, prefix: str, *, revision: int = 0) -> Listing:
-        found = await self._backend.list(prefix, revision=revision)
+    async def list(self, prefix: str, *, revision: int = 0, created_after: int = 0) -> Listing:
+        found = await self._backend.list(prefix, revision=revision, created_after=created_after)
         items = tuple(kv for kv in found.items if is_local_key(kv.key, self._host))
         return Listing(items, found.revision, found.cluster_id)
 

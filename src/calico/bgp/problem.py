@@ -32,8 +32,10 @@ CATALOGUE: dict[str, ProblemKind] = {
     "bgp-no-service-source": ProblemKind(
         "warning", "service addresses are not advertised: nothing here knows of services"
     ),
+    "bgp-drained": ProblemKind("warning", "by request, neighbours route around this host where they can"),
     "bgp-peering-shadowed": ProblemKind("info", "another peering to the same address has precedence"),
     "bgp-config-held": ProblemKind("critical", "a resource that everything depends on is unreadable: nothing changes"),
+    "bgp-no-session": ProblemKind("error", "none of the sessions is up: routes of others are missing or old"),
     "bgp-encap-not-programmed": ProblemKind("warning", "the pool's routes need a tunnel, which BIRD does not program"),
     "bird-not-running": ProblemKind("critical", "BIRD is down; it is being restarted and routes are retained"),
     "bird-check-failed": ProblemKind("critical", "BIRD refuses the new configuration; the last good one runs"),
@@ -41,6 +43,15 @@ CATALOGUE: dict[str, ProblemKind] = {
     "bird-listen-failed": ProblemKind("critical", "BIRD cannot listen for BGP; somebody else has the port"),
     "bird-netlink-dropped": ProblemKind("warning", "the kernel dropped route messages; BIRD rescans within 2 s"),
     "bird-unresponsive": ProblemKind("error", "BIRD's control socket does not answer in time"),
+    "datastore-unreachable": ProblemKind(
+        "warning", "the last known configuration stays in force; changes do not arrive"
+    ),
+    "datastore-locked": ProblemKind(
+        "warning", "the datastore says that it is not ready: the last known configuration stays in force"
+    ),
+    "datastore-held": ProblemKind(
+        "critical", "the store looks emptied, restored or different; the last known configuration stays in force"
+    ),
     "datastore-not-in-sync": ProblemKind("warning", "the last known configuration stays in force"),
 }
 

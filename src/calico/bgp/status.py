@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-
-from calico.bgp.bird.control import BirdStatus, Session
+from calico.bgp.agentstate import AgentState
+from calico.bgp.bird.control import Session
+from calico.bgp.bird.faults import Fault, fault_of
 from calico.bgp.planning.birdplan import BirdPlan, PeerPlan
-from calico.bgp.problem import Problem, problems_as_data
+from calico.bgp.problem import CATALOGUE, Problem, problems_as_data
+from calico.bgp.readiness import no_session_up, unready
 
-__all__ = ["AgentState", "status_document"]
-
-
-class AgentState(msgspec.Struct, kw_only=True):
-    """What the agent knows. ``config_revision``: BIRD runs what the datastore said at that revision.
-
-    ``suspicions``: why sessions may be down that BIRD cannot say why.
-    """
-
-    node: str
-    pid: int
-    version: str
-    plan: BirdPlan | None = None
-    in_sync: bool = False
-    config_revision: int = 0
-    bird_running: bool = False
-    restarts: int = 0
-    bird: BirdStatus = BirdStatus()
-    sessions: Mapping[str, Session] = {}
-    suspicions: Mapping[str, str] = {}
-    plan_problems: tuple[Problem, ...] = ()
-    agent_problems: tuple[Problem, ...] = ()
+__all__ = ["status_document"]
 
 
 def status_document(state: AgentState, bird_problems: Iterable[Problem]) -> dict[str, Any]:
     """The document, JSON-ready. Sessions that are planned but that BIRD does not know yet appear as ``Unknown``."""
     planned = {peer.name: peer for peer in state.plan.peers} if state.plan is not None else {}
+    why_not = unready(state)
     return {
         "component": "bgp",
         "node": state.node,
@@ -50,15 +31,31 @@ def status_document(state: AgentState, bird_problems: Iterable[Problem]) -> dict
             "last_reconfiguration": state.bird.last_reconfiguration,
             "restarts": state.restarts,
         },
+        "ready": not why_not,
+        "not_ready": why_not,
+        "drained": state.plan is not None and state.plan.drained,
         "in_sync": state.in_sync,
         "config_revision": state.config_revision,
         "sessions": [
-            _session(name, planned.get(name), state.sessions.get(name), state.suspicions.get(name, ""))
+            _session(name, planned.get(name), state.sessions.get(name), _fault(name, state))
             for name in sorted(planned.keys() | state.sessions.keys())
         ],
         "prefixes": _prefixes(state.plan),
-        "conditions": problems_as_data((*state.plan_problems, *state.agent_problems, *bird_problems)),
+        "conditions": problems_as_data(
+            (
+                *state.plan_problems,
+                *state.agent_problems,
+                *state.contact_problems,
+                *_no_session(state),
+                *bird_problems,
+            )
+        ),
     }
+
+
+def _no_session(state: AgentState) -> Iterable[Problem]:
+    if state.converged and no_session_up(state):
+        yield Problem("bgp-no-session", f"Node {state.node}", CATALOGUE["bgp-no-session"].meaning)
 
 
 def _bird_state(state: AgentState) -> str:
@@ -78,7 +75,14 @@ def _prefixes(plan: BirdPlan | None) -> dict[str, Any]:
     }
 
 
-def _session(name: str, planned: PeerPlan | None, running: Session | None, suspicion: str) -> dict[str, Any]:
+def _fault(name: str, state: AgentState) -> Fault | None:
+    running = state.sessions.get(name)
+    if running is None:
+        return state.suspicions.get(name)
+    return fault_of(running, suspicion=state.suspicions.get(name), stuck=name in state.stuck)
+
+
+def _session(name: str, planned: PeerPlan | None, running: Session | None, fault: Fault | None) -> dict[str, Any]:
     address = planned.address if planned is not None else running.peer_ip if running is not None else ""
     return {
         "name": name,
@@ -87,7 +91,8 @@ def _session(name: str, planned: PeerPlan | None, running: Session | None, suspi
         "family": 6 if ":" in address else 4,
         "state": running.state if running is not None else "Unknown",
         "since": running.since if running is not None else "",
-        "info": suspicion or (running.info if running is not None else ""),
+        "fault": fault.kind if fault is not None else "",
+        "info": fault.text if fault is not None else "",
         "imported": running.imported if running is not None else 0,
         "exported": running.exported if running is not None else 0,
         "filters": list(planned.filters) if planned is not None else [],

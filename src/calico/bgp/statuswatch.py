@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from calico.bgp.agentstate import AgentState
+from calico.bgp.bird.faults import Fault
 from calico.bgp.bird.log import LogFollower
 from calico.bgp.bird.signatures import Signatures, parse_netstat, suspects
 from calico.bgp.bird.supervisor import Supervisor
 from calico.bgp.problem import CATALOGUE
-from calico.bgp.status import AgentState
+from calico.bgp.readiness import CONVERGENCE_S, all_up
 from calico.errors import Transient
 
 __all__ = ["StatusWatch"]
@@ -20,6 +22,8 @@ _UNANSWERED_BEFORE_PROBLEM = 3
 _ENABLE_EVERY_S = 5.0
 _DROP_IS_NEWS_FOR_S = 60.0
 _SUSPECTED_FOR_S = 60.0
+_STUCK_AFTER_S = 4.0
+_TRYING = ("Connect", "OpenSent", "OpenConfirm")
 _NETSTAT = Path("/proc/net/netstat")
 
 
@@ -33,8 +37,10 @@ class StatusWatch:
         self._unanswered = 0
         self._enable_at = 0.0
         self._dropped_until = 0.0
+        self._converged_at = 0.0
         self._signatures = _read_signatures()
-        self._suspicions: dict[str, tuple[str, float]] = {}  # of sessions, until when unless seen again
+        self._trying: dict[str, tuple[str, float]] = {}  # sessions in one of those states, since when
+        self._suspicions: dict[str, tuple[Fault, float]] = {}  # of sessions, until when unless seen again
 
     async def run(self) -> None:
         """Watch for ever."""
@@ -56,6 +62,8 @@ class StatusWatch:
         try:
             self._state.bird, self._state.sessions = await self._supervisor.control.overview()
             self._note_signatures(now)
+            self._note_stuck(now)
+            self._note_convergence(now)
             await self._care_for_listening(now)
         except Transient as error:
             self._on_silence(str(error))
@@ -80,11 +88,28 @@ class StatusWatch:
         known = {**self._suspicions, **{name: (why, now + _SUSPECTED_FOR_S) for name, why in found.items()}}
         self._suspicions = {name: (why, end) for name, (why, end) in known.items() if now < end and self._is_down(name)}
         self._state.suspicions = {name: why for name, (why, _) in self._suspicions.items()}
-        if self._suspicions:
-            told = "; ".join(f"{name}: {why}" for name, why in sorted(self._state.suspicions.items())[:5])
+        passwords = {name: why.text for name, why in self._state.suspicions.items() if why.kind == "password"}
+        if passwords:
+            told = "; ".join(f"{name}: {why}" for name, why in sorted(passwords.items())[:5])
             self._supervisor.note("bgp-password-mismatch", told)
         else:
             self._supervisor.forget("bgp-password-mismatch")
+
+    def _note_convergence(self, now: float) -> None:
+        if not self._state.in_sync:
+            return
+        self._converged_at = self._converged_at or now + CONVERGENCE_S
+        self._state.converged = self._state.converged or now >= self._converged_at or all_up(self._state)
+
+    def _note_stuck(self, now: float) -> None:
+        """Name the sessions that have tried for a while without an answer, which BIRD does not count as an error."""
+        trying = {name: session.state for name, session in self._state.sessions.items() if session.state in _TRYING}
+        before = self._trying
+        self._trying = {
+            name: before[name] if before.get(name, ("",))[0] == state else (state, now)
+            for name, state in trying.items()
+        }
+        self._state.stuck = frozenset(name for name, (_, at) in self._trying.items() if now - at >= _STUCK_AFTER_S)
 
     def _is_down(self, name: str) -> bool:
         session = self._state.sessions.get(name)

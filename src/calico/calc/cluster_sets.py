@@ -58,10 +58,10 @@ class ClusterSets:
     def updates(self) -> Iterator[IPSetUpdate | IPSetDelta]:
         """Sets that are needed and not told yet, and changes of those that are."""
         for set_id in _IDS:
-            if set_id not in self._needed:
-                continue
             cover = self._covers[set_id]
             added, removed = cover.delta.take()
+            if set_id not in self._needed:
+                continue
             if set_id not in self._told:
                 self._told.add(set_id)
                 yield IPSetUpdate(id=set_id, kind="nets", members=cover.members())

@@ -173,7 +173,11 @@ class Graph:
             except InvalidInput as error:
                 if value.spec.node in ("", self._hostname):
                     problems = (f"{error.field}: {error.message}",)
-        contribution = Contribution(facts.labels, facts.profiles, facts.nets, facts.ports) if facts else None
+        contribution = None
+        if facts is not None and facts.problems:
+            problems = facts.problems if facts.node == self._hostname else ()
+        elif facts is not None:
+            contribution = Contribution(facts.labels, facts.profiles, facts.nets, facts.ports)
         self._members.on_contribution(key, contribution)
         self._on_usable(key, facts if facts is not None and facts.node == self._hostname else None)
         self._sequencer.on_problems(key, problems)

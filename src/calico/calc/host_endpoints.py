@@ -1,7 +1,8 @@
 """A HostEndpoint resource, checked and packed: all that the calculation wants to know of it.
 
-One with any malformed field is treated as absent on every host (datamodel §15.7), as workload endpoints are. That does
-not close anything: an interface without a host endpoint has no policy. So its own host says what is wrong with it, and
+One with any malformed field is no member of sets on any host (datamodel §15.7), as workload endpoints are. But an
+interface without a host endpoint has no policy, so its absence would open what it closes: as long as something of it
+says which interface it is, it governs that with its policies and profiles. Its own host says what is wrong with it, and
 every host says so of one that does not name its host.
 """
 
@@ -26,7 +27,10 @@ ANY_INTERFACE = "*"
 
 
 class HostEndpointFacts(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A usable host endpoint. ``nets`` are its expected addresses (/32, /128) and ``labels`` its own."""
+    """A usable host endpoint. ``nets`` are its expected addresses (/32, /128) and ``labels`` its own.
+
+    ``problems`` say what was left out of it; with any it is no member of sets.
+    """
 
     node: str
     interface: str
@@ -34,6 +38,7 @@ class HostEndpointFacts(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     labels: Labels
     profiles: tuple[str, ...]
     ports: tuple[NamedPort, ...]
+    problems: tuple[str, ...] = ()
 
 
 class HostTiers(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,21 +51,33 @@ class HostTiers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decode_host_endpoint(resource: HostEndpoint) -> HostEndpointFacts:
-    """The host endpoint; InvalidInput with the first field that is malformed."""
+    """The host endpoint; InvalidInput with the field for lack of which nobody knows what it is."""
     spec = resource.spec
     if not spec.node:
         raise InvalidInput("a host endpoint needs the name of its host", field="spec.node")
     if not spec.interface_name and not spec.expected_ips:
         raise InvalidInput("neither an interface nor expectedIPs are given", field="spec.interfaceName")
-    if spec.interface_name not in ("", ANY_INTERFACE) and not is_interface(spec.interface_name):
-        raise InvalidInput(f"{spec.interface_name!r} is no name of an interface", field="spec.interfaceName")
+    problems: list[InvalidInput] = []
+    interface = spec.interface_name
+    ports: tuple[NamedPort, ...] = ()
+    if interface not in ("", ANY_INTERFACE) and not is_interface(interface):
+        problems.append(InvalidInput(f"{interface!r} is no name of an interface", field="spec.interfaceName"))
+        interface = ""
+    nets = _addresses(spec.expected_ips, problems)
+    try:
+        ports = named_ports(spec.ports)
+    except InvalidInput as error:
+        problems.append(error)
+    if not interface and not nets:
+        raise problems[0]
     return HostEndpointFacts(
         node=spec.node,
-        interface=spec.interface_name,
-        nets=_addresses(spec.expected_ips),
+        interface=interface,
+        nets=nets,
         labels=_labels(resource.metadata.labels),
         profiles=tuple(dict.fromkeys(spec.profiles)),
-        ports=named_ports(spec.ports),
+        ports=ports,
+        problems=tuple(f"{problem.field}: {problem.message}" for problem in problems),
     )
 
 
@@ -87,7 +104,7 @@ def _labels(labels: dict[str, str]) -> Labels:
     return pack_labels(own)
 
 
-def _addresses(texts: Iterable[str]) -> tuple[bytes, ...]:
+def _addresses(texts: Iterable[str], problems: list[InvalidInput]) -> tuple[bytes, ...]:
     nets: list[bytes] = []
     for position, text in enumerate(texts):
         try:
@@ -95,6 +112,7 @@ def _addresses(texts: Iterable[str]) -> tuple[bytes, ...]:
         except ValueError:
             net = b""
         if not net or not packed.is_host(net) or "%" in text:
-            raise InvalidInput(f"{text!r} is no address", field=f"spec.expectedIPs[{position}]")
-        nets.append(net)
+            problems.append(InvalidInput(f"{text!r} is no address", field=f"spec.expectedIPs[{position}]"))
+        else:
+            nets.append(net)
     return tuple(dict.fromkeys(nets))

@@ -25,7 +25,7 @@ def decode_nats(nats: Iterable[IPNAT], nets: Collection[bytes]) -> tuple[Nats, t
     for position, nat in enumerate(nats):
         where = f"spec.ipNATs[{position}]"
         own, external = _address(nat.internal_ip), _address(nat.external_ip)
-        if not own or packed.net_of_host(own) not in nets:
+        if packed.net_of_host(own) not in nets:
             problems.append(f"{where}.internalIP: {nat.internal_ip!r} is not one of ipNetworks")
         elif not external or not _can_float(external):
             problems.append(f"{where}.externalIP: {nat.external_ip!r} is no address that can be a workload's")

@@ -84,7 +84,7 @@ def recompute(
     hosts = dict(_usable_host_endpoints(hostname, resources, problems))
     items = [
         *(_Item(_labels(e.labels, e.profiles, profiles), e.nets, e.ports) for e in usable.values()),
-        *(_Item(_labels(e.labels, e.profiles, profiles), e.nets, e.ports) for e in hosts.values()),
+        *(_Item(_labels(e.labels, e.profiles, profiles), e.nets, e.ports) for e in hosts.values() if not e.problems),
         *_network_sets(resources, profiles, problems),
     ]
     local = _without_conflicts({key: e for key, e in usable.items() if e.node == hostname}, problems)
@@ -158,14 +158,18 @@ def _usable_endpoints(
 def _usable_host_endpoints(
     hostname: str, resources: Resources, problems: Problems
 ) -> Iterator[tuple[ResourceKey, HostEndpointFacts]]:
-    """Host endpoints of all hosts that are well-formed. Every host names one that belongs to none."""
+    """Host endpoints of all hosts of which it is known what they are. Every host names one that belongs to none."""
     for key, value in resources.items():
         if isinstance(value, HostEndpoint):
             try:
-                yield key, decode_host_endpoint(value)
+                facts = decode_host_endpoint(value)
             except InvalidInput as error:
                 if value.spec.node in ("", hostname):
                     problems[key] = (f"{error.field}: {error.message}",)
+                continue
+            if facts.problems and facts.node == hostname:
+                problems[key] = facts.problems
+            yield key, facts
 
 
 def _host_endpoint(

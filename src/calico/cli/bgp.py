@@ -1,32 +1,34 @@
-"""``calico bgp status|peers|routes|why``: this host's BGP, asked of BIRD itself."""
+"""``calico bgp status|peers|routes|why``: this host's BGP, asked of BIRD, or other hosts', of their agents."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from calico.cli.printing import print_data, print_table, safe
+from calico.cli.bgprows import (
+    overview_document,
+    peer_row,
+    print_peers,
+    print_routes,
+    print_status,
+    print_steps,
+    route_row,
+    troubles,
+)
+from calico.cli.printing import print_data
+from calico.datastore.connection import DEFAULT_CONFIG
 from calico.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from calico.bgp.bird.control import Session
-    from calico.bgp.explain.looking import Looker, SeenRoute
+    from calico.bgp.explain.looking import Looker
 
 __all__ = ["peers", "routes", "status", "why"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_STAGES = {
-    "here": "On this host",
-    "learned": "Learned",
-    "preferred": "Preferred",
-    "told": "Told to",
-    "kernel": "In the kernel",
-}
-_MARKS = {True: "yes", False: "no", None: "-"}
 
 
 class _Prefix(click.ParamType[str]):
@@ -45,142 +47,150 @@ class _Prefix(click.ParamType[str]):
 
 def _looking(function: _F) -> _F:
     """The options that all of them have."""
-    output = click.option(
-        "-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", help="What to print."
-    )
-    run_dir = click.option("--run-dir", help="Where the sockets are. [default: as of calico bgp]")
-    return run_dir(output(function))
+    for option in (
+        click.option(
+            "-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", help="What to print."
+        ),
+        click.option("--run-dir", help="Where this host's sockets are. [default: as of calico bgp]"),
+        click.option(
+            "-c",
+            "--config",
+            help=f"CalicoAPIConfig file, to ask others; default {DEFAULT_CONFIG}. ETCD_... in the environment wins.",
+        ),
+        click.option(
+            "--timeout", type=click.FloatRange(0.1, 300), default=5.0, show_default=True, metavar="SECONDS",
+            help="How long other hosts may take to answer.",
+        ),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def _some_hosts(function: _F) -> _F:
+    """Other hosts than this one."""
+    everywhere = click.option("--all", "everywhere", is_flag=True, help="All hosts whose Node has BGP.")
+    return click.argument("hosts", nargs=-1, metavar="[HOST]...")(everywhere(function))
 
 
 @click.command()
+@_some_hosts
 @_looking
 @click.pass_context
-def status(context: click.Context, run_dir: str | None, output: str) -> None:
-    """Show this host's BIRD, how many sessions are up, and what is wrong.
+def status(
+    context: click.Context,
+    hosts: tuple[str, ...],
+    everywhere: bool,
+    run_dir: str | None,
+    output: str,
+    config: str | None,
+    timeout: float,
+) -> None:
+    """Show this host's BIRD, how many sessions are up, and what is wrong; or that of HOSTs, or of all, one a line.
 
-    Exit code 1 when BIRD does not answer.
+    Exit code 1 when BIRD or an agent does not answer, is not ready, or an error or critical condition holds.
     """
+    if hosts or everywhere:
+        from calico.cli.bgpcluster import show_status
+
+        show_status(hosts, config, timeout, output)
+        return
     looker = _looker(context, run_dir)
     bird, sessions = asyncio.run(looker.overview())
-    agent = looker.agent_document()
-    up = sum(1 for session in sessions.values() if session.established)
-    document = {
-        "bird": {
-            "version": bird.version,
-            "state": "recovering" if bird.recovering else bird.state,
-            "router_id": bird.router_id,
-            "running_since": bird.last_reboot,
-            "last_reconfiguration": bird.last_reconfiguration,
-        },
-        "sessions": {"up": up, "total": len(sessions)},
-        "agent": "running" if agent is not None else "does not answer",
-        "conditions": [] if agent is None else agent["conditions"],
-    }
+    document = overview_document(bird, sessions.values(), looker.agent_document())
     if output == "table":
-        _show_status(document)
+        print_status(document)
     else:
         print_data(document, output)
-
-
-def _show_status(document: Mapping[str, Any]) -> None:
-    bird, sessions = document["bird"], document["sessions"]
-    click.echo(f"BIRD         {safe(bird['version'])}, {safe(bird['state'])}")
-    click.echo(f"Router id    {safe(bird['router_id'])}")
-    click.echo(f"Running      since {safe(bird['running_since'])}")
-    click.echo(f"Reconfigured {safe(bird['last_reconfiguration'])}")
-    click.echo(f"Sessions     {sessions['up']} of {sessions['total']} up")
-    click.echo(f"Agent        {document['agent']}")
-    if document["conditions"]:
-        click.echo()
-        rows = [[c[key] for key in ("severity", "code", "object", "message")] for c in document["conditions"]]
-        print_table(["SEVERITY", "CONDITION", "OBJECT", "WHAT IS WRONG"], rows)
+    if troubles(document):
+        raise click.exceptions.Exit(1)
 
 
 @click.command()
+@_some_hosts
+@click.option("--down", is_flag=True, help="Only sessions that are not up.")
 @_looking
 @click.pass_context
-def peers(context: click.Context, run_dir: str | None, output: str) -> None:
-    """Show the sessions: state, routes imported, filtered and exported, the last error, and what the agent suspects."""
+def peers(
+    context: click.Context,
+    hosts: tuple[str, ...],
+    everywhere: bool,
+    down: bool,
+    run_dir: str | None,
+    output: str,
+    config: str | None,
+    timeout: float,
+) -> None:
+    """Show the sessions of this host, of HOSTs or of all: state, routes imported, filtered and exported, why down."""
+    if hosts or everywhere:
+        from calico.cli.bgpcluster import show_peers
+
+        show_peers(hosts, config, timeout, output, down=down)
+        return
     looker = _looker(context, run_dir)
     _, sessions = asyncio.run(looker.overview())
-    known = {item["name"]: item["info"] for item in (looker.agent_document() or {}).get("sessions", [])}
-    rows = [_peer(session, known.get(name, "")) for name, session in sorted(sessions.items())]
-    if output != "table":
-        print_data(rows, output)
-        return
-    counts = ("IMPORTED", "FILTERED", "EXPORTED")
-    titles = ["NAME", "PEER ADDRESS", "AS", "FAMILY", "STATE", "SINCE", *counts, "LAST ERROR", "INFO"]
-    print_table(titles, [[_cell(value) for value in row.values()] for row in rows])
-
-
-def _peer(session: Session, info: str) -> dict[str, object]:
-    """A row; ``info`` is what the agent adds to what BIRD says."""
-    return {
-        "name": session.name,
-        "peer_ip": session.peer_ip,
-        "as": session.remote_as,
-        "families": list(session.families),
-        "state": session.state,
-        "since": session.since,
-        "imported": session.imported,
-        "filtered": session.filtered,
-        "exported": session.exported,
-        "last_error": session.info,
-        "info": "" if info == session.info else info,
-    }
+    agent = looker.agent_document()
+    found = [session for _, session in sorted(sessions.items()) if not (down and session.established)]
+    print_peers([peer_row(session, agent) for session in found], output)
 
 
 @click.command()
 @click.argument("prefix", type=_Prefix(), required=False)
+@click.option("--host", help="Another host than this one.")
 @_looking
 @click.pass_context
-def routes(context: click.Context, prefix: str | None, run_dir: str | None, output: str) -> None:
+def routes(
+    context: click.Context,
+    prefix: str | None,
+    host: str | None,
+    run_dir: str | None,
+    output: str,
+    config: str | None,
+    timeout: float,
+) -> None:
     """Show the routes that BIRD knows, all or those within PREFIX, whom it tells them to, and what the kernel has.
 
     Each session is asked about all routes shown: with many of both, name a PREFIX.
     """
-    seen = asyncio.run(_looker(context, run_dir).routes(prefix or ""))
-    rows = [_route(item) for item in seen]
-    if output != "table":
-        print_data(rows, output)
-        return
-    titles = ["PREFIX", "NEXT HOP", "FROM", "PREFERRED", "EXPORTED TO", "IN KERNEL"]
-    print_table(titles, [[_cell(value) for value in row.values()] for row in rows])
+    if host:
+        from calico.cli.bgpcluster import routes_of
 
-
-def _route(seen: SeenRoute) -> dict[str, object]:
-    route = seen.route
-    return {
-        "prefix": route.net,
-        "next_hop": ", ".join(route.hops) or (f"{route.kind} {route.next_hop}".strip()),
-        "from": route.protocol,
-        "preferred": route.preferred,
-        "exported_to": list(seen.told),
-        "in_kernel": seen.in_kernel,
-    }
+        seen = routes_of(host, prefix or "", config, timeout)
+    else:
+        seen = asyncio.run(_looker(context, run_dir).routes(prefix or ""))
+    print_routes([route_row(item) for item in seen], output)
 
 
 @click.command()
 @click.argument("prefix", type=_Prefix())
+@click.argument("host", required=False)
 @_looking
 @click.pass_context
-def why(context: click.Context, prefix: str, run_dir: str | None, output: str) -> None:
+def why(
+    context: click.Context,
+    prefix: str,
+    host: str | None,
+    run_dir: str | None,
+    output: str,
+    config: str | None,
+    timeout: float,
+) -> None:
     """Say why PREFIX is on this host or is not, step by step from where it comes from to the kernel and the peers.
+
+    With HOST, the answer follows the whole way to that host: whose PREFIX is, the kernel and BIRD there, what its
+    export filter and session do, a reflector in between, the import filter and the kernel of HOST. It can be asked
+    anywhere.
 
     PREFIX may be an address. When BIRD has a wider route for it, the answer is about that one.
     """
+    if host:
+        from calico.cli.bgpcluster import show_way
+
+        show_way(prefix, host, config, timeout, output)
+        return
     from calico.bgp.explain.why import explain
 
     facts = asyncio.run(_looker(context, run_dir).inquire(prefix))
-    steps = explain(facts)
-    if output != "table":
-        told = [{"stage": step.stage, "holds": step.holds, "text": step.text} for step in steps]
-        print_data({"prefix": facts.prefix, "route": facts.net or None, "steps": told}, output)
-        return
-    wider = "" if facts.net in ("", facts.prefix) else f" (by the route to {facts.net})"
-    click.echo(f"{facts.prefix}{wider}")
-    for step in steps:
-        click.echo(f"  {_STAGES[step.stage]:<14}{_MARKS[step.holds]:<5}{safe(step.text)}")
+    print_steps(facts, explain(facts), output)
 
 
 def _looker(context: click.Context, run_dir: str | None) -> Looker:
@@ -188,10 +198,3 @@ def _looker(context: click.Context, run_dir: str | None) -> Looker:
 
     inherited = context.parent.params["run_dir"] if context.parent is not None else ""
     return Looker(Path(run_dir or inherited))
-
-
-def _cell(value: object) -> str:
-    """A value as text of a table."""
-    if isinstance(value, bool):
-        return _MARKS[value]
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -63,6 +63,7 @@ _DEFAULT: dict[str, Columns] = {
         ("NODE", lambda r: r.spec.node or r.spec.node_selector or "(global)"),
         ("ASN", lambda r: r.spec.as_number or ""),
     ),
+    "CalicoNodeStatus": (*_NAME, ("NODE", lambda r: r.spec.node)),
     "ClusterInformation": (
         *_NAME,
         ("CLUSTERGUID", lambda r: r.spec.cluster_guid),
@@ -92,6 +93,11 @@ _DEFAULT: dict[str, Columns] = {
     ),
 }
 _WIDE: dict[str, Columns] = {
+    "CalicoNodeStatus": (
+        *_NAME,
+        ("NODE", lambda r: r.spec.node),
+        ("CLASSES", lambda r: _joined(r.spec.classes)),
+    ),
     "GlobalNetworkPolicy": (*_NAME, *_TIER, *_POLICY_WIDE),
     "GlobalNetworkSet": (*_NAME, *_NETS),
     "HostEndpoint": (

@@ -14,6 +14,8 @@ from typing import Any, Literal, TypeVar
 import click
 
 from calico.cli.bgp import peers, routes, status, why
+from calico.cli.bgpdrain import drain
+from calico.cli.etcd_options import connection_of, etcd_options
 from calico.errors import CalicoError
 from calico.obs.log import configure_logging
 
@@ -23,13 +25,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 _OPTIONS = (
     click.option("--node", envvar=["FELIX_FELIXHOSTNAME", "NODENAME", "HOSTNAME"], help="Name of this host's Node."),
-    click.option(
-        "--etcd-endpoints",
-        envvar=["FELIX_ETCDENDPOINTS", "CALICO_ETCD_ENDPOINTS", "ETCD_ENDPOINTS"],
-        default="http://127.0.0.1:2379",
-        show_default=True,
-        help="Comma-separated URLs of etcd.",
-    ),
+    etcd_options,
     click.option(
         "--run-dir", envvar="CALICO_RUN_DIR", default="/var/run/calico", show_default=True, help="Sockets and state."
     ),
@@ -52,12 +48,14 @@ def _daemon_options(function: _F) -> _F:
 
 @click.command()
 @_daemon_options
-def felix(node: str | None, etcd_endpoints: str, run_dir: str, log_file: str | None, log_level: str) -> None:
+def felix(
+    node: str | None, config: str | None, run_dir: str, log_file: str | None, log_level: str, **etcd: str | None
+) -> None:
     """Run Felix: watch the datastore and keep this host's routes and packet filters as it says."""
     from calico.felix.daemon import FelixSettings, run
 
     configure_logging(level=log_level, file=log_file)
-    settings = FelixSettings(node=_node_name(node), etcd_endpoints=_urls(etcd_endpoints), run_dir=run_dir)
+    settings = FelixSettings(node=_node_name(node), etcd=connection_of(config, etcd), run_dir=run_dir)
     _serve(run(settings))
 
 
@@ -82,18 +80,21 @@ def felix(node: str | None, etcd_endpoints: str, run_dir: str, log_file: str | N
 @click.pass_context
 def bgp(
     context: click.Context,
+    /,
     node: str | None,
-    etcd_endpoints: str,
+    config: str | None,
     run_dir: str,
     log_file: str | None,
     log_level: str,
     bird_binary: str,
     secrets_dir: str,
     export_mode: Literal["pools", "interfaces"],
+    **etcd: str | None,
 ) -> None:
     """Run the BGP agent: plan this host's sessions from the datastore and keep BIRD running with them.
 
-    The subcommands look at this host's BGP instead; of the options, they take --run-dir.
+    The subcommands look at BGP, of this host or of others, or drain a host; of the options, they take --run-dir and
+    --node.
     """
     if context.invoked_subcommand is not None:
         return
@@ -102,7 +103,7 @@ def bgp(
     configure_logging(level=log_level, file=log_file)
     settings = BGPSettings(
         node=_node_name(node),
-        etcd_endpoints=_urls(etcd_endpoints),
+        etcd=connection_of(config, etcd),
         run_dir=run_dir,
         bird=bird_binary,
         secrets_dir=secrets_dir,
@@ -111,7 +112,7 @@ def bgp(
     _serve(run(settings))
 
 
-for command in (peers, routes, status, why):
+for command in (drain, peers, routes, status, why):
     bgp.add_command(command)
 
 
@@ -121,10 +122,6 @@ def _node_name(given: str | None) -> str:
     import socket
 
     return socket.gethostname().lower()
-
-
-def _urls(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _serve(coroutine: Coroutine[Any, Any, None]) -> None:

@@ -7,12 +7,17 @@ Exit codes: 0 done, 1 it failed (the message names the object and, where there i
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from calico import __version__
 from calico.errors import CalicoError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["cli", "main"]
 
@@ -20,14 +25,24 @@ __all__ = ["cli", "main"]
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "apply": ("calico.cli.resources", "apply", "Create or replace resources from files."),
     "bgp": ("calico.cli.daemons", "bgp", "Run the BGP agent, or look at this host's sessions and routes."),
+    "cluster": ("calico.cli.cluster", "cluster", "Look at the whole cluster: versions, hosts, resources."),
+    "completion": ("calico.cli.completion", "completion", "Print the completion of a shell."),
+    "convert": ("calico.cli.convert", "convert", "Turn old and Kubernetes manifests into resources."),
     "create": ("calico.cli.resources", "create", "Create resources from files."),
+    "datastore": ("calico.cli.datastore", "datastore", "Initialise, lock, look at, copy and guard the datastore."),
     "delete": ("calico.cli.resources", "delete", "Delete resources by file or by name."),
+    "diff": ("calico.cli.diff", "diff", "Show what applying files would change, in meaning."),
+    "explain": ("calico.cli.explain", "explain_command", "Say what a kind or a field is for."),
+    "etcd": ("calico.cli.etcd", "etcd", "Run the core cluster of etcd and look after its members."),
     "felix": ("calico.cli.daemons", "felix", "Run Felix: programs this host's routes and packet filters."),
-    "get": ("calico.cli.resources", "get", "Show resources as a table, YAML or JSON."),
+    "get": ("calico.cli.get", "get", "Show resources as a table, YAML or JSON, once or as they change."),
+    "label": ("calico.cli.modify", "label", "Set or remove labels of a resource."),
     "lab": ("calico.cli.lab", "lab", "Run many hosts in network namespaces on this machine."),
-    "node": ("calico.cli.node", "node", "Look at this host: Felix, BIRD, sessions, endpoints."),
+    "node": ("calico.cli.node", "node", "Look at this host: Felix, BIRD, sessions, endpoints; route reflectors."),
+    "patch": ("calico.cli.modify", "patch", "Change some fields of resources."),
     "replace": ("calico.cli.resources", "replace", "Replace existing resources from files."),
     "trial": ("calico.cli.trial", "trial", "Confirm or undo what was written with --confirm-within."),
+    "validate": ("calico.cli.validate", "validate", "Check files without a datastore."),
     "version": ("calico.cli.version", "version", "Show the versions of client and cluster."),
 }
 
@@ -46,6 +61,14 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names from the table; only options are left to click."""
+        from click.shell_completion import CompletionItem
+
+        names = [name for name in sorted(COMMANDS) if name.startswith(incomplete)]
+        options = click.Command.shell_complete(self, ctx, incomplete) if incomplete.startswith("-") else []
+        return [*(CompletionItem(name, help=COMMANDS[name][2]) for name in names), *options]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name][2]) for name in sorted(COMMANDS)])
@@ -57,12 +80,27 @@ def cli() -> None:
     """Calico connects and secures workloads with plain IP routing and kernel packet filters."""
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Entry point of the ``calico`` script."""
+    code = _run()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        code = code or 1  # the reader went away
+    os._exit(code)  # taking the interpreter and gRPC apart costs more than many commands do
+
+
+def _run() -> int:
     try:
         cli(prog_name="calico")
     except CalicoError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        from calico.cli.printing import safe
+
+        click.echo("error: " + "\n".join(map(safe, str(error).split("\n"))), err=True)
+        return 1
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0

@@ -1,4 +1,4 @@
-"""``calico node``: how this host is doing, read from the daemons' status sockets."""
+"""``calico node``: how this host is doing, read from the daemons' status sockets; ``rr`` is in its own module."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import Any
 
 import click
 
+from calico.cli.checksystem import checksystem
+from calico.cli.diags import diags
+from calico.cli.noderun import run
 from calico.cli.printing import print_data, print_table, safe
+from calico.cli.rr import rr
 from calico.errors import Transient
 from calico.obs.statussocket import read_status
 
@@ -16,7 +20,14 @@ __all__ = ["node"]
 
 @click.group()
 def node() -> None:
-    """Look at this host: Felix, BIRD, sessions, endpoints."""
+    """Look at this host: Felix, BIRD, sessions, endpoints; and move the cluster between mesh and reflectors."""
+
+
+node.add_command(rr)
+
+
+for command in (checksystem, diags, run):
+    node.add_command(command)
 
 
 @node.command()
@@ -27,7 +38,7 @@ def node() -> None:
 def status(run_dir: str, output: str) -> None:
     """Show Felix, BIRD, BGP sessions, endpoints, and what is wrong.
 
-    Exit code 1 when a daemon does not answer, Felix is not in sync, or an error or critical condition holds.
+    Exit code 1 when a daemon does not answer, is not in sync or not ready, or an error or critical condition holds.
     """
     documents = {name: _read(Path(run_dir) / f"{name}.sock") for name in ("felix", "bgp")}
     if output == "table":
@@ -49,9 +60,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _healthy(documents: dict[str, dict[str, Any]]) -> bool:
     conditions = [item for document in documents.values() for item in document.get("conditions", [])]
-    return all("error" not in document and document.get("in_sync") for document in documents.values()) and not any(
+    return all(map(_works, documents.values())) and not any(
         item.get("severity") in ("error", "critical") for item in conditions
     )
+
+
+def _works(document: dict[str, Any]) -> bool:
+    return "error" not in document and bool(document.get("in_sync")) and bool(document.get("ready", True))
 
 
 def _show_felix(felix: dict[str, Any]) -> None:
@@ -97,6 +112,7 @@ def _show_bgp(bgp: dict[str, Any]) -> None:
     bird = bgp.get("bird") or {}
     click.echo(f"BGP         running, pid {bgp['pid']}, configuration of revision {bgp['config_revision']}")
     click.echo(f"BIRD        {safe(bird.get('state', 'unknown'))} {safe(bird.get('version', ''))}")
+    click.echo(f"Ready       {'yes' if bgp.get('ready') else 'no: ' + safe(bgp.get('not_ready', 'unknown'))}")
     sessions = bgp.get("sessions", [])
     if sessions:
         click.echo()

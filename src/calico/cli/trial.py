@@ -13,8 +13,8 @@ from typing import TypeVar
 
 import click
 
-from calico.cli.connection import DEFAULT_CONFIG, load_connection, open_store
 from calico.cli.printing import print_data, print_table
+from calico.datastore.connection import DEFAULT_CONFIG, load_connection, open_store
 from calico.datastore.trial import Trial, Trials
 
 __all__ = ["author", "start_guard", "trial"]

@@ -19,7 +19,7 @@ def version(client: bool, config: str | None) -> None:
     click.echo(f"Client Version:    {__version__}")
     if client:
         return
-    from calico.cli.connection import load_connection, open_store
+    from calico.datastore.connection import load_connection, open_store
     from calico.errors import NotFound
     from calico.model.meta import Resource
 

@@ -106,7 +106,9 @@ class Backend(Protocol):
 
     async def get(self, key: str, *, revision: int = 0) -> KeyValue | None: ...
 
-    async def list(self, prefix: str, *, revision: int = 0) -> Listing: ...
+    async def list(self, prefix: str, *, revision: int = 0, created_after: int = 0) -> Listing:
+        """The keys under ``prefix``; of those that were created after a revision only, when given."""
+        ...
 
     async def revision(self) -> tuple[int, int]:
         """(current revision, cluster id) by a linearizable read."""
@@ -144,6 +146,7 @@ class SyncStatus(enum.Enum):
     WAITING = "wait-for-datastore"
     RESYNCING = "resync-in-progress"
     IN_SYNC = "in-sync"
+    LOCKED = "locked"  # datastoreReady is false; our last view is kept
     HELD = "held"  # the store looks emptied, restored or different; our last good view is kept
 
 

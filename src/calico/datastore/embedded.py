@@ -18,7 +18,7 @@ from calico.datastore.etcd import EtcdBackend
 from calico.datastore.etcd_channel import TLSFiles
 from calico.errors import InvalidInput, Transient
 
-__all__ = ["EtcdConfig", "EtcdProcess", "find_etcd"]
+__all__ = ["EtcdConfig", "EtcdProcess", "etcd_argv", "find_etcd"]
 
 _STOP_TIMEOUT_S = 10.0
 
@@ -27,9 +27,9 @@ class EtcdConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One member.
 
     ``cluster`` maps every member's name to its peer URL; empty means a cluster of this one. ``tls`` secures the client
-    side and asks clients for a certificate of ``tls.ca``. ``unsafe_no_fsync`` gives up durability, for tests alone.
-    A single member takes about ``election_ms`` to start; the heartbeat is a tenth of it.
-    ``argv_prefix`` runs the server somewhere else, for example ``("nsenter", "--net=/run/netns/x")``.
+    side and asks clients for a certificate of ``tls.ca``; ``peer_tls`` does so between members. ``unsafe_no_fsync``
+    gives up durability, for tests alone. A single member takes about ``election_ms`` to start; the heartbeat is a tenth
+    of it. ``argv_prefix`` runs the server somewhere else, for example ``("nsenter", "--net=/run/netns/x")``.
     """
 
     name: str
@@ -40,6 +40,7 @@ class EtcdConfig(msgspec.Struct, frozen=True, kw_only=True):
     token: str = "calico"
     existing: bool = False
     tls: TLSFiles | None = None
+    peer_tls: TLSFiles | None = None
     unsafe_no_fsync: bool = False
     election_ms: int = 1000
     quota_bytes: int = 4 * 1024**3
@@ -82,14 +83,17 @@ def etcd_argv(config: EtcdConfig, binary: str) -> list[str]:
     argv = [*config.argv_prefix, binary, *(f"--{flag}={value}" for flag, value in flags.items()), "--pre-vote"]
     if config.unsafe_no_fsync:
         argv.append("--unsafe-no-fsync")
-    return [*argv, *_tls_args(config.tls), *config.extra_args]
+    peer = _tls_args(config.peer_tls, "peer-", "--peer-client-cert-auth")
+    return [*argv, *_tls_args(config.tls, "", "--client-cert-auth"), *peer, *config.extra_args]
 
 
-def _tls_args(tls: TLSFiles | None) -> list[str]:
+def _tls_args(tls: TLSFiles | None, side: str, ask: str) -> list[str]:
     if tls is None:
         return []
-    args = [f"--cert-file={tls.cert}", f"--key-file={tls.key}"]
-    return [*args, f"--trusted-ca-file={tls.ca}", "--client-cert-auth"] if tls.ca else args
+    if any(isinstance(part, bytes) for part in (tls.ca, tls.cert, tls.key)):
+        raise InvalidInput("a server needs its certificates in files")
+    args = [f"--{side}cert-file={tls.cert!s}", f"--{side}key-file={tls.key!s}"]
+    return [*args, f"--{side}trusted-ca-file={tls.ca!s}", ask] if tls.ca else args
 
 
 class EtcdProcess:

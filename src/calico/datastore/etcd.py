@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc.aio
@@ -13,8 +14,9 @@ from calico.datastore.api import KeyValue, Listing, Op, WatchBatch
 from calico.datastore.etcd_channel import TLSFiles
 from calico.datastore.etcd_client import CALL_TIMEOUT_S, EtcdClient
 from calico.datastore.etcd_watch import PROBE_AFTER_S, prefix_end, watch_prefix
-from calico.datastore.etcd_wire import EQUAL, MOD, message
+from calico.datastore.etcd_wire import EQUAL, MOD, key_of, message, raw_key
 from calico.datastore.ops import check_ops, compare_failed
+from calico.datastore.plausibility import CLUSTER_INFO_KEY
 from calico.errors import NotFound, Transient
 
 __all__ = ["EtcdBackend", "MemberStatus", "TLSFiles"]
@@ -44,6 +46,7 @@ class MemberStatus(msgspec.Struct, frozen=True):
 class EtcdBackend:
     """A ``Backend`` on an etcd cluster. ``endpoints`` are ``http(s)://host:port``; nothing connects before a call.
 
+    ``password`` may be the file that holds it, read at every log-in.
     ``probe`` False switches the watch's own liveness check off (needed behind ``etcd grpc-proxy``, which never
     answers it).
     """
@@ -54,13 +57,18 @@ class EtcdBackend:
         *,
         tls: TLSFiles | None = None,
         username: str = "",
-        password: str = "",
+        password: str | Path = "",
         probe: bool = True,
         page_keys: int = _PAGE_KEYS,
     ) -> None:
         self._client = EtcdClient(endpoints, tls, username, password)
         self._probe_after_s = PROBE_AFTER_S if probe else None
         self._page_keys = page_keys
+
+    @property
+    def client(self) -> EtcdClient:
+        """The calls below, for what is no matter of keys."""
+        return self._client
 
     async def wait_ready(self, timeout: float) -> None:
         """Return once a linearizable read succeeds; Transient with the last reason after ``timeout`` seconds."""
@@ -79,17 +87,20 @@ class EtcdBackend:
 
     async def get(self, key: str, *, revision: int = 0) -> KeyValue | None:
         """The key as of ``revision`` (0: now, linearizable)."""
-        request = message("RangeRequest")(key=key.encode(), revision=revision)
+        request = message("RangeRequest")(key=raw_key(key), revision=revision)
         response = await self._client.call("Range", request, f"reading {key}")
         return _key_value(response.kvs[0]) if response.kvs else None
 
-    async def list(self, prefix: str, *, revision: int = 0) -> Listing:
+    async def list(self, prefix: str, *, revision: int = 0, created_after: int = 0) -> Listing:
         """All keys under ``prefix`` as of one revision, fetched in pages; Compacted when it is too old."""
-        start, end = prefix.encode(), prefix_end(prefix.encode())
+        newer = created_after + 1 if created_after else 0
+        start, end = raw_key(prefix), prefix_end(raw_key(prefix))
         items: list[KeyValue] = []
         cluster_id, limit = 0, self._page_keys
         while True:
-            request = message("RangeRequest")(key=start, range_end=end, limit=limit, revision=revision)
+            request = message("RangeRequest")(
+                key=start, range_end=end, limit=limit, revision=revision, min_create_revision=newer
+            )
             page = await self._client.call("Range", request, f"listing {prefix}", timeout_s=_PAGE_TIMEOUT_S)
             revision = revision or page.header.revision
             cluster_id = page.header.cluster_id
@@ -105,8 +116,8 @@ class EtcdBackend:
         return min(self._page_keys, max(_MIN_PAGE_KEYS, _PAGE_BYTES // mean))
 
     async def revision(self) -> tuple[int, int]:
-        """(current revision, cluster id) by a linearizable read."""
-        request = message("RangeRequest")(key=b"\x00", count_only=True)
+        """(current revision, cluster id) by a linearizable read, of a key that every role may read."""
+        request = message("RangeRequest")(key=raw_key(CLUSTER_INFO_KEY), count_only=True)
         response = await self._client.call("Range", request, "reading the revision")
         return response.header.revision, response.header.cluster_id
 
@@ -126,13 +137,18 @@ class EtcdBackend:
         current = {op.key: _key_value(kvs[0]) if kvs else None for op, kvs in zip(expecting, found, strict=True)}
         raise compare_failed(ops, current)
 
+    async def count(self, prefix: str) -> int:
+        """How many keys there are under ``prefix``."""
+        request = message("RangeRequest")(key=raw_key(prefix), range_end=prefix_end(raw_key(prefix)), count_only=True)
+        return int((await self._client.call("Range", request, f"counting {prefix}")).count)
+
     def watch(self, prefix: str, from_revision: int) -> AsyncGenerator[WatchBatch, None]:
         """Changes at or after ``from_revision``; see the contract in ``api``."""
         return watch_prefix(self._client, prefix, from_revision, probe_after_s=self._probe_after_s)
 
     async def delete_prefix(self, prefix: str) -> int:
         """Delete everything under ``prefix`` in one revision; how many keys there were."""
-        request = message("DeleteRangeRequest")(key=prefix.encode(), range_end=prefix_end(prefix.encode()))
+        request = message("DeleteRangeRequest")(key=raw_key(prefix), range_end=prefix_end(raw_key(prefix)))
         response = await self._client.call("DeleteRange", request, f"deleting {prefix}")
         return int(response.deleted)
 
@@ -203,24 +219,23 @@ class EtcdBackend:
 
 
 def _key_value(kv: Any) -> KeyValue:
-    key = kv.key.decode("utf-8", "replace")
-    return KeyValue(key, kv.value, kv.mod_revision, kv.create_revision, kv.version, kv.lease)
+    return KeyValue(key_of(kv.key), kv.value, kv.mod_revision, kv.create_revision, kv.version, kv.lease)
 
 
 def _compare(op: Op) -> Any:
     """``mod_revision`` 0 is etcd's way to say that the key must not exist."""
-    return message("Compare")(result=EQUAL, target=MOD, key=op.key.encode(), mod_revision=op.expect)
+    return message("Compare")(result=EQUAL, target=MOD, key=raw_key(op.key), mod_revision=op.expect)
 
 
 def _write(op: Op) -> Any:
     if op.value is None:
-        return message("RequestOp")(request_delete_range=message("DeleteRangeRequest")(key=op.key.encode()))
-    put = message("PutRequest")(key=op.key.encode(), value=op.value, lease=op.lease)
+        return message("RequestOp")(request_delete_range=message("DeleteRangeRequest")(key=raw_key(op.key)))
+    put = message("PutRequest")(key=raw_key(op.key), value=op.value, lease=op.lease)
     return message("RequestOp")(request_put=put)
 
 
 def _read(op: Op) -> Any:
-    return message("RequestOp")(request_range=message("RangeRequest")(key=op.key.encode()))
+    return message("RequestOp")(request_range=message("RangeRequest")(key=raw_key(op.key)))
 
 
 def _names(ops: Sequence[Op]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -31,7 +32,7 @@ class EtcdClient:
     """The members of one cluster; calls go to one of them until it fails, then to the next."""
 
     def __init__(
-        self, endpoints: Sequence[str], tls: TLSFiles | None = None, username: str = "", password: str = ""
+        self, endpoints: Sequence[str], tls: TLSFiles | None = None, username: str = "", password: str | Path = ""
     ) -> None:
         if not endpoints:
             raise InvalidInput("no etcd endpoint is configured")
@@ -83,7 +84,7 @@ class EtcdClient:
             token = await self.token(member)
             left = max(deadline - asyncio.get_running_loop().time(), 0.05)
             try:
-                return await member.call(name)(request, timeout=left, metadata=self.metadata(token))
+                return await member.start(name, request, timeout=left, metadata=self.metadata(token))
             except grpc.aio.AioRpcError as err:
                 details = err.details() or ""
                 if retry and self._username and is_token_error(details):
@@ -100,7 +101,7 @@ class EtcdClient:
             try:
                 await member.connected(CONNECT_TIMEOUT_S)
                 token = await self.token(member)
-                return member, member.call(name)(metadata=self.metadata(token)), token
+                return member, member.start(name, metadata=self.metadata(token)), token
             except Transient as err:
                 self.rotate(member)
                 problems.append(str(err))
@@ -141,10 +142,18 @@ class EtcdClient:
         for member in self.members:
             await member.close()
 
-    async def _log_in(self, member: Endpoint) -> str:
-        request = message("AuthenticateRequest")(name=self._username, password=self._password)
+    def _secret(self) -> str:
+        if isinstance(self._password, str):
+            return self._password
         try:
-            response = await member.call("Authenticate")(request, timeout=CALL_TIMEOUT_S, metadata=(_NEEDS_LEADER,))
+            return self._password.read_text().rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as err:
+            raise InvalidInput(f"cannot read the etcd password: {err}", subject=str(self._password)) from err
+
+    async def _log_in(self, member: Endpoint) -> str:
+        request = message("AuthenticateRequest")(name=self._username, password=self._secret())
+        try:
+            response = await member.start("Authenticate", request, timeout=CALL_TIMEOUT_S, metadata=(_NEEDS_LEADER,))
         except grpc.aio.AioRpcError as err:
             details = err.details() or ""
             if "authentication is not enabled" in details:

@@ -40,18 +40,35 @@ _RULES = (
     _Rule(_C.INVALID_ARGUMENT, "authentication failed", InvalidInput, "wrong etcd user name or password"),
     _Rule(_C.INVALID_ARGUMENT, "user name is empty", InvalidInput, "etcd wants a user name and password"),
     _Rule(_C.INVALID_ARGUMENT, "", InvalidInput),
+    _Rule(_C.FAILED_PRECONDITION, "", InvalidInput),
+    _Rule(_C.UNKNOWN, "no password user", InvalidInput, "this etcd user is known by its certificate only"),
     _Rule(_C.UNAUTHENTICATED, "", Transient, "etcd refused the token"),
     _Rule(_C.RESOURCE_EXHAUSTED, "database space exceeded", Transient, "compact, defragment, then disarm the alarm"),
     _Rule(_C.RESOURCE_EXHAUSTED, "larger than max", InvalidInput),
     _Rule(_C.UNIMPLEMENTED, "", InvalidInput, "this is not an etcd v3 server"),
+    _Rule(_C.UNAVAILABLE, "unhealthy cluster", Transient, "members came or went seconds ago: try again"),
     _Rule(_C.UNAVAILABLE, "tsi_", Transient, "TLS failed: look at validity, CA and names of both certificates"),
     _Rule(_C.UNAVAILABLE, "handshake", Transient, "TLS failed: look at validity, CA and names of both certificates"),
     _Rule(_C.UNAVAILABLE, "certificate_verify_failed", Transient, "the server's certificate is not of our CA"),
 )
 
 # Words of refusals given before a request can have had an effect.
-_NOT_SENT = ("failed to connect", NO_LEADER, "too many requests", "invalid auth token", "database space exceeded")
-_NO_EFFECT_CODES = {_C.UNAUTHENTICATED, _C.PERMISSION_DENIED, _C.INVALID_ARGUMENT, _C.OUT_OF_RANGE, _C.NOT_FOUND}
+_NOT_SENT = (
+    "failed to connect",
+    NO_LEADER,
+    "too many requests",
+    "invalid auth token",
+    "database space exceeded",
+    "unhealthy cluster",
+)
+_NO_EFFECT_CODES = {
+    _C.UNAUTHENTICATED,
+    _C.PERMISSION_DENIED,
+    _C.INVALID_ARGUMENT,
+    _C.FAILED_PRECONDITION,
+    _C.OUT_OF_RANGE,
+    _C.NOT_FOUND,
+}
 
 
 def was_not_sent(code: grpc.StatusCode, details: str) -> bool:

@@ -1,5 +1,8 @@
 """One watch stream: creation, fragments put together, cancellation noticed, a silent member found by probing.
 
+A long answer comes in fragments of about 2 MB; each is handed on as far as its revisions are complete, so that memory
+stays small however much the store has to tell. The next fragment is fetched when the last one was taken.
+
 Rules measured on etcd 3.4 and 3.5: a cancelled watch leaves its stream open; refusals come as a created-and-cancelled
 answer; only the mod revision of a complete response's last event says how far we are, never a header; an answer to a
 requested progress (watch id -1) may overtake events before 3.4.25 / 3.5.8.
@@ -18,13 +21,14 @@ from calico.datastore.api import Compacted, Update, WatchBatch
 from calico.datastore.etcd_channel import Endpoint
 from calico.datastore.etcd_client import CALL_TIMEOUT_S, EtcdClient
 from calico.datastore.etcd_errors import is_token_error
-from calico.datastore.etcd_wire import DELETE, message
+from calico.datastore.etcd_wire import DELETE, key_of, message, raw_key
 from calico.errors import CalicoError, InvalidInput, Transient
 
-__all__ = ["PROBE_AFTER_S", "PROBE_TIMEOUT_S", "prefix_end", "watch_prefix"]
+__all__ = ["PROBE_AFTER_S", "PROBE_TIMEOUT_S", "complete_updates", "prefix_end", "watch_prefix"]
 
 PROBE_AFTER_S = 5.0
 PROBE_TIMEOUT_S = 5.0
+_LOOK_AFTER_S = 5.0
 _PROGRESS_WATCH_ID = -1
 
 
@@ -42,25 +46,29 @@ async def watch_prefix(
     member, call, token = await client.open_stream("Watch", doing)
     stream = _Stream(member, call, doing, probe_after_s)
     try:
-        await stream.create(prefix.encode(), from_revision)
+        await stream.create(raw_key(prefix), from_revision)
         updates: list[Update] = []
         while True:
             response = await stream.next()
             if response.canceled:
                 raise _cancelled(client, member, token, doing, response)
             updates.extend(_update(event) for event in response.events)
+            done = len(updates)
             if response.fragment:
-                continue
+                done = complete_updates(updates)
+                if not done:
+                    continue
             if updates:
-                yield WatchBatch(tuple(updates), updates[-1].mod_revision)
-                updates = []
+                yield WatchBatch(tuple(updates[:done]), updates[done - 1].mod_revision)
+                del updates[:done]
             else:
                 told = not response.created and response.watch_id != _PROGRESS_WATCH_ID
                 yield WatchBatch((), response.header.revision if told else 0)
     except grpc.aio.AioRpcError as err:
         raise client.stream_error(member, doing, err, token) from err
     except Transient:
-        client.rotate(member)
+        if not stream.is_superseded():
+            client.rotate(member)
         raise
     finally:
         await stream.close()
@@ -73,6 +81,7 @@ class _Stream:
         self._member, self._call, self._doing = member, call, doing
         self._probe_after_s = probe_after_s
         self._read: asyncio.Task[Any] | None = None
+        self._generation = member.generation
 
     async def create(self, prefix: bytes, from_revision: int) -> None:
         request = message("WatchCreateRequest")(
@@ -86,17 +95,32 @@ class _Stream:
             await self._call.write(message("WatchRequest")(create_request=request))
 
     async def next(self) -> Any:
-        """The next response; Transient when the member does not even answer a probe."""
+        """The next response; Transient when the member does not even answer a probe, or its channel was replaced."""
+        await self._check_certificates()
         if self._read is None:
             self._read = asyncio.ensure_future(self._call.read())
-        done, _ = await asyncio.wait({self._read}, timeout=self._probe_after_s)
-        if not done:
-            await self._probe()
+        done: set[asyncio.Task[Any]] = set()
+        while not done:
+            done, _ = await asyncio.wait({self._read}, timeout=self._probe_after_s or _LOOK_AFTER_S)
+            if not done:
+                await self._check_certificates()
+                if self._probe_after_s is not None:
+                    await self._probe()
+                    break
         read, self._read = self._read, None
         response = read.result()
         if response is grpc.aio.EOF:
             raise Transient(f"etcd at {self._member.url}: {self._doing}: the stream ended")
         return response
+
+    def is_superseded(self) -> bool:
+        """The member has another channel now: nothing is wrong with it."""
+        return self._member.generation != self._generation
+
+    async def _check_certificates(self) -> None:
+        await self._member.renew()
+        if self.is_superseded():
+            raise Transient(f"etcd at {self._member.url}: {self._doing}: goes on with renewed certificates")
 
     async def _probe(self) -> None:
         assert self._read is not None
@@ -118,10 +142,15 @@ class _Stream:
                 self._read.exception()  # it ended because we cancelled the call
 
 
+def complete_updates(updates: list[Update]) -> int:
+    """How many of the updates are of revisions that are certainly complete: all but those of the last one."""
+    last = updates[-1].mod_revision if updates else 0
+    return next((i + 1 for i in range(len(updates) - 1, -1, -1) if updates[i].mod_revision != last), 0)
+
+
 def _update(event: Any) -> Update:
-    """Keys are UTF-8 in this system; a foreign key that is not must not end the watch."""
     kv = event.kv
-    return Update(kv.key.decode("utf-8", "replace"), None if event.type == DELETE else kv.value, kv.mod_revision)
+    return Update(key_of(kv.key), None if event.type == DELETE else kv.value, kv.mod_revision)
 
 
 def _cancelled(client: EtcdClient, member: Endpoint, token: str, doing: str, response: Any) -> CalicoError:

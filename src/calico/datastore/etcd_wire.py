@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-__all__ = ["DELETE", "EQUAL", "METHODS", "MOD", "Method", "message"]
+__all__ = ["DELETE", "EQUAL", "METHODS", "MOD", "Method", "key_of", "message", "raw_key"]
 
 EQUAL = 0  # Compare.CompareResult
 MOD = 2  # Compare.CompareTarget
@@ -24,7 +24,7 @@ FIELDS: dict[str, str] = {
     "KeyValue": "key:1:bytes create_revision:2:int64 mod_revision:3:int64 version:4:int64 value:5:bytes lease:6:int64",
     "Event": "type:1:int32 kv:2:KeyValue prev_kv:3:KeyValue",
     "RangeRequest": "key:1:bytes range_end:2:bytes limit:3:int64 revision:4:int64 sort_order:5:int32 "
-    "sort_target:6:int32 serializable:7:bool keys_only:8:bool count_only:9:bool",
+    "sort_target:6:int32 serializable:7:bool keys_only:8:bool count_only:9:bool min_create_revision:12:int64",
     "RangeResponse": "header:1:ResponseHeader *kvs:2:KeyValue more:3:bool count:4:int64",
     "PutRequest": "key:1:bytes value:2:bytes lease:3:int64 prev_kv:4:bool ignore_value:5:bool ignore_lease:6:bool",
     "PutResponse": "header:1:ResponseHeader prev_kv:2:KeyValue",
@@ -55,6 +55,50 @@ FIELDS: dict[str, str] = {
     "LeaseKeepAliveResponse": "header:1:ResponseHeader ID:2:int64 TTL:3:int64",
     "AuthenticateRequest": "name:1:string password:2:string",
     "AuthenticateResponse": "header:1:ResponseHeader token:2:string",
+    "Member": "ID:1:uint64 name:2:string *peerURLs:3:string *clientURLs:4:string isLearner:5:bool",
+    "MemberListRequest": "",
+    "MemberListResponse": "header:1:ResponseHeader *members:2:Member",
+    "MemberAddRequest": "*peerURLs:1:string isLearner:2:bool",
+    "MemberAddResponse": "header:1:ResponseHeader member:2:Member *members:3:Member",
+    "MemberRemoveRequest": "ID:1:uint64",
+    "MemberRemoveResponse": "header:1:ResponseHeader *members:2:Member",
+    "AlarmRequest": "action:1:int32 memberID:2:uint64 alarm:3:int32",
+    "AlarmMember": "memberID:1:uint64 alarm:2:int32",
+    "AlarmResponse": "header:1:ResponseHeader *alarms:2:AlarmMember",
+    "DefragmentRequest": "",
+    "DefragmentResponse": "header:1:ResponseHeader",
+    "SnapshotRequest": "",
+    "SnapshotResponse": "header:1:ResponseHeader remaining_bytes:2:uint64 blob:3:bytes",
+    "AuthEnableRequest": "",
+    "AuthEnableResponse": "header:1:ResponseHeader",
+    "UserAddOptions": "no_password:1:bool",
+    "AuthUserAddRequest": "name:1:string password:2:string options:3:UserAddOptions",
+    "AuthUserAddResponse": "header:1:ResponseHeader",
+    "AuthUserGetRequest": "name:1:string",
+    "AuthUserGetResponse": "header:1:ResponseHeader *roles:2:string",
+    "AuthUserListRequest": "",
+    "AuthUserListResponse": "header:1:ResponseHeader *users:2:string",
+    "AuthUserDeleteRequest": "name:1:string",
+    "AuthUserDeleteResponse": "header:1:ResponseHeader",
+    "AuthUserChangePasswordRequest": "name:1:string password:2:string",
+    "AuthUserChangePasswordResponse": "header:1:ResponseHeader",
+    "AuthUserGrantRoleRequest": "user:1:string role:2:string",
+    "AuthUserGrantRoleResponse": "header:1:ResponseHeader",
+    "AuthUserRevokeRoleRequest": "name:1:string role:2:string",
+    "AuthUserRevokeRoleResponse": "header:1:ResponseHeader",
+    "Permission": "permType:1:int32 key:2:bytes range_end:3:bytes",
+    "AuthRoleAddRequest": "name:1:string",
+    "AuthRoleAddResponse": "header:1:ResponseHeader",
+    "AuthRoleGetRequest": "role:1:string",
+    "AuthRoleGetResponse": "header:1:ResponseHeader *perm:2:Permission",
+    "AuthRoleListRequest": "",
+    "AuthRoleListResponse": "header:1:ResponseHeader *roles:2:string",
+    "AuthRoleDeleteRequest": "role:1:string",
+    "AuthRoleDeleteResponse": "header:1:ResponseHeader",
+    "AuthRoleGrantPermissionRequest": "name:1:string perm:2:Permission",
+    "AuthRoleGrantPermissionResponse": "header:1:ResponseHeader",
+    "AuthRoleRevokePermissionRequest": "role:1:string key:2:bytes range_end:3:bytes",
+    "AuthRoleRevokePermissionResponse": "header:1:ResponseHeader",
     "StatusRequest": "",
     "StatusResponse": "header:1:ResponseHeader version:2:string dbSize:3:int64 leader:4:uint64 raftIndex:5:uint64 "
     "raftTerm:6:uint64 raftAppliedIndex:7:uint64 *errors:8:string dbSizeInUse:9:int64 isLearner:10:bool",
@@ -76,6 +120,10 @@ def _method(service: str, name: str, message: str = "", *, stream: bool = False,
     return Method(f"/etcdserverpb.{service}/{name}", f"{stem}Request", f"{stem}Response", stream, writes)
 
 
+_AUTH_CHANGES = (
+    *("UserAdd", "UserDelete", "UserChangePassword", "UserGrantRole", "UserRevokeRole"),
+    *("RoleAdd", "RoleDelete", "RoleGrantPermission", "RoleRevokePermission"),
+)
 METHODS: dict[str, Method] = {
     "Range": _method("KV", "Range"),
     "Put": _method("KV", "Put", writes=True),
@@ -87,7 +135,16 @@ METHODS: dict[str, Method] = {
     "LeaseRevoke": _method("Lease", "LeaseRevoke"),
     "LeaseKeepAlive": _method("Lease", "LeaseKeepAlive", stream=True),
     "Authenticate": _method("Auth", "Authenticate"),
+    "MemberList": _method("Cluster", "MemberList"),
+    "MemberAdd": _method("Cluster", "MemberAdd", writes=True),
+    "MemberRemove": _method("Cluster", "MemberRemove", writes=True),
+    "Alarm": _method("Maintenance", "Alarm"),
+    "Defragment": _method("Maintenance", "Defragment"),
+    "Snapshot": _method("Maintenance", "Snapshot", stream=True),
     "Status": _method("Maintenance", "Status"),
+    **{name: _method("Auth", name, f"Auth{name}") for name in ("UserGet", "UserList", "RoleGet", "RoleList")},
+    "AuthEnable": _method("Auth", "AuthEnable", writes=True),
+    **{name: _method("Auth", name, f"Auth{name}", writes=True) for name in _AUTH_CHANGES},
 }
 
 _PACKAGE = "etcdserverpb"
@@ -118,6 +175,16 @@ def _build() -> dict[str, Any]:
 
 
 _CLASSES = _build()
+
+
+def raw_key(key: str) -> bytes:
+    """The bytes of a key; the inverse of ``key_of`` for every key, also one that is not UTF-8."""
+    return key.encode("utf-8", "surrogateescape")
+
+
+def key_of(raw: bytes) -> str:
+    """A key as text. Bytes that are not UTF-8 become lone surrogates: no two keys look the same."""
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def message(name: str) -> Any:

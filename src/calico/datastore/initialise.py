@@ -57,7 +57,7 @@ async def _create_or_complete(store: Store, version: str, cluster_type: str) -> 
     if not found.metadata.resource_version:
         stored = await store.create(msgspec.structs.replace(found, spec=spec))
     elif spec != found.spec:
-        stored = await store.update(msgspec.structs.replace(found, spec=spec))
+        stored = await store.replace(msgspec.structs.replace(found, spec=spec))
     else:
         stored = found
     assert isinstance(stored, ClusterInformation)

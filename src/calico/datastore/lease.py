@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import structlog
-
 from calico.datastore.api import Backend, Op
 from calico.errors import NotFound, Transient
+from calico.obs.logger import Logger
 
 __all__ = ["KeptLease", "put_with_ttl"]
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 async def put_with_ttl(backend: Backend, key: str, value: bytes, ttl_s: int) -> int:

@@ -59,12 +59,13 @@ class MemoryBackend:
         await self._contact()
         return self._at(key, self._readable(revision))
 
-    async def list(self, prefix: str, *, revision: int = 0) -> Listing:
+    async def list(self, prefix: str, *, revision: int = 0, created_after: int = 0) -> Listing:
         """All keys under ``prefix`` as of one revision."""
         await self._contact()
         at = self._readable(revision)
         found = (self._at(key, at) for key in sorted(self._versions) if key.startswith(prefix))
-        return Listing(tuple(kv for kv in found if kv is not None), at, self._cluster_id)
+        items = tuple(kv for kv in found if kv is not None and kv.create_revision > created_after)
+        return Listing(items, at, self._cluster_id)
 
     async def revision(self) -> tuple[int, int]:
         """(current revision, cluster id)."""

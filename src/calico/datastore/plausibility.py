@@ -17,7 +17,7 @@ _MAX_VANISHING_KEYS = 10
 _MAX_VANISHING_SHARE = 0.2
 _REMEDY = (
     "The last good view is kept. Bring the right store back and this goes on by itself; "
-    "or, if this store is right, accept it explicitly"
+    "or, if this store is right, accept it: calico datastore accept"
 )
 
 

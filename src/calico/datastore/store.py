@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
-import structlog
 
 from calico.datastore.api import Backend, CompareFailed, KeyValue, Op
 from calico.datastore.cascades import before_delete
@@ -23,11 +22,11 @@ from calico.model.codec import decode, encode, merge_unknown
 from calico.model.defaults import with_defaults
 from calico.model.keys import ResourceKey, key_path, kind_prefix, parse_key
 from calico.model.meta import Metadata, Resource
-from calico.model.validation import validate
+from calico.obs.logger import Logger
 
 __all__ = ["Store"]
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 _ATTEMPTS = 5
 
@@ -35,6 +34,13 @@ _ATTEMPTS = 5
 def utc_now() -> str:
     """RFC 3339 in whole seconds, as ``creationTimestamp`` is stored."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+OnDamaged = Callable[[str, Sequence[str]], object]
+
+
+def _log_damaged(key: str, problems: Sequence[str]) -> None:
+    log.warning("datastore_entry_damaged", key=key, problems=problems)
 
 
 class Store:
@@ -47,9 +53,12 @@ class Store:
         now: Callable[[], str] = utc_now,
         new_uid: Callable[[], str] = lambda: str(uuid.uuid4()),
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        on_damaged: OnDamaged = _log_damaged,
     ) -> None:
+        """``on_damaged`` is told of entries that a list could not read, or only in part."""
         self.backend = backend
         self.sleep = sleep
+        self.on_damaged = on_damaged
         self._now, self._new_uid = now, new_uid
 
     # ---- reading
@@ -88,7 +97,7 @@ class Store:
                 continue
             found = decode(key, kv.value, kv.mod_revision)
             if found.problems:
-                log.warning("datastore_entry_damaged", key=kv.key, problems=found.problems)
+                self.on_damaged(kv.key, found.problems)
             if found.resource is not None:
                 resources.append(found.resource)
         if kind == DEFAULT_ALLOW_KEY.kind:
@@ -240,6 +249,8 @@ def key_of(resource: Resource) -> ResourceKey:
 
 def _prepared(key: ResourceKey, resource: Resource) -> Resource:
     """With defaults; InvalidInput listing every problem that validation finds."""
+    from calico.model.validation import validate  # readers do without
+
     resource = with_defaults(msgspec.structs.replace(resource, kind=key.kind))
     problems = validate(resource)
     if problems:

@@ -13,7 +13,7 @@ __all__ = ["merged"]
 
 T = TypeVar("T")
 
-_QUEUE_ITEMS = 64
+_QUEUE_ITEMS = 8  # batches of about 2 MB at most: what a slow reader costs
 
 
 async def merged(streams: Mapping[str, AsyncGenerator[T, None]]) -> AsyncGenerator[tuple[str, T], None]:

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import structlog
 
 from calico.datastore.api import Backend, KeyValue, SyncerSink, SyncStatus, Update, WatchBatch
+from calico.datastore.brake import Brake
 from calico.datastore.known_view import FoundView, KnownView
 from calico.datastore.lineage import Lineage, judge
 from calico.datastore.plausibility import CLUSTER_INFO_KEY, ClusterFacts, cluster_facts, doubt, is_mass_loss, not_ready
@@ -30,7 +31,7 @@ RELIST_AFTER_REVISIONS = 20_000  # etcd replays about 5 000 revisions/s; a listi
 _CHUNK = 1_000
 _RETRY_FIRST_S, _RETRY_MAX_S = 0.1, 5.0
 _RECHECK_S = 5
-_LOOK_ANYWAY_EVERY = 12  # rechecks
+_KEPT = (SyncStatus.LOCKED, SyncStatus.HELD)
 
 
 class _Halted(Exception):
@@ -40,7 +41,8 @@ class _Halted(Exception):
 class Syncer:
     """Keeps ``sink`` at the store's state. Always true: ``_view`` is what the sink was told.
 
-    ``require_ready``: stay WAITING until ClusterInformation/default says ready, and hold when it stops to.
+    ``require_ready``: stay WAITING until ClusterInformation/default says ready, and be LOCKED when it stops to.
+    ``accept_keys``: where an operator may say that a store held back is right (see ``acceptance``).
     ``sleep`` and ``clock`` (monotonic seconds) can be replaced in tests.
     """
 
@@ -51,6 +53,7 @@ class Syncer:
         sink: SyncerSink,
         *,
         require_ready: bool = False,
+        accept_keys: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         relist_after: int = RELIST_AFTER_REVISIONS,
@@ -66,13 +69,11 @@ class Syncer:
         self._relist = True
 
         self._status, self._reason = SyncStatus.WAITING, ""
-        self._doubted_at: tuple[int, int] | None = None  # (revision, cluster id) of the view held back
-        self._doubted_facts: tuple[int, ClusterFacts | None] | None = None
-        self._accepted = False
-        self._rechecks = 0
+        self._brake = Brake(backend, accept_keys)
 
         self._connected = False
         self._last_contact: float | None = None
+        self._trouble = ""
         self._failures = 0
 
     # ---- what others may ask
@@ -97,6 +98,11 @@ class Syncer:
         """Clock of the last answer, None before the first."""
         return self._last_contact
 
+    @property
+    def trouble(self) -> str:
+        """Why there is no contact; empty while there is."""
+        return self._trouble
+
     def contact_age_s(self) -> float | None:
         """0 while connected, else seconds since the last answer; None before the first."""
         if self._last_contact is None:
@@ -108,10 +114,7 @@ class Syncer:
 
         Binds to the cluster id and clusterGUID that were seen: should the store change once more, it is held again.
         """
-        if self._doubted_facts is None:
-            return False
-        self._accepted = True
-        return True
+        return self._brake.accept()
 
     # ---- the loop
 
@@ -139,7 +142,8 @@ class Syncer:
         await self._judge_lineage(revision, cluster_id)
         if self._may_resume(revision):
             return {prefix: at.anchors[0].revision + 1 for prefix, at in self._view.positions.items()}
-        if await self._is_doubted_still(revision, cluster_id):
+        await self._brake.look_for_acceptance(revision, cluster_id)
+        if await self._brake.is_doubted_still(revision, cluster_id):
             raise _Halted
         if self._require_ready:
             await self._check_ready()
@@ -160,14 +164,6 @@ class Syncer:
         lineage, reason = await judge(self._backend, self._view, revision, cluster_id)
         if not (lineage is Lineage.UNVERIFIABLE and self._lineage is Lineage.BROKEN):
             self._lineage, self._lineage_reason = lineage, reason
-
-    async def _is_doubted_still(self, revision: int, cluster_id: int) -> bool:
-        """Nothing seems to have changed since the view was held back: spares most of the listings meanwhile."""
-        self._rechecks += 1
-        if self._accepted or self._doubted_at != (revision, cluster_id) or self._rechecks % _LOOK_ANYWAY_EVERY == 0:
-            return False
-        kv = await self._backend.get(CLUSTER_INFO_KEY)
-        return self._doubted_facts == (cluster_id, cluster_facts(kv.value) if kv is not None else None)
 
     async def _check_ready(self) -> None:
         """Look at readiness alone first: cheaper than a listing, and asked again and again."""
@@ -198,8 +194,7 @@ class Syncer:
 
     def _check_view(self, view: FoundView) -> None:
         """Hold a view back that must not replace ours."""
-        shown = (view.cluster_id, view.facts)
-        if not (self._accepted and shown == self._doubted_facts):
+        if not self._brake.lets_through(view.cluster_id, view.facts):
             self._halt_if_doubted(view.facts, self._view.vanishing(view), (view.revision, view.cluster_id))
         self._halt_unless_ready(view.facts)
 
@@ -207,8 +202,7 @@ class Syncer:
         reason = doubt(self._view.facts, facts, self._lineage, self._lineage_reason, len(self._view), vanishing)
         if reason:
             self._relist = True
-            self._accepted = False
-            self._doubted_at, self._doubted_facts = at, (at[1], facts)
+            self._brake.hold(*at, facts)
             self._move(Happening.DOUBTED, reason)
             raise _Halted
 
@@ -221,8 +215,8 @@ class Syncer:
             self._sink.on_updates(chunk, view.revision if last else 0)
             await self._sleep(0)
         self._lineage, self._lineage_reason = Lineage.SAME, ""
-        self._relist = self._accepted = False
-        self._doubted_at = self._doubted_facts = None
+        self._relist = False
+        self._brake.release()
         self._move(Happening.DELIVERED)
         log.info("datastore_listed", rev=view.revision, keys=len(self._view), changes=len(changes))
 
@@ -276,25 +270,25 @@ class Syncer:
     def _move(self, happening: Happening, reason: str = "") -> None:
         """Change the status by the table and tell the sink what is new in it."""
         status = next_status(self._status, happening)
-        if status is SyncStatus.HELD and not reason:
-            reason = self._reason  # unreachable or listing again while held: the reason for holding stands
+        if status in _KEPT and not reason:
+            reason = self._reason  # unreachable or listing again meanwhile: the reason for keeping our view stands
         if status in (SyncStatus.RESYNCING, SyncStatus.IN_SYNC):
             reason = ""
         if (status, reason) != (self._status, self._reason):
-            level = log.warning if status is SyncStatus.HELD else log.info
+            level = log.warning if status in _KEPT else log.info
             level("datastore_status_changed", status=status.value, previous=self._status.value, reason=reason)
             self._status, self._reason = status, reason
             self._sink.on_status(status, reason)
 
     def _contact(self) -> None:
-        self._connected = True
+        self._connected, self._trouble = True, ""
         self._last_contact = self._clock()
 
     def _lost(self, reason: str) -> None:
         if self._connected or self._last_contact is None:
             log.warning("datastore_connection_lost", reason=reason)
-        self._connected = False
-        self._move(Happening.UNREACHABLE, "" if self._status is SyncStatus.HELD else reason)
+        self._connected, self._trouble = False, reason
+        self._move(Happening.UNREACHABLE, "" if self._status in _KEPT else reason)
 
     async def _back_off(self) -> None:
         delay = min(_RETRY_FIRST_S * 2**self._failures, _RETRY_MAX_S)
@@ -306,9 +300,9 @@ class Syncer:
 
         Who has nothing yet looks every second: the store may be initialised this moment, and the look costs two reads.
         """
-        before = self._accepted
+        before = self._brake.accepted
         for _ in range(1 if self._status is SyncStatus.WAITING else _RECHECK_S):
-            if self._accepted and not before:
+            if self._brake.accepted and not before:
                 return
             await self._sleep(1.0)
 

@@ -19,7 +19,8 @@ class Happening(enum.Enum):
     DELIVERED = "the full view of every prefix was delivered"
 
 
-_W, _R, _S, _H = SyncStatus.WAITING, SyncStatus.RESYNCING, SyncStatus.IN_SYNC, SyncStatus.HELD
+_W, _R, _S = SyncStatus.WAITING, SyncStatus.RESYNCING, SyncStatus.IN_SYNC
+_L, _H = SyncStatus.LOCKED, SyncStatus.HELD
 _X = Happening
 
 # Once in sync, short losses and later listings do not change the status: consumers keep what they have, and the age of
@@ -34,9 +35,14 @@ TRANSITIONS: dict[tuple[SyncStatus, Happening], SyncStatus] = {
     (_R, _X.DELIVERED): _S,
     (_S, _X.UNREACHABLE): _S,
     (_S, _X.LISTING): _S,
-    (_S, _X.NOT_READY): _H,
+    (_S, _X.NOT_READY): _L,
     (_S, _X.DOUBTED): _H,
     (_S, _X.DELIVERED): _S,
+    (_L, _X.UNREACHABLE): _L,
+    (_L, _X.LISTING): _L,
+    (_L, _X.NOT_READY): _L,
+    (_L, _X.DOUBTED): _H,
+    (_L, _X.DELIVERED): _S,
     (_H, _X.UNREACHABLE): _H,
     (_H, _X.LISTING): _H,
     (_H, _X.NOT_READY): _H,

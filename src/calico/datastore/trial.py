@@ -13,16 +13,16 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
-import structlog
 
 from calico.datastore.api import Backend, CompareFailed, Op
 from calico.datastore.lease import put_with_ttl
 from calico.errors import Conflict, InvalidInput, NotFound, Transient
 from calico.model.keys import ResourceKey, key_path
+from calico.obs.logger import Logger
 
 __all__ = ["DELETED", "TRIAL_PREFIX", "UNTOUCHED", "Entry", "Trial", "Trials"]
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 TRIAL_PREFIX = "/calico/trial/v1/"
 """Outside everything that agents watch."""
@@ -220,5 +220,5 @@ def _encode(trial: Trial) -> bytes:
 def _decode(value: bytes) -> Trial | None:
     try:
         return msgspec.json.decode(value, type=Trial)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

@@ -55,6 +55,8 @@ class ApplyLoop:
         self._retry_s = 0.0
         self._filters_due = self._routes_due = time.monotonic()
         self.progress = Progress()
+        self.on_applied: Callable[[], None] = lambda: None
+        """Called after each attempt to program the host."""
 
     async def run(self) -> None:
         """Apply until cancelled."""
@@ -97,10 +99,11 @@ class ApplyLoop:
         else:
             self.progress.failures += 1
             self._retry_s = min(max(self._retry_s * 2, _RETRY_FIRST_S), _RETRY_MAX_S)
+        self.on_applied()
 
     def _note_applied(self, revision: int, started: float) -> None:
         first = self.progress.applies == 0
-        self.progress.applied_revision = max(self.progress.applied_revision, revision)
+        self.progress.applied_revision = revision
         self.progress.applies += 1
         self.progress.last_took_ms = (time.monotonic() - started) * 1000
         if first:

@@ -19,9 +19,13 @@ import structlog
 from calico import __version__
 from calico.calc.graph import Graph
 from calico.dataplane.nft_read import NftSocket
-from calico.datastore.etcd import EtcdBackend
+from calico.datastore.acceptance import accept_keys
+from calico.datastore.api import SyncStatus
+from calico.datastore.barrier import Answer
+from calico.datastore.connection import Connection, open_backend
 from calico.datastore.syncer import Syncer
 from calico.errors import CalicoError
+from calico.felix.applied_reporter import AppliedReporter, why_not_applied
 from calico.felix.apply_loop import ApplyLoop
 from calico.felix.config import FelixConfig, merge_config, needs_restart
 from calico.felix.host import Host, calc_settings
@@ -45,7 +49,7 @@ class FelixSettings(msgspec.Struct, frozen=True):
     """What Felix must know before it can read its configuration from the datastore."""
 
     node: str
-    etcd_endpoints: tuple[str, ...]
+    etcd: Connection
     run_dir: str
     environment: Mapping[str, str] = {}
 
@@ -104,7 +108,7 @@ async def run(
     settings: FelixSettings, *, on_step: OnStep = unwatched, nft_socket: Callable[[], NftSocket] | None = None
 ) -> None:
     """Run Felix until cancelled. What is in the kernel stays there. See ``Host`` and ``steps`` for what tests give."""
-    log.info("felix starts", node=settings.node, version=__version__, etcd=settings.etcd_endpoints)
+    log.info("felix starts", node=settings.node, version=__version__, etcd=settings.etcd.endpoints)
     wake = asyncio.Event()
     conditions = Conditions()
     configuration = Configuration(settings, conditions)
@@ -112,11 +116,11 @@ async def run(
     def config() -> FelixConfig:
         return configuration.current
 
-    backend = EtcdBackend(settings.etcd_endpoints)
+    backend = open_backend(settings.etcd)
     graph = Graph(settings.node, calc_settings(configuration.current))
     inputs = Inputs(settings.node, graph, conditions, wake.set)
     configuration.bind(inputs)
-    syncer = Syncer(backend, (RESOURCE_PREFIX,), inputs, require_ready=True)
+    syncer = Syncer(backend, (RESOURCE_PREFIX,), inputs, require_ready=True, accept_keys=accept_keys(settings.node))
     endpoint_reporter = EndpointStatusReporter(backend, settings.node, config)
     host = Host(
         configuration.current,
@@ -130,6 +134,10 @@ async def run(
     configuration.programmed()
     apply_loop = ApplyLoop(graph, inputs, host, conditions, config, configuration.refresh, wake, on_step)
     host_reporter = HostStatusReporter(backend, settings.node, config, lambda: apply_loop.progress.applied_revision)
+    applied_reporter = AppliedReporter(
+        backend, settings.node, lambda: config().openstack_region, applied_answer(inputs, apply_loop, conditions)
+    )
+    apply_loop.on_applied = applied_reporter.on_applied
     configuration.listeners += [endpoint_reporter.on_config, host_reporter.on_config]
     configuration.listeners.append(lambda: host.on_config(configuration.current))
     status = StatusServer(
@@ -147,6 +155,7 @@ async def run(
             services.create_task(host.established.run(), name="established")
             services.create_task(endpoint_reporter.run(), name="endpoint-status")
             services.create_task(host_reporter.run(), name="host-status")
+            services.create_task(applied_reporter.run(), name="applied-revision")
     finally:
         host.close()
         await backend.close()
@@ -158,10 +167,21 @@ async def watch_contact(syncer: Syncer, conditions: Conditions) -> None:
     while True:
         age = syncer.contact_age_s()
         if age is not None and age > _CONTACT_LOST_S:
-            conditions.set("datastore-unreachable", "datastore", f"no answer for {age:.0f} s")
+            conditions.set("datastore-unreachable", "datastore", f"for {age:.0f} s: {syncer.trouble}")
         else:
             conditions.clear("datastore-unreachable", "datastore")
         await asyncio.sleep(_CONTACT_CHECK_S)
+
+
+def applied_answer(inputs: Inputs, apply_loop: ApplyLoop, conditions: Conditions) -> Callable[[], Answer]:
+    """What those are told who wait for a revision."""
+
+    def answer() -> Answer:
+        progress = apply_loop.progress
+        in_sync = inputs.in_sync and progress.applies > 0 and inputs.status is SyncStatus.IN_SYNC
+        return Answer(progress.applied_revision, why_not_applied(in_sync, inputs.reason, conditions))
+
+    return answer
 
 
 def staged_counts(host: Host) -> list[dict[str, Any]]:

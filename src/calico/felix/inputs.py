@@ -25,11 +25,9 @@ __all__ = ["Inputs"]
 
 log = structlog.get_logger(__name__)
 
-_OF_OTHERS = frozenset(("caliconodestatuses",))
-"""Plurals of Calico's kinds that the model need not know here (data model §2.1): nothing is wrong there."""
-
 _DATASTORE_CONDITIONS = {
     SyncStatus.WAITING: "datastore-not-ready",
+    SyncStatus.LOCKED: "datastore-locked",
     SyncStatus.HELD: "datastore-held",
 }
 
@@ -69,7 +67,7 @@ class Inputs:
         """Feed changes to the calculation, in order."""
         for update in updates:
             self._on_update(update)
-        self.revision = max(self.revision, revision)
+        self.revision = revision or self.revision  # lower after the datastore was restored
         self._wake()
 
     def on_graph_problems(self, key: ResourceKey, problems: tuple[str, ...]) -> None:
@@ -99,8 +97,7 @@ class Inputs:
     def _on_update(self, update: Update) -> None:
         key = parse_key(update.key)
         if key is None:
-            plural = update.key.removeprefix(RESOURCE_PREFIX).lstrip("/").partition("/")[0]
-            if update.key.startswith(RESOURCE_PREFIX) and plural not in _OF_OTHERS:
+            if update.key.startswith(RESOURCE_PREFIX):
                 text = ("the key does not name a resource of a known kind",) if update.value is not None else ()
                 self._note(self._decode_problems, update.key, text)
             return

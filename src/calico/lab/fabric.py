@@ -17,7 +17,16 @@ from calico.dataplane.links import Links
 from calico.dataplane.netns import create_netns, in_netns
 from calico.lab.addressing import EXTERNAL_SUBNET, EXTERNAL_SUBNET6, Attachment, ExternalPlan, Layout, link_local
 
-__all__ = ["EXTERNAL_GATEWAY4", "EXTERNAL_GATEWAY6", "Segment", "build_external", "build_fabric", "make_namespace"]
+__all__ = [
+    "EXTERNAL_GATEWAY4",
+    "EXTERNAL_GATEWAY6",
+    "Member",
+    "Segment",
+    "build_external",
+    "build_fabric",
+    "build_segment",
+    "make_namespace",
+]
 
 EXTERNAL_GATEWAY4, EXTERNAL_GATEWAY6 = str(EXTERNAL_SUBNET[1]), str(EXTERNAL_SUBNET6[1])
 
@@ -72,7 +81,7 @@ def make_namespace(name: str, *, router: bool) -> None:
 def build_fabric(layout: Layout) -> None:
     """Plug every machine but the workloads and externals into its segments and give it addresses and routes."""
     for segment in segments(layout):
-        _build_segment(layout.netns("fabric"), segment)
+        build_segment(layout.netns("fabric"), segment)
     for rack in layout.racks:
         with Links(rack.netns) as tor, Links(layout.netns("gw")) as gateway:
             for subnet, hop in _rack_routes(rack.inside, rack.spine):
@@ -98,7 +107,8 @@ def build_external(layout: Layout, plan: ExternalPlan) -> None:
             links.add_route("default", via=via, dev="eth0")
 
 
-def _build_segment(fabric: str, segment: Segment) -> None:
+def build_segment(fabric: str, segment: Segment) -> None:
+    """Plug the members into a bridge in the fabric's namespace; each knows the addresses of all others for good."""
     with Links(fabric) as switch:
         switch.create_bridge(segment.name)
         for number, member in enumerate(segment.members):

@@ -19,6 +19,7 @@ from calico.model.kinds import BY_KIND
 from calico.model.kubecontrollers import KubeControllersConfiguration
 from calico.model.meta import API_VERSION, Resource
 from calico.model.node import Node
+from calico.model.nodestatus import CalicoNodeStatus
 from calico.model.numorstring import parse_as_number, parse_dscp, parse_protocol, port_json
 from calico.model.policy import GlobalNetworkPolicy, NetworkPolicy, Profile, Tier
 from calico.model.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
@@ -53,6 +54,8 @@ def to_stored(resource: Resource) -> Tree:
         tree["status"] = raw.get("status") or {}
     elif raw.get("status") is not None:
         tree["status"] = raw["status"]
+    if isinstance(resource, CalicoNodeStatus):
+        tree["status"] = _complete_node_status(raw.get("status", {}))
     return tree
 
 
@@ -181,6 +184,18 @@ def _complete_node(spec: Tree) -> None:
         address.setdefault("address", "")
     for reference in spec.get("orchRefs", ()):
         reference.setdefault("orchestrator", "")
+
+
+def _complete_node_status(status: Tree) -> Tree:
+    """The answer's parts and its counts are written also when there is nothing in them."""
+    agent, bgp, routes = (status.get(name, {}) for name in ("agent", "bgp", "routes"))
+    counts = {f"number{what}V{family}": 0 for family in (4, 6) for what in ("Established", "NotEstablished")}
+    return {
+        "lastUpdated": status.get("lastUpdated"),
+        "agent": {"birdV4": {}, "birdV6": {}} | agent,
+        "bgp": counts | bgp,
+        "routes": routes,
+    }
 
 
 def _respell(tree: Tree, name: str, spell: Any) -> None:

@@ -47,10 +47,19 @@ def kind_prefix(kind: str, namespace: str = "") -> str:
 
 def parse_key(path: str) -> ResourceKey | None:
     """The identity behind an etcd key, or None when it is not a well-formed resource key of a known kind."""
-    if not path.startswith(RESOURCE_PREFIX):
+    if not path.startswith(RESOURCE_PREFIX) or not (path.isascii() or _is_text(path)):
         return None
     parts = path[len(RESOURCE_PREFIX) :].split("/")
     info = BY_PLURAL.get(parts[0])
     if info is None or not all(parts) or len(parts) != (3 if info.namespaced else 2):
         return None
     return ResourceKey(info.kind, parts[1] if info.namespaced else "", parts[-1])
+
+
+def _is_text(path: str) -> bool:
+    """False for lone surrogates, which stand for bytes that are not UTF-8: such a name could not be written."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -15,6 +15,7 @@ from calico.model.kubecontrollers import KubeControllersConfiguration
 from calico.model.livemigration import LiveMigration
 from calico.model.meta import Resource
 from calico.model.node import ClusterInformation, Node
+from calico.model.nodestatus import CalicoNodeStatus
 from calico.model.policy import GlobalNetworkPolicy, GlobalNetworkSet, NetworkPolicy, NetworkSet, Profile, Tier
 from calico.model.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 from calico.model.workload import WorkloadEndpoint
@@ -41,6 +42,7 @@ KINDS: tuple[KindInfo, ...] = (
     _info(BGPFilter, "bgpfilters", "bgpf", "bgpfs", "bf", "bfs"),
     _info(BGPPeer, "bgppeers", "bgpp", "bgpps", "bp", "bps"),
     _info(BlockAffinity, "blockaffinities", "affinity", "affinities"),
+    _info(CalicoNodeStatus, "caliconodestatuses", "nodestatus", "nodestatuses"),
     _info(ClusterInformation, "clusterinformations", "clusterinfo", "clusterinfos"),
     _info(FelixConfiguration, "felixconfigurations", "felixconfig", "felixconfigs"),
     _info(GlobalNetworkPolicy, "globalnetworkpolicies", "gnp", "gnps", "cgnp"),

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from calico.model.hostendpoint import HostEndpoint
 from calico.model.meta import Metadata, Resource
 from calico.model.policy import GlobalNetworkPolicy, GlobalNetworkSet, NetworkPolicy, NetworkSet, Profile, Tier
 from calico.model.qos import QoSControls
@@ -126,6 +127,10 @@ def _mended(cls: type[Resource], tree: Tree) -> tuple[Tree, Problems]:
     elif issubclass(cls, WorkloadEndpoint) and isinstance(spec.get("qosControls"), dict):
         limits, found = _good_members(QoSControls, spec["qosControls"], "spec.qosControls")
         tree["spec"] = {**spec, "qosControls": limits}
+    elif issubclass(cls, HostEndpoint):
+        left = {name: _texts(spec.get(name)) for name in ("expectedIPs", "profiles")}
+        tree["spec"] = {**spec, **left, "ports": []}
+        found = (f"what cannot be read was left out: {_fault(cls, {'spec': spec})}",)
     else:
         found = ()
     return tree, problems + found
@@ -159,6 +164,10 @@ def _mended_metadata(metadata: Tree) -> tuple[Tree, Problems]:
             )
     good, found = _good_members(Metadata, mended, "metadata")
     return good, problems + found
+
+
+def _texts(value: Any) -> list[str]:
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
 
 
 def _good_members(cls: type[msgspec.Struct], given: Tree, where: str) -> tuple[Tree, Problems]:

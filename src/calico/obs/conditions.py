@@ -22,6 +22,9 @@ class Kind(msgspec.Struct, frozen=True):
 CATALOGUE: dict[str, Kind] = {
     "datastore-unreachable": Kind("warning", "the last known state stays programmed; changes do not arrive"),
     "datastore-not-ready": Kind("error", "ClusterInformation is absent or not ready; nothing new is programmed"),
+    "datastore-locked": Kind(
+        "warning", "the datastore says that it is not ready: the last known state stays programmed"
+    ),
     "datastore-held": Kind("critical", "the store looks emptied, restored or different; our last view is kept"),
     "resource-invalid": Kind(
         "error", "what the resource governs is denied (a host endpoint counts as absent); all else works"

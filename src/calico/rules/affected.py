@@ -56,24 +56,17 @@ class Affected:
         self._anywhere: tuple[Members, ...] | None = ()
 
     def __bool__(self) -> bool:
-        return self._anywhere is None or bool(self._anywhere) or any(self._limits.values())
+        return self._anywhere != () or any(self._limits.values())
 
     def add(self, direction: Direction, addresses: Iterable[bytes], members: Members | None = None) -> None:
         """Flows whose end in that direction is at one of the addresses, all or those of the members."""
         limits = self._limits[direction]
         for address in addresses:
-            before = limits.get(address, ())
-            if members is None or before is None or len(before) >= _LIMITS_MAX:
-                limits[address] = None
-            elif members not in before:
-                limits[address] = (*before, members)
+            limits[address] = _with(limits.get(address, ()), members)
 
     def add_anywhere(self, members: Members | None = None) -> None:
         """Every flow, or every one that has an address among the members."""
-        if members is None or self._anywhere is None or len(self._anywhere) >= _LIMITS_MAX:
-            self._anywhere = None
-        elif members not in self._anywhere:
-            self._anywhere = (*self._anywhere, members)
+        self._anywhere = _with(self._anywhere, members)
 
     def merge(self, other: Affected) -> None:
         """From now on also what the other concerns."""
@@ -93,7 +86,7 @@ class Affected:
 
     def touches(self, addresses: Iterable[bytes]) -> bool:
         """Whether one of the addresses is one of which flows may be forbidden, whatever their other end."""
-        return bool(self._anywhere is None or self._anywhere) or any(
+        return self._anywhere != () or any(
             address in limits for address in addresses for limits in self._limits.values()
         )
 
@@ -196,6 +189,15 @@ class AffectedFlows:
     def _addresses(self, interface: str) -> list[bytes]:
         endpoint = self._dispatch.shown(interface)
         return [net[:-1] for net in endpoint.nets if is_host(net)] if endpoint else []
+
+
+def _with(limits: tuple[Members, ...] | None, members: Members | None) -> tuple[Members, ...] | None:
+    """Limits and one more; None is no limit, which so many are as well."""
+    if limits is None or members is None:
+        return None
+    if members in limits:
+        return limits
+    return (*limits, members) if len(limits) < _LIMITS_MAX else None
 
 
 def _fewest(direction: Direction, members: Members, addresses: set[bytes]) -> set[tuple[End, bytes]]:

@@ -51,7 +51,7 @@ class FloatingMaps:
                 self._state.want_set(decl)
         if self:
             self._write(touched)
-        elif was:
+        else:
             for decl in _maps():
                 self._state.unwant_set(decl.name)
         return was != bool(self)
@@ -77,7 +77,7 @@ class FloatingMaps:
 
     def _rival_owns(self, external: bytes) -> Iterator[bytes]:
         for claimant in self._claims.get(external, ()):
-            yield from (own for own, claimed in self._endpoints[claimant].nats if claimed == external)
+            yield from (own for own, _ in self._endpoints[claimant].nats)
 
     def _own_of(self, external: bytes) -> bytes | None:
         winner = min(self._claims.get(external, ()), default=None)

@@ -58,4 +58,4 @@ def _outermost(nets: tuple[bytes, ...]) -> list[bytes]:
 
 
 def _chain(nets: tuple[bytes, ...]) -> str:
-    return f"fs-{hashlib.sha256(b''.join(_outermost(nets))).hexdigest()[:24]}"
+    return f"foreign-{hashlib.sha256(b''.join(_outermost(nets))).hexdigest()[:24]}"

@@ -32,7 +32,7 @@ from calico.netlink.nftables.objects import Chain, Hook, SetDecl
 from calico.rules.loads import ACCEPT, DROP, FIRST_PACKET, TCP, Exprs, address, family, in_set, protocol
 from calico.rules.match import SetParts
 from calico.rules.names import ifname_key, object_name
-from calico.rules.room import make_room, size_for
+from calico.rules.room import MIN_SIZE, make_room
 from calico.rules.table import TableState
 
 __all__ = ["Limits"]
@@ -44,7 +44,8 @@ _LARGEST_PACKET: Final = 65536
 """A segment before it is cut for the wire (GSO): a bucket that holds less would never let one pass."""
 
 _MOST_BYTES: Final = (2**64 - 1) // 10**9
-"""The kernel multiplies rate and burst by the nanoseconds of a second in 64 bits (net/netfilter/nft_limit.c)."""
+"""The kernel multiplies rate and burst by the nanoseconds of a second in 64 bits (net/netfilter/nft_limit.c). Any
+bucket is smaller: the bounds of bursts see to that."""
 
 _Key: TypeAlias = Literal["iifname", "oifname"]
 _KINDS: Final[dict[str, tuple[str, _Key, str]]] = {
@@ -132,7 +133,7 @@ class Limits:
         present, key = kind in self._state.sets, ifname_key(interface)
         if verdict is not None:
             if not present:
-                self._state.want_set(SetDecl(kind, ("ifname",), "verdict", size=size_for(1)))
+                self._state.want_set(SetDecl(kind, ("ifname",), "verdict", size=MIN_SIZE))
                 self._base(_KINDS[kind][0])
             self._state.want_element(kind, key, verdict)
             make_room(self._state, kind)
@@ -178,7 +179,7 @@ def _bandwidth_rules(qos: QoS) -> Iterable[Rule]:
 def _byte_limit(rate: int, burst: int) -> Limit:
     """The kernel's bucket of bytes holds a second's worth and the burst on top; declared is all of it."""
     bucket = max(burst, _LARGEST_PACKET)
-    return Limit(rate, 1, min(max(bucket - rate, 0), _MOST_BYTES - rate), "bytes", over=True)
+    return Limit(rate, 1, max(bucket - rate, 0), "bytes", over=True)
 
 
 def _connection_rules(most: int) -> Iterable[Rule]:

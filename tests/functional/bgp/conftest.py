@@ -23,6 +23,7 @@ from calico.dataplane.netns import create_netns, delete_netns
 from calico.errors import Transient
 from calico.obs.statussocket import read_status
 
+BIRD = os.environ.get("CALICO_TEST_BIRD", "bird")  # the agents' BIRD, of any version
 _serial = itertools.count()
 _DEADLINE_S = 30.0
 _RESOURCES = "/calico/resources/v3/projectcalico.org"
@@ -93,10 +94,16 @@ class Host:
         command = ("nsenter", f"--net=/run/netns/{self.netns}", *command)
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
+    def calico(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """What the command says on this host; the environment names the datastore and this host's sockets."""
+        command = ["nsenter", f"--net=/run/netns/{self.netns}", sys.executable, "-m", "calico", *arguments]
+        names = {"CALICO_RUN_DIR": str(self.run_dir), "CALICO_ETCD_ENDPOINTS": self.fabric.etcd_url}
+        return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **names})
+
     def start_agent(self) -> None:
         command = [sys.executable, "-m", "calico", "bgp", "--node", self.name]
         command += ["--etcd-endpoints", self.fabric.etcd_url, "--run-dir", str(self.run_dir)]
-        command += ["--secrets-dir", str(self.secrets_dir), *self.options]
+        command += ["--secrets-dir", str(self.secrets_dir), "--bird", BIRD, *self.options]
         with open(self.fabric.directory / f"{self.name}.log", "ab") as output:
             self.agent = subprocess.Popen(
                 ["nsenter", f"--net=/run/netns/{self.netns}", *command], stdout=output, stderr=output
@@ -262,10 +269,12 @@ class Fabric:
         self.put("clusterinformations", "default", "ClusterInformation", {"datastoreReady": True})
 
     def _etcdctl(self, *arguments: str, stdin: str = "", check: bool = True) -> int:
+        return self._ctl(*arguments, stdin=stdin, check=check).returncode
+
+    def _ctl(self, *arguments: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
         command = ["nsenter", f"--net=/run/netns/{self.netns}", "etcdctl", "--endpoints", self.etcd_url, *arguments]
         environment = {**os.environ, "ETCDCTL_API": "3"}
-        done = subprocess.run(command, input=stdin, text=True, capture_output=True, check=check, env=environment)
-        return done.returncode
+        return subprocess.run(command, input=stdin, text=True, capture_output=True, check=check, env=environment)
 
     def put(
         self,
@@ -302,6 +311,10 @@ class Fabric:
     def config(self, annotations: dict[str, str] | None = None, **spec: Any) -> None:
         """BGPConfiguration default."""
         self.put("bgpconfigurations", "default", "BGPConfiguration", spec, None, annotations)
+
+    def keys(self, prefix: str) -> list[str]:
+        """The keys under a prefix."""
+        return self._ctl("get", "--prefix", "--keys-only", prefix).stdout.split()
 
     def put_raw(self, key: str, value: str) -> None:
         self._etcdctl("put", key, stdin=value)

@@ -105,7 +105,7 @@ def test_a_killed_bird_is_restarted_and_not_one_packet_is_lost(fabric: Any) -> N
             fabric.until(lambda end=end: end.is_settled(sessions=2), "all are established and recovery is over")
         assert host.bird_pid != dead
     for sent, lost in (ping.stop() for ping in pings):
-        assert sent > 100
+        assert sent > 10
         assert lost == 0
 
 
@@ -123,7 +123,7 @@ def test_a_change_that_would_reset_sessions_goes_through_graceful_restart_withou
     assert {first.bird_pid, second.bird_pid} != birds, "BIRD has a successor where sessions were worth it"
     fabric.until(lambda: first.has_route("10.65.2.1"), "the route is still there")
     sent, lost = ping.stop()
-    assert sent > 50
+    assert sent > 10
     assert lost == 0
 
 
@@ -163,7 +163,8 @@ def test_an_ebgp_session_with_ttl_security_and_another_local_as_comes_up(fabric:
         fabric.until(lambda host=host: len(host.established) == 2, "both families are up")
     first.workload(1, "10.65.1.1")
     fabric.until(lambda: second.has_route("10.65.1.1", via=first.ipv4), "routes cross the border")
-    assert "AS path: 65010" in second.ask_bird("show route 10.65.1.1/32 all").replace("BGP.as_path", "AS path")
+    said = second.ask_bird("show route 10.65.1.1/32 all")
+    assert "BGP.as_path: 65010" in said or "bgp_path: 65010" in said, "in the words of BIRD 2 or 3"
 
 
 def test_a_bird_that_died_with_its_agent_is_started_on_the_last_good_file_without_the_datastore(fabric: Any) -> None:
@@ -177,7 +178,7 @@ def test_a_bird_that_died_with_its_agent_is_started_on_the_last_good_file_withou
     first.start_agent()
     fabric.until(lambda: first.is_settled(sessions=2), "the sessions are back")
     sent, lost = ping.stop()
-    assert sent > 50
+    assert sent > 10
     assert lost == 0
     (condition,) = fabric.until(_condition(first, "datastore-not-in-sync"), "the agent says what is missing")
     assert condition["object"] == "datastore"

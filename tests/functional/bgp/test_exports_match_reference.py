@@ -12,6 +12,7 @@ import json
 import random
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ from calico.bgp.bird.client import ControlClient
 from calico.bgp.birdconf.render import render
 from calico.bgp.planning.birdplan import BirdPlan, PeerPlan
 from calico.bgp.planning.plan import build_plan
-from calico.bgp.planning.reference import Route, exported
+from calico.bgp.planning.reference import Route, exported, imported
 from calico.bgp.planning.serviceroutes import ServiceAddress, ServiceRoutes
 from calico.bgp.planning.snapshot import SnapshotStore
 from calico.datastore.api import Update
@@ -42,7 +43,7 @@ PEERS = {
 }
 ROUTERS = (11, 12, 13, 14)  # a BIRD has one session with an address at most
 INTERFACES = ("cali1", "tap1", "eth5", "x.cali", "bpfq.cali", "y.calico")
-COMMUNITIES = ("65001:1", "65001:2", "65001:7:9", "65002:3:4")
+COMMUNITIES = ("65535:0", "65001:1", "65001:2", "65001:7:9", "65002:3:4")
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -174,12 +175,12 @@ def _operation(draw: random.Random) -> dict[str, Any]:
     )
 
 
-def _plan(draw: random.Random, *, reflector: bool) -> BirdPlan:
+def _plan(draw: random.Random, *, reflector: bool, drained: bool) -> BirdPlan:
     """The host's plan with all that may change without a reset drawn anew."""
     store = SnapshotStore("a")
     bgp = {"ipv4Address": "10.99.0.1/24", "ipv6Address": "fd99::1/64"}
     bgp |= {"routeReflectorClusterID": "224.0.0.1"} if reflector else {}
-    _put(store, "nodes", "a", {"bgp": bgp})
+    _put(store, "nodes", "a", {"bgp": bgp}, {"bgp.calico-network/drain": "true"} if drained else {})
     config: dict[str, Any] = {"nodeToNodeMeshEnabled": False, "ipv4NormalRoutePriority": draw.choice([1024, 600])}
     config["prefixAdvertisements"] = [
         {"cidr": cidr, "communities": draw.sample(COMMUNITIES, 2)}
@@ -242,7 +243,8 @@ def _expected(plan: BirdPlan, peer: PeerPlan, cases: list[Case]) -> dict[str, Ro
     found = {}
     for case in cases:
         if _family(case.route) in peer.families and _is_told(case, peer, sessions):
-            route = exported(plan, peer, case.route)
+            known = imported(plan, sessions[case.origin], case.route) if case.origin else case.route
+            route = exported(plan, peer, known)
             if route is not None:
                 found[route.net] = route
     return found
@@ -269,9 +271,13 @@ def _attributes(text: str) -> tuple[int | None, frozenset[tuple[int, ...]], tupl
     )
 
 
+@pytest.mark.parametrize("drained", [False, True], ids=["in service", "drained"])
 @pytest.mark.parametrize("reflector", [False, True], ids=["a host", "a reflector that exports interfaces"])
-def test_every_route_is_exported_to_every_peer_as_the_specification_says(wires: Any, reflector: bool) -> None:
+def test_every_route_is_exported_to_every_peer_as_the_specification_says(
+    wires: Any, reflector: bool, drained: bool
+) -> None:
     draw = random.Random(4 + reflector)
+    plan = partial(_plan, draw, reflector=reflector, drained=drained)
     host = wires.bare_host(1)
     cases = _kernel_routes(draw) + _peer_routes(draw)
     for name in INTERFACES:
@@ -283,12 +289,12 @@ def test_every_route_is_exported_to_every_peer_as_the_specification_says(wires: 
         host.ip("route", "add", route.net, "dev", route.interface, "proto", "80", *metric)
     for number in ROUTERS:
         wires.bare_host(number).start_bird(_peer_bird(number, cases))
-    host.start_bird(render(_plan(draw, reflector=reflector), str(host.run_dir / "bird.log")))
+    host.start_bird(render(plan(), str(host.run_dir / "bird.log")))
     wires.until(lambda: len(_up(host)) == len(PEERS), "all are up")
     known = [case.route.net for case in cases]
     wires.until(lambda: all(f"{net} " in host.ask_bird("show route") for net in known), "all routes are known")
     before = _up(host)
-    compared = sum(_compare_one_round(host, _plan(draw, reflector=reflector), cases) for _ in range(ROUNDS))
+    compared = sum(_compare_one_round(host, plan(), cases) for _ in range(ROUNDS))
     assert _up(host) == before, "no round has reset a session"
     assert compared > 100 * ROUNDS
 

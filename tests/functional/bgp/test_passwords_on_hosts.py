@@ -110,5 +110,5 @@ def test_a_changed_password_resets_the_sessions_by_graceful_restart_and_loses_no
     for host in (first, second):
         assert host.bird_pid != birds[host.name]
     for sent, lost in (ping.stop() for ping in pings):
-        assert sent > 50
+        assert sent > 10
         assert lost == 0

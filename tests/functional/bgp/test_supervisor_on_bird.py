@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -97,6 +98,25 @@ def test_a_soft_change_is_confirmed_and_becomes_the_last_good_file(pair: Any) ->
 
     _inside(first, scenario)
     assert "10.65.1.0/26" in second.ask_bird("show route protocol Mesh_other")
+
+
+def test_a_recovering_bird_learns_the_kernels_routes_before_its_sessions_come_up(pair: Any) -> None:
+    first, second = pair
+    kernel = "protocol kernel kernel4 { learn; graceful restart; ipv4 { import all; export none; }; }\n"
+    first.workload(1, "10.65.1.1")
+
+    async def scenario(supervisor: Supervisor) -> None:
+        await supervisor.apply("debug protocols all;\n" + _text(first, second) + kernel)
+        await _settled(first)
+        supervisor.files.log.write_text("")
+        assert supervisor.pid is not None
+        os.kill(supervisor.pid, signal.SIGKILL)
+        while "BGP session established" not in supervisor.files.log.read_text():
+            await asyncio.sleep(0.05)
+
+    _inside(first, scenario)
+    log = (first.run_dir / "bird.log").read_text()
+    assert 0 < log.find("10.65.1.1/32: [alien] created") < log.index("BGP session established")
 
 
 def test_a_change_that_loses_sessions_unexpectedly_is_undone_and_named(pair: Any) -> None:

@@ -196,7 +196,9 @@ def test_status_and_peers_tell_how_birds_sessions_are(hosts: Any) -> None:
 def test_without_the_agent_bird_is_asked_all_the_same_and_without_bird_the_fix_is_named(hosts: Any) -> None:
     first, _ = hosts
     first.kill_agent()
-    assert told(first, "status")["agent"] == "does not answer"
+    done = say(first, "status", "-o", "json")
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["agent"], document["ready"]) == (1, "does not answer", False)
     os.kill(first.bird_pid, signal.SIGKILL)
     for arguments in (["status"], ["peers"], ["routes"], ["why", "10.65.1.1"]):
         done = say(first, *arguments)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import logging
+import random
 import shutil
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,10 @@ import pytest
 import structlog
 
 from calico.datastore.embedded import EtcdConfig, EtcdProcess
+from calico.datastore.etcd import EtcdBackend, TLSFiles
 
 StartEtcd = Callable[..., Awaitable[EtcdProcess]]
+_GIVEN: set[int] = set()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -24,10 +28,19 @@ def _quiet_log() -> Iterator[None]:
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
+    """Ports that nobody listens on, each given once, and none that the kernel gives to outgoing connections."""
+
     def find() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1])
+        while True:
+            port = random.SystemRandom().randrange(15_000, 32_000)
+            with socket.socket() as probe:
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+            if port not in _GIVEN:
+                _GIVEN.add(port)
+                return port
 
     return find
 
@@ -54,3 +67,54 @@ async def start_etcd(tmp_path: Path, free_port: Callable[[], int]) -> AsyncItera
     yield start
     for server in started:
         await server.kill()
+
+
+class Certificates:
+    """A CA, and certificates of it for 127.0.0.1, made by openssl."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        self._openssl("req", "-x509", *_NEW_KEY, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", "-days", "1")
+        (directory / "ext").write_text("subjectAltName=IP:127.0.0.1\n")
+
+    @property
+    def ca(self) -> Path:
+        return self.directory / "ca.pem"
+
+    def make(self, name: str, file: str = "") -> TLSFiles:
+        """A new certificate with ``name`` as CN; it takes the place of an earlier one in the same ``file``."""
+        file = file or name
+        self._openssl("req", *_NEW_KEY, "-keyout", "new.key", "-out", "new.csr", "-subj", f"/CN={name}")
+        signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "ext", "-days", "1")
+        self._openssl("x509", "-req", "-in", "new.csr", "-out", "new.pem", *signing)
+        for ending in ("pem", "key"):
+            (self.directory / f"new.{ending}").replace(self.directory / f"{file}.{ending}")
+        return TLSFiles(self.ca, self.directory / f"{file}.pem", self.directory / f"{file}.key")
+
+    def _openssl(self, *arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=self.directory, check=True, capture_output=True)
+
+
+_NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    return Certificates(tmp_path / "certificates")
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Callable[..., EtcdBackend]]:
+    """Makes backends on endpoints; all are closed at the end."""
+    made: list[EtcdBackend] = []
+
+    def make(*endpoints: str, **options: Any) -> EtcdBackend:
+        made.append(EtcdBackend(endpoints, **options))
+        return made[-1]
+
+    yield make
+    for backend in made:
+        await backend.close()

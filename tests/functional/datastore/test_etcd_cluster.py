@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import shutil
 import socket
-import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,19 +21,6 @@ from calico.errors import InvalidInput, Transient, Uncertain
 pytestmark = pytest.mark.etcd
 
 StartEtcd = Callable[..., Awaitable[EtcdProcess]]
-
-
-@pytest.fixture
-async def connect() -> AsyncIterator[Callable[..., EtcdBackend]]:
-    made: list[EtcdBackend] = []
-
-    def make(*endpoints: str, **options: object) -> EtcdBackend:
-        made.append(EtcdBackend(endpoints, **options))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield make
-    for backend in made:
-        await backend.close()
 
 
 Connect = Callable[..., EtcdBackend]
@@ -195,34 +182,14 @@ async def test_an_expired_token_is_renewed_and_rights_are_respected(start_etcd: 
     assert await agent.get("/calico/a") is not None
 
 
-def make_certificates(directory: Path, name: str, *, days: int = 1) -> TLSFiles:
-    """A CA (once per directory) and a certificate of it for 127.0.0.1."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-
-    def openssl(*args: str) -> None:
-        subprocess.run(["openssl", *args], cwd=directory, check=True, capture_output=True)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    if not (directory / "ca.pem").exists():
-        openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", "-days", "1")
-    (directory / "ext").write_text("subjectAltName=IP:127.0.0.1\n")
-    openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-    signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "ext", "-days", str(days))
-    openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signing)
-    return TLSFiles(directory / "ca.pem", directory / f"{name}.pem", directory / f"{name}.key")
-
-
 async def test_certificates_are_required_and_read_again_when_replaced(
-    start_etcd: StartEtcd, connect: Connect, tmp_path: Path
+    start_etcd: StartEtcd, connect: Connect, tmp_path: Path, certificates: Any
 ) -> None:
-    (tmp_path / "good").mkdir()
-    (tmp_path / "foreign").mkdir()
-    server = await start_etcd(tls=make_certificates(tmp_path / "good", "server"))
+    server = await start_etcd(tls=certificates.make("server"))
     url = server.config.client_url
-    mine = make_certificates(tmp_path / "good", "client")
+    mine = certificates.make("client")
     assert await connect(url, tls=mine).get("/a") is None
-    foreign = make_certificates(tmp_path / "foreign", "client")
+    foreign = type(certificates)(tmp_path / "foreign").make("client")
     with pytest.raises(Transient, match="TLS failed"):
         await connect(url, tls=foreign).get("/a")
     # A client with a certificate of a foreign CA recovers once its files are replaced.
@@ -231,7 +198,7 @@ async def test_certificates_are_required_and_read_again_when_replaced(
     with pytest.raises(Transient):
         await backend.get("/a")
     for ending in ("pem", "key"):
-        shutil.copy(tmp_path / "good" / f"client.{ending}", tmp_path / "foreign" / f"client.{ending}")
+        shutil.copy(certificates.directory / f"client.{ending}", tmp_path / "foreign" / f"client.{ending}")
     await backend.wait_ready(10)
     with pytest.raises(InvalidInput, match="cannot read"):
         await connect(url, tls=TLSFiles(tmp_path / "absent.pem")).get("/a")
@@ -258,3 +225,27 @@ async def test_a_restarted_server_keeps_its_data(start_etcd: StartEtcd, connect:
     await server.start()
     await backend.wait_ready(10)
     assert await backend.get("/a") is not None
+
+
+async def test_through_the_gateway_tls_reaches_to_the_member(
+    start_etcd: StartEtcd, connect: Connect, certificates: Any, free_port: Callable[[], int]
+) -> None:
+    server = await start_etcd(tls=certificates.make("server"))
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        *("etcd", "gateway", "start", f"--listen-addr=127.0.0.1:{port}"),
+        f"--endpoints={server.config.client_url.removeprefix('https://')}",
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        mine = connect(f"https://127.0.0.1:{port}", tls=certificates.make("client"))
+        await mine.wait_ready(20)
+        await mine.txn([Op("/a", b"1")])
+        direct = connect(server.config.client_url, tls=certificates.make("client", "other"))
+        assert await direct.get("/a") is not None
+        with pytest.raises(Transient, match="TLS failed"):
+            await connect(f"https://127.0.0.1:{port}", tls=TLSFiles(certificates.ca)).get("/a")
+    finally:
+        process.kill()
+        await process.wait()

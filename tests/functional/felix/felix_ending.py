@@ -14,6 +14,7 @@ import signal
 import time
 from collections import Counter
 
+from calico.datastore.connection import Connection
 from calico.felix.daemon import FelixSettings, run
 from calico.netlink.socket import NETLINK_NETFILTER, Failure, NetlinkSocket
 from calico.obs.log import configure_logging
@@ -64,7 +65,7 @@ def main() -> None:
     options = parser.parse_args()
     configure_logging(level="info", file=options.log_file)
     ending = Ending(options.end_at)
-    settings = FelixSettings(options.node, ("http://127.0.0.1:2379",), options.run_dir)
+    settings = FelixSettings(options.node, Connection(), options.run_dir)
     asyncio.run(run(settings, on_step=ending, nft_socket=lambda: WatchedSocket(ending, options.slow)))
 
 

@@ -222,8 +222,6 @@ class World:
         self.names.append(self.netns(name))
         for which in ("default", "all"):
             self.sysctl(name, f"ipv6/conf/{which}/accept_dad", "0")
-        for limit in ("ipv4/icmp_ratelimit", "ipv6/icmp/ratelimit"):
-            self.sysctl(name, limit, "0")
         self.ip(name, "link set lo up")
 
     def _build(self, workloads: Iterable[str]) -> None:

@@ -444,6 +444,19 @@ def test_policy_of_host_endpoints_outlives_felix_and_is_the_same_after_its_retur
     assert sorted(line for line in world.ruleset().splitlines() if "progname" not in line) == before
 
 
+@pytest.mark.parametrize(
+    "damage", [{"expectedIPs": ["ten"]}, {"ports": [{"name": "ssh", "protocol": "ICMP", "port": 1}]}, {"ports": "ssh"}]
+)
+def test_a_damaged_host_endpoint_keeps_its_interface_closed(world: World, family: int, damage: dict[str, Any]) -> None:
+    world.expect(family, "x>h udp:80", "h>x udp:80")
+    damaged = ext0(**damage)
+    world.put_raw({"hostendpoints/hep": json.dumps(damaged)})
+    world.expect(family, "x>h tcp:22", "!x>h udp:80", "!h>x udp:80")
+    assert "HostEndpoint hep" in {condition["object"] for condition in world.status["conditions"]}
+    world.apply(policy("p", ingress=[rule("Allow", "UDP", 80)]))
+    world.expect(family, "x>h udp:80", "!x>h udp:81")
+
+
 def test_the_last_host_endpoint_takes_its_base_chains_along(world: World) -> None:
     before = sorted(world.ruleset().splitlines())
     everything(world)

@@ -139,8 +139,6 @@ def host() -> Iterator[Host]:
         netns = stack.enter_context(temporary_netns(prefix))
         names = [stack.enter_context(temporary_netns(f"{prefix}-w{number}")) for number in (1, 2)]
         workloads = (Workload(names[0], 1), Workload(names[1], 2))
-        for name in (netns, *names):
-            set_sysctls(name, {"ipv4/icmp_ratelimit": "0", "ipv6/icmp/ratelimit": "0"})
         set_sysctls(
             netns,
             {

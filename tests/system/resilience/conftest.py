@@ -96,6 +96,32 @@ class ResilienceLab:
         length = 128 if ":" in address else 32
         return self._ip(machine, ["-6" if ":" in address else "-4", "route", "show", f"{address}/{length}"])
 
+    def close_way_round(self) -> None:
+        """Let a packet to a workload whose route is missing end at its host.
+
+        The default route would take it to the router, which knows the way, and nobody would see the loss. Of the
+        kernel's own protocol, because BIRD would tell others of any other.
+        """
+        for machine in self.hosts:
+            for pool in self.layout.topology.pools:
+                route = ["unreachable", pool.cidr, "metric", "999999", "proto", "kernel"]
+                subprocess.run(
+                    [
+                        "ip",
+                        "-n",
+                        self.layout.netns(machine),
+                        "-6" if ":" in pool.cidr else "-4",
+                        "route",
+                        "add",
+                        *route,
+                    ],
+                    check=True,
+                )
+
+    def has_route(self, machine: str, prefix: str) -> bool:
+        """Whether a machine's kernel has a route to exactly this prefix."""
+        return bool(self._ip(machine, ["-6" if ":" in prefix else "-4", "route", "show", prefix]))
+
     def path(self, machine: str, address: str) -> Document:
         """How a machine's kernel would send a packet there: ``dev`` and, unless it is on the link, ``gateway``."""
         found = self._ip(machine, ["route", "get", address])
@@ -120,6 +146,33 @@ class ResilienceLab:
     def programmed(self, *documents: Document, delete: Iterable[tuple[str, str, str]] = ()) -> None:
         """``write``, and return when every host has programmed it."""
         self.await_revision(self.write(*documents, delete=delete))
+
+    def put_raw(self, key: str, value: str | None) -> int:
+        """Store, or delete, a key that belongs to no resource, by the datastore's own tool; its revision."""
+        command = ["del", key] if value is None else ["put", key, value]
+        layout = self.layout
+        done = subprocess.run(
+            ["nsenter", f"--net=/run/netns/{layout.netns('gw')}", "etcdctl", "-w", "json", *command],
+            env={**os.environ, "ETCDCTL_API": "3", "ETCDCTL_ENDPOINTS": ",".join(layout.etcd_endpoints)},
+            capture_output=True,
+            check=True,
+        )
+        return int(json.loads(done.stdout)["header"]["revision"])
+
+    def await_bgp(self, revision: int = 0, machine: str = "") -> None:
+        """Return when every host has all sessions and routes, and its BIRD (or one's) what the datastore said then."""
+
+        def is_whole(name: str, least: int) -> bool:
+            reached = self.status(name, "bgp").get("config_revision", 0) >= least
+            return reached and not self.sessions_down(name)
+
+        for name in self.hosts:
+            least = revision if machine in ("", name) else 0
+            self.until(
+                lambda name=name, least=least: is_whole(name, least),
+                f"BGP of {name} is not whole at revision {least}",
+            )
+        self.until(lambda: not self.missing_routes(), "routes are missing")
 
     def await_revision(self, revision: int, machines: Iterable[str] = ()) -> None:
         for machine in tuple(machines) or self.hosts:
@@ -148,11 +201,11 @@ class ResilienceLab:
         state.processes[process] = start_process(state.processes[process], daemon_environment(self.name))
         save_state(state)
 
-    def kill_bird(self, machine: str) -> int:
-        """SIGKILL the BIRD of a host; the pid it had."""
+    def kill_bird(self, machine: str, number: signal.Signals = signal.SIGKILL) -> int:
+        """End the BIRD of a host by a signal; the pid it had."""
         pid = self.bird_pid(machine)
         assert Path(f"/proc/{pid}/comm").read_text().strip() == "bird"
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
         return pid
 
     # ---- measuring it
@@ -179,7 +232,7 @@ class ResilienceLab:
         """Probes that are answered; see ``reachable``."""
         return [probe for probe, answered in self.reachable(*arguments).items() if answered]
 
-    def flow(self, src: str, dst: str, family: int, *, port: int, rate: int = RATE) -> Prober:
+    def flow(self, src: str, dst: str, family: int, *, port: int, rate: int = RATE, at_least: int = 0) -> Prober:
         names = {target.name: target for target in self.targets}
         return Prober(
             FlowSettings(
@@ -189,14 +242,25 @@ class ResilienceLab:
                 source=self.address(src, family),
                 port=port,
                 rate=rate,
+                at_least=at_least,
             )
         )
 
     @contextlib.contextmanager
-    def traffic(self, allowed: Iterable[tuple[str, str, int]], forbidden: Iterable[tuple[str, str, int]] = ()) -> Any:
-        """Flows (src, dst, family) for as long as the block: afterwards the allowed ones have lost nothing, the
-        forbidden ones (to another port, at a lower rate) have brought nothing across."""
-        passing = {flow: self.flow(*flow, port=7100 + number) for number, flow in enumerate(allowed)}
+    def traffic(
+        self,
+        allowed: Iterable[tuple[str, str, int]],
+        forbidden: Iterable[tuple[str, str, int]] = (),
+        *,
+        rate: int = RATE,
+        at_least: int = 0,
+    ) -> Any:
+        """Flows (src, dst, family) for as long as the block, and until ``at_least`` so many packets were sent:
+        afterwards the allowed ones have lost nothing, the forbidden ones (to another port) brought nothing across."""
+        passing = {
+            flow: self.flow(*flow, port=7100 + number, rate=rate, at_least=at_least)
+            for number, flow in enumerate(allowed)
+        }
         stopped = {flow: self.flow(*flow, port=7008, rate=100) for flow in forbidden}
         with contextlib.ExitStack() as stack:
             for prober in (*passing.values(), *stopped.values()):
@@ -230,7 +294,9 @@ def running_lab(topology: Document) -> Iterator[ResilienceLab]:
         assert made
         wait_ready(state, lambda *_: None, READY_S)
         print(f"lab {wanted.name}: {len(wanted.hosts)} hosts ready after {time.monotonic() - begin:.1f} s")
-        yield ResilienceLab(wanted.name)
+        lab = ResilienceLab(wanted.name)
+        lab.close_way_round()
+        yield lab
 
 
 @pytest.fixture(scope="session")

@@ -105,6 +105,8 @@ def _other_protocols(plan: BirdPlan) -> Iterator[str]:
         yield from sorted({f"{name}{item.family}" for item in items})
     if any(peer.bfd for peer in plan.peers):
         yield "bfd_all"
+    if any(peer.interface for peer in plan.peers):
+        yield "radv_links"
 
 
 def _routes(plan: BirdPlan) -> Iterator[str]:

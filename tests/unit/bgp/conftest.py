@@ -52,11 +52,17 @@ class World:
         return self
 
     def node(
-        self, name: str, ipv4: str = "", ipv6: str = "", labels: dict[str, str] | None = None, **bgp: Any
+        self,
+        name: str,
+        ipv4: str = "",
+        ipv6: str = "",
+        labels: dict[str, str] | None = None,
+        annotations: dict[str, str] | None = None,
+        **bgp: Any,
     ) -> World:
         addresses = {"ipv4Address": f"{ipv4}/24"} if ipv4 else {}
         addresses |= {"ipv6Address": f"{ipv6}/64"} if ipv6 else {}
-        return self.put("nodes", name, {"bgp": addresses | bgp}, labels)
+        return self.put("nodes", name, {"bgp": addresses | bgp}, labels, annotations)
 
     def peer(self, name: str, annotations: dict[str, str] | None = None, **spec: Any) -> World:
         return self.put("bgppeers", name, spec, None, annotations)

@@ -112,6 +112,24 @@ def test_routes_held_for_an_absent_neighbour_are_worth_sparing() -> None:
     assert not sessions["Global_10_0_0_9"].worth_sparing
 
 
+@pytest.mark.parametrize(
+    ("said", "refreshes", "graceful"),
+    [
+        ("Neighbor capabilities\n       Route refresh\n       Graceful restart\n", True, True),
+        ("Neighbor capabilities\n       Enhanced refresh\n       Graceful restart\n", False, True),
+        ("Neighbor capabilities\n       Route refresh\n", True, False),
+        ("Session:          external multihop AS4\n", True, True),
+    ],
+)
+def test_what_the_far_end_can_do_is_what_it_says_itself(said: str, refreshes: bool, graceful: bool) -> None:
+    state = "1006-  BGP state:          Established\n"
+    ours = "     Local capabilities\n       Route refresh\n       Graceful restart\n     "
+    text = PROTOCOLS.replace(state, state + ours + said)
+    (reply,) = ReplyDecoder().feed(text.encode())
+    session = parse_sessions(reply)["Mesh_10_0_0_2"]
+    assert (session.refreshes, session.graceful) == (refreshes, graceful)
+
+
 def test_route_counts_are_read_from_one_or_several_tables() -> None:
     assert (
         parse_route_count(

@@ -120,3 +120,53 @@ def test_bfd_with_a_neighbour_on_the_link_makes_another_session_of_it(new_world:
 )
 def test_a_change_is_of_one_of_four_classes(new_world: Any, change: Any, effect: Effect) -> None:
     assert compare(_text(_base(new_world())), _text(change(_base(new_world())))).effect is effect
+
+
+IMPORTS = {"importV4": [{"action": "Reject", "cidr": "10.77.0.0/16", "matchOperator": "In"}]}
+EXPORTS = {"exportV4": [{"action": "Reject", "cidr": "10.77.0.0/16", "matchOperator": "In"}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "refiltered"),
+    [
+        (lambda w: w.filter("f", **IMPORTS), {"Global_10_0_0_8"}),
+        (lambda w: w.filter("f", **EXPORTS), set()),
+        (lambda w: w.filter("g", **IMPORTS), set()),
+        (lambda w: w.peer("p", peerIP="10.0.0.9", asNumber=65001, filters=["f"]), {"Global_10_0_0_9"}),
+        (lambda w: w.config(ipv4NormalRoutePriority=512), {"Global_10_0_0_8", "Global_10_0_0_9"}),
+        (lambda w: w.pool("q", "10.66.0.0/16"), set()),
+    ],
+    ids=["its filter", "what it exports", "another filter", "a filter more", "what all filters call", "a pool"],
+)
+def test_a_far_end_that_cannot_send_its_routes_again_is_reset_by_a_change_of_what_is_accepted(
+    new_world: Any, change: Any, refiltered: set[str]
+) -> None:
+    def world() -> Any:
+        made = new_world().node("a", "10.0.0.1").filter("f").filter("g").peer("p", peerIP="10.0.0.9", asNumber=65001)
+        return made.peer("q", peerIP="10.0.0.8", asNumber=65001, filters=["f"])
+
+    difference = compare(_text(world()), _text(change(world())))
+    assert difference.refiltered == refiltered
+    assert difference.resets == frozenset()
+    for name in ("Global_10_0_0_8", "Global_10_0_0_9"):
+        assert difference.resets_session(name, refreshes=False) == (name in refiltered)
+        assert not difference.resets_session(name)
+
+
+def test_a_session_that_only_changes_its_name_is_reset(new_world: Any) -> None:
+    old = _text(_base(new_world()).node("c", "10.0.0.3"))
+    explicit = (
+        _base(new_world()).node("c", "10.0.0.3").peer("p", nodeSelector="all()", peerIP="10.0.0.2", asNumber=64512)
+    )
+    difference = compare(old, _text(explicit))
+    assert difference.effect is Effect.RESET
+    assert (difference.resets, difference.kept) == ({"Mesh_10_0_0_2"}, {"Mesh_10_0_0_3"})
+    assert (difference.added, difference.removed) == (frozenset(), frozenset())
+
+
+def test_sessions_on_two_links_are_not_taken_for_each_other(new_world: Any) -> None:
+    worlds = [new_world().node("a", "10.0.0.1") for _ in "ab"]
+    for world, interface in zip(worlds, ("eth1", "eth2"), strict=True):
+        world.peer("p", {"bgp.calico-network/interface": interface}, peerIP="fe80::9", asNumber=65009)
+    difference = compare(*map(_text, worlds))
+    assert (difference.effect, len(difference.added), len(difference.removed)) == (Effect.SOFT, 1, 1)

@@ -137,6 +137,32 @@ def test_whoever_is_on_a_link_can_open_a_session(world: Any, bird_refusal: Any) 
     assert bird_refusal(text) == ""
 
 
+def test_routers_on_links_are_told_that_a_peer_is_there_and_are_offered_nothing(world: Any, bird_refusal: Any) -> None:
+    world.node("a", "10.0.0.1").peer("one", {**ON_ETH1, **OVER}, node="a", peerIP="::", asNumber=65000)
+    world.peer("two", {"bgp.calico-network/interface": "eth0"}, node="a", peerIP="fe80::9", asNumber=65000)
+    text = _text(world)
+    protocol = text.partition("protocol radv radv_links {\n")[2].partition("\n}\n")[0].splitlines()
+    assert [line.split()[1] for line in protocol] == ['"eth0"', '"eth1"']
+    assert all("default lifetime 0; current hop limit 0; prefix ::/0 { skip; };" in line for line in protocol)
+    assert bird_refusal(text) == ""
+
+
+def test_without_peers_on_links_nothing_is_advertised_to_routers(world: Any) -> None:
+    world.node("a", "10.0.0.1").peer("one", peerIP="10.0.0.9", asNumber=65000)
+    assert "radv" not in _text(world)
+
+
+def test_a_peer_on_a_link_that_comes_resets_no_other(new_world: Any) -> None:
+    texts = []
+    for links in ((), ("eth1",), ("eth1", "eth2")):
+        world = new_world().node("a", "10.0.0.1").node("b", "10.0.0.2")
+        for link in links:
+            world.peer(link, {"bgp.calico-network/interface": link}, node="a", peerIP="::", asNumber=65000)
+        texts.append(_text(world))
+    assert compare(texts[0], texts[1]).effect is Effect.SOFT
+    assert compare(texts[1], texts[2]).effect is Effect.SOFT
+
+
 def test_a_session_that_was_accepted_is_reset_with_the_protocol_that_accepted_it(new_world: Any) -> None:
     texts = [
         _text(new_world().node("a", "10.0.0.1").peer("tor", ON_ETH1, node="a", peerIP="::", asNumber=number))

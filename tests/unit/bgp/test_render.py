@@ -34,6 +34,16 @@ def _reflector(world: Any) -> Any:
     return world.peer("tor", node="a", peerIP="10.0.0.254:179", asNumber=4200000000, localASNumber=65010, **tor)
 
 
+def _drained(world: Any) -> Any:
+    drain = {"bgp.calico-network/drain": "true"}
+    world.node("a", "10.0.0.1", "fd00::1", annotations=drain, routeReflectorClusterID="224.0.0.1")
+    world.node("b", "10.0.0.2", "fd00::2").pool("v4", "10.65.0.0/16").pool("v6", "fd65::/48").block("a", "10.65.1.0/26")
+    added = {"addCommunity": {"value": "65000:5"}}
+    rules = {f"{way}V4": [{"action": "Accept", "operations": [added]}] for way in ("import", "export")}
+    world.filter("all", **rules).peer("filtered", peerIP="10.0.0.9", asNumber=65001, filters=["all"])
+    return world.peer("plain", peerIP="10.0.0.8", asNumber=65001)
+
+
 def _filters(world: Any) -> Any:
     world.node("a", "10.0.0.1", "fd00::1", asNumber=65000).pool("v4", "10.65.0.0/16").block("a", "10.65.1.0/26")
     world.config(
@@ -61,6 +71,7 @@ CASES: dict[str, Callable[[Any], Any]] = {
     "mesh": _mesh,
     "reflector": _reflector,
     "bare": lambda world: world,
+    "drained": _drained,
     "filters": _filters,
     "ipv6-only": lambda world: world.node("a", "", "fd00::1").node("b", "", "fd00::2"),
 }

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from calico.bgp.bird.control import Session
@@ -9,7 +10,7 @@ from calico.bgp.bird.signatures import Signatures, parse_netstat, suspects
 from calico.bgp.planning.birdplan import PeerPlan
 from calico.bgp.secret import Secret
 
-TEXT = "TcpExt: A TCPMD5NotFound TCPMD5Unexpected TCPMD5Failure\nTcpExt: 9 1 2 3\nIpExt: X\nIpExt: 7\n"
+TEXT = "TcpExt: A TCPMD5NotFound TCPMD5Unexpected TCPMD5Failure TCPMinTTLDrop\nTcpExt: 9 1 2 3 4\nIpExt: X\nIpExt: 7\n"
 
 
 def _peer(name: str, password: str | None) -> PeerPlan:
@@ -25,7 +26,7 @@ def _session(name: str, state: str) -> Session:
 
 
 def test_the_counters_are_found_by_name() -> None:
-    assert parse_netstat(TEXT) == Signatures(3, 1, 2)
+    assert parse_netstat(TEXT) == Signatures(3, 1, 2, 4)
 
 
 @pytest.mark.parametrize("text", ["", "TcpExt: TCPMD5Failure", "TcpExt: TCPMD5Failure\nTcpExt: x\n", "garbage\n\n"])
@@ -34,11 +35,13 @@ def test_counters_that_are_not_there_are_zero(text: str) -> None:
 
 
 def test_this_kernel_has_the_counters() -> None:
-    assert "TCPMD5Failure" in Path("/proc/net/netstat").read_text()
+    text = Path("/proc/net/netstat").read_text()
+    assert "TCPMD5Failure" in text
+    assert "TCPMinTTLDrop" in text
 
 
 def test_only_what_came_since_counts() -> None:
-    assert Signatures(5, 2, 2).since(Signatures(3, 2, 9)) == Signatures(2, 0, 0)
+    assert Signatures(5, 2, 2, 3).since(Signatures(3, 2, 9, 1)) == Signatures(2, 0, 0, 2)
 
 
 @pytest.mark.parametrize(
@@ -49,8 +52,15 @@ def test_only_what_came_since_counts() -> None:
 def test_a_session_that_is_down_is_suspected_of_what_fits_it(new: Signatures, who: str, word: str) -> None:
     found = suspects(new, PEERS, {"Node_with": _session("Node_with", "Active")})
     assert list(found) == [who]
-    assert word in found[who]
-    assert "secret" not in found[who]
+    assert found[who].kind == "password"
+    assert word in found[who].text
+    assert "secret" not in found[who].text
+
+
+def test_segments_from_afar_are_laid_to_sessions_with_ttl_security_alone() -> None:
+    peers = (*PEERS, msgspec.structs.replace(PEERS[1], name="Node_near", ttl_security_hops=1))
+    found = suspects(Signatures(distant=1), peers, {})
+    assert {name: fault.kind for name, fault in found.items()} == {"Node_near": "ttl"}
 
 
 def test_sessions_that_are_up_are_not_suspected() -> None:

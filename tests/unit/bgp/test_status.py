@@ -3,9 +3,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from calico.bgp.agentstate import AgentState
 from calico.bgp.bird.control import BirdStatus, Session
 from calico.bgp.problem import CATALOGUE, Problem
-from calico.bgp.status import AgentState, status_document
+from calico.bgp.status import status_document
 
 
 def _state(world: Any) -> AgentState:

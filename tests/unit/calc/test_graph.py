@@ -55,6 +55,7 @@ from calico.model.staged import (
     StagedNetworkPolicySpec,
 )
 from calico.model.workload import IPNAT, EndpointPort, WorkloadEndpoint, WorkloadEndpointSpec
+from retained import retained
 
 Change = tuple[ResourceKey, Resource | None]
 ServiceChange = tuple[ServiceName, ServiceEndpoints | None]
@@ -517,3 +518,9 @@ def test_when_everything_is_deleted_nothing_is_left_behind(history: list[Any], c
         world.give((key, None))
     host.replay(world.graph.flush())
     assert host == DataplaneState(in_sync=True)
+    fresh = World(calc_settings)
+    if world.tells_services:
+        fresh.give(SOURCE)
+    fresh.graph.on_in_sync()
+    fresh.graph.flush()
+    assert retained(world.graph) == retained(fresh.graph)

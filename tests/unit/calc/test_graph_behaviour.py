@@ -10,6 +10,7 @@ from calico.calc.compile_rules import DENY_ALL
 from calico.calc.graph import Graph
 from calico.calc.messages import (
     ActiveRule,
+    EndpointId,
     EndpointRemove,
     EndpointUpdate,
     InSync,
@@ -27,7 +28,13 @@ from calico.calc.spec import DataplaneState
 from calico.lib.packed import addr_bytes, addr_port, net
 from calico.model.hostendpoint import HostEndpoint, HostEndpointSpec
 from calico.model.keys import ResourceKey
-from calico.model.kubernetes.types import LabelSelector, PolicyIngressRule, PolicyPeer, PolicyPort
+from calico.model.kubernetes.types import (
+    LabelSelector,
+    LabelSelectorRequirement,
+    PolicyIngressRule,
+    PolicyPeer,
+    PolicyPort,
+)
 from calico.model.meta import Metadata
 from calico.model.policy import (
     EntityRule,
@@ -51,6 +58,8 @@ from calico.model.staged import (
     StagedGlobalNetworkPolicySpec,
     StagedKubernetesNetworkPolicy,
     StagedKubernetesNetworkPolicySpec,
+    StagedNetworkPolicy,
+    StagedNetworkPolicySpec,
 )
 from calico.model.workload import EndpointPort, WorkloadEndpoint, WorkloadEndpointSpec
 
@@ -443,6 +452,35 @@ def test_a_staged_kubernetes_policy_is_staged_as_its_conversion() -> None:
     assert host.state.problems[key][0].startswith("spec.ingress[1] is left out: ")
     (endpoint,) = host.state.endpoints.values()
     assert endpoint.tiers == (TierPolicies(name="default", default_action="deny", ingress=(key,)),)
+
+
+def test_a_staged_kubernetes_policy_whose_pods_cannot_be_known_is_named_and_programs_nothing() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1", labels={"projectcalico.org/orchestrator": "k8s"})
+    key = ResourceKey("StagedKubernetesNetworkPolicy", "red", "p")
+    requirement = LabelSelectorRequirement(key="a", operator="Perhaps")
+    spec = StagedKubernetesNetworkPolicySpec(pod_selector=LabelSelector(match_expressions=(requirement,)))
+    metadata = Metadata(name="p", namespace="red")
+    host.graph.on_resource(key, StagedKubernetesNetworkPolicy(metadata=metadata, spec=spec))
+    host.flush()
+    assert host.state.policies == {}
+    (problem,) = host.state.problems[key]
+    assert problem.startswith("spec.podSelector: ")
+
+
+def test_a_staged_policy_of_a_namespace_is_staged_for_the_endpoints_of_the_namespace() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1")
+    keys = [ResourceKey("StagedNetworkPolicy", namespace, "p") for namespace in ("red", "blue")]
+    for key in keys:
+        metadata = Metadata(name="p", namespace=key.namespace)
+        host.graph.on_resource(key, StagedNetworkPolicy(metadata=metadata, spec=StagedNetworkPolicySpec(order=1.0)))
+    host.flush()
+    assert {key: policy.kind for key, policy in host.state.policies.items()} == {keys[0]: "staged"}
+
+
+def test_an_endpoint_is_named_to_people_by_what_names_its_status() -> None:
+    assert str(EndpointId("k8s", "ns/w", "eth0")) == "k8s ns/w eth0"
 
 
 def test_a_staged_kubernetes_policy_of_another_namespace_governs_nothing_here() -> None:

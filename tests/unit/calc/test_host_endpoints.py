@@ -338,16 +338,10 @@ def test_host_endpoints_of_all_hosts_bring_their_addresses_and_named_ports_into_
         ({"interface_name": "a-name-of-16-char"}, "spec.interfaceName"),
         ({"interface_name": ".."}, "spec.interfaceName"),
         ({"interface_name": "**"}, "spec.interfaceName"),
-        ({"expected_ips": ("10.0.0.1", "ten")}, "spec.expectedIPs[1]"),
-        ({"expected_ips": ("10.0.0.0/24",)}, "spec.expectedIPs[0]"),
-        ({"expected_ips": ("fe80::1%eth0",)}, "spec.expectedIPs[0]"),
-        ({"ports": (HostEndpointPort(name="a", protocol="ICMP", port=1),)}, "spec.ports[0].protocol"),
-        ({"ports": (HostEndpointPort(name="a", port=1),)}, "spec.ports[0].protocol"),
-        ({"ports": (HostEndpointPort(name="a", protocol=300, port=1),)}, "spec.ports[0].protocol"),
-        ({"ports": (HostEndpointPort(name="a", protocol="TCP"),)}, "spec.ports[0].port"),
+        ({"interface_name": "", "expected_ips": ("ten", "10.0.0.0/24")}, "spec.expectedIPs[0]"),
     ],
 )
-def test_a_malformed_host_endpoint_is_absent_and_its_own_host_names_the_field(
+def test_a_host_endpoint_of_which_nobody_knows_what_it_is_is_absent_and_named(
     change: dict[str, Any], field: str
 ) -> None:
     host = Host()
@@ -360,6 +354,42 @@ def test_a_malformed_host_endpoint_is_absent_and_its_own_host_names_the_field(
     assert (problem.key, problem.problems[0].partition(":")[0]) == (key, field)
     host.host_endpoint("eth0", **{**change, "node": "there"})
     assert host.flush() == [ProblemUpdate(key=key, problems=())]
+
+
+@pytest.mark.parametrize(
+    ("change", "fields"),
+    [
+        ({"expected_ips": ("10.0.0.1", "ten")}, ["spec.expectedIPs[1]"]),
+        ({"expected_ips": ("10.0.0.0/24",)}, ["spec.expectedIPs[0]"]),
+        ({"expected_ips": ("fe80::1%eth0",)}, ["spec.expectedIPs[0]"]),
+        ({"ports": (HostEndpointPort(name="a", protocol="ICMP", port=1),)}, ["spec.ports[0].protocol"]),
+        ({"ports": (HostEndpointPort(name="a", port=1),)}, ["spec.ports[0].protocol"]),
+        ({"ports": (HostEndpointPort(name="a", protocol=300, port=1),)}, ["spec.ports[0].protocol"]),
+        ({"ports": (HostEndpointPort(name="a", protocol="TCP"),)}, ["spec.ports[0].port"]),
+        (
+            {"interface_name": "eth/0", "expected_ips": ("10.0.0.1", "ten")},
+            ["spec.interfaceName", "spec.expectedIPs[1]"],
+        ),
+    ],
+)
+def test_a_malformed_host_endpoint_still_governs_what_it_is_and_its_own_host_names_the_fields(
+    change: dict[str, Any], fields: list[str]
+) -> None:
+    """An interface without a host endpoint would be open."""
+    host = Host()
+    host.policy("p", types=("Ingress",), ingress=(Rule(action="Allow", protocol="TCP"),))
+    key = host.host_endpoint("eth0", profiles=("edge",), **change)
+    host.flush()
+    update = host.state.host_endpoints["eth0"]
+    assert update.tiers
+    assert update.profiles == ("edge",)
+    assert update.interface == ("" if "interface_name" in change else "eth0")
+    assert update.expected_ips == ((addr_bytes("10.0.0.1"),) if len(change.get("expected_ips", ())) == 2 else ())
+    assert [problem.partition(":")[0] for problem in host.state.problems[key]] == fields
+    host.host_endpoint("eth0", profiles=("edge",), **{**change, "node": "there"})
+    host.flush()
+    assert host.state.host_endpoints == {}
+    assert key not in host.state.problems
 
 
 def test_a_host_endpoint_without_a_host_is_named_by_every_host() -> None:

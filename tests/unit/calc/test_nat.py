@@ -14,7 +14,9 @@ from calico.lib.packed import addr_bytes, net
 from calico.model.ippool import IPPool, IPPoolSpec
 from calico.model.keys import ResourceKey
 from calico.model.node import Node, NodeAddress, NodeBGPSpec, NodeSpec
+from calico.model.qos import QoSControls
 from calico.model.workload import IPNAT, WorkloadEndpoint, WorkloadEndpointSpec
+from retained import retained
 
 FLOATING = CalcSettings(floating_ips=True)
 
@@ -47,7 +49,7 @@ class Host:
         self.flush()
         return key
 
-    def endpoint(self, pod: str, address: str, *nats: tuple[str, str], node: str = "here") -> ResourceKey:
+    def endpoint(self, pod: str, address: str, *nats: tuple[str, str], node: str = "here", **more: Any) -> ResourceKey:
         key = ResourceKey("WorkloadEndpoint", "red", f"{node}-k8s-{pod}-eth0")
         spec = WorkloadEndpointSpec(
             node=node,
@@ -57,6 +59,7 @@ class Host:
             ip_networks=tuple(address.split()),
             interface_name=f"cali{pod}",
             ip_nats=tuple(IPNAT(internal_ip=own, external_ip=external) for own, external in nats),
+            **more,
         )
         self.graph.on_resource(key, WorkloadEndpoint(spec=spec))
         self.flush()
@@ -121,6 +124,35 @@ def test_hosts_are_told_when_nat_excludes_them_with_every_address_they_have() ->
     assert host.members(ALL_HOSTS) == {net("192.0.2.1"), net("192.0.2.2"), net("198.51.100.7"), net("2001:db8::1")}
 
 
+def test_a_host_may_have_addresses_of_one_family_only_or_none_for_bgp() -> None:
+    host = Host(CalcSettings(nat_excludes_hosts=True))
+    host.pool("a", "10.0.0.0/16", nat_outgoing=True)
+    host.node("only-v6", "", "2001:db8::1/64")
+    host.node("only-v4", "192.0.2.1")
+    host.node("none", "", "", "198.51.100.7", "2001:db8::7")
+    assert host.members(ALL_HOSTS) == set(map(net, ("2001:db8::1", "192.0.2.1", "198.51.100.7", "2001:db8::7")))
+    assert host.state.problems == {}
+    key = host.node("wrong", "", "192.0.2.3")
+    assert host.state.problems[key] == ("spec.bgp.ipv6Address: '192.0.2.3' is no IPv6 address",)
+
+
+def test_the_sets_of_pools_and_hosts_have_ids_that_the_dataplane_knows() -> None:
+    host = Host(CalcSettings(nat_excludes_hosts=True))
+    host.pool("a", "10.0.0.0/16", nat_outgoing=True)
+    assert set(host.state.ip_sets) == {"ipam-pools", "masq-pools", "all-hosts"}
+
+
+def test_a_dscp_makes_the_pools_known_and_other_limits_do_not() -> None:
+    host = Host()
+    host.pool("a", "10.0.0.0/16")
+    host.endpoint("w", "10.0.0.1", qos_controls=QoSControls(ingress_bandwidth=1000))
+    assert host.state.ip_sets == {}
+    host.endpoint("w", "10.0.0.1", qos_controls=QoSControls(dscp="DF"))
+    assert host.members(IPAM_POOLS) == {net("10.0.0.0/16")}
+    host.endpoint("w", "10.0.0.1")
+    assert host.state.ip_sets == {}
+
+
 def test_a_malformed_pool_is_left_out_and_named() -> None:
     host = Host()
     host.pool("a", "10.0.0.0/16", nat_outgoing=True)
@@ -170,6 +202,9 @@ def test_floating_addresses_are_not_told_unless_they_are_enabled() -> None:
         ("10.0.0.1", "169.254.1.1", "externalIP"),
         ("10.0.0.1", "255.255.255.255", "externalIP"),
         ("fd00::1", "fe80::1%eth0", "externalIP"),
+        ("fd00::1", "2001:db8::9%eth0", "externalIP"),
+        ("fd00::1%eth0", "2001:db8::9", "internalIP"),
+        ("10.0.0.1/32", "192.0.2.9", "internalIP"),
     ],
 )
 def test_a_malformed_nat_is_left_out_and_named_while_the_endpoint_stays(own: str, external: str, field: str) -> None:
@@ -218,6 +253,21 @@ def test_the_own_address_of_an_endpoint_is_nobodys_external_one() -> None:
     }
     host.remove(owner)
     assert host.nats("a") == (nat("10.0.0.1", "10.0.0.2"),)
+
+
+def test_of_several_owners_of_an_address_the_first_by_key_is_named() -> None:
+    host = Host(FLOATING)
+    for pod in ("c", "b", "d"):
+        host.endpoint(pod, "10.0.0.2")
+    thief = host.endpoint("a", "10.0.0.1", ("10.0.0.1", "10.0.0.2"))
+    assert host.state.problems == {thief: ("spec.ipNATs: 10.0.0.2 is an own address of red/here-k8s-b-eth0",)}
+
+
+def test_addresses_of_endpoints_that_are_gone_are_forgotten() -> None:
+    host = Host(FLOATING)
+    host.remove(host.endpoint("a", "10.0.0.1 fd00::1", ("10.0.0.1", "192.0.2.9"), ("fd00::1", "2001:db8::9")))
+    texts = ("10.0.0.1", "fd00::1", "192.0.2.9", "2001:db8::9")
+    assert not retained(host.graph) & {addr_bytes(text) for text in texts}
 
 
 def test_endpoints_of_other_hosts_claim_nothing_here() -> None:

@@ -27,6 +27,11 @@ def test_what_has_no_effect_without_another_limit_is_not_told() -> None:
     )
 
 
+def test_a_peak_rate_without_its_bucket_has_the_least() -> None:
+    qos, _ = decode_qos(QoSControls(egress_bandwidth=5000, egress_burst=1000, egress_peakrate=9000), {})
+    assert qos == QoS(egress_bandwidth=5000, egress_burst=1000, egress_peakrate=9000, egress_minburst=0)
+
+
 def test_a_limit_out_of_bounds_is_left_out_and_named_and_the_others_hold() -> None:
     qos, problems = decode_qos(QoSControls(ingress_bandwidth=999, ingress_max_connections=3, dscp="XX"), {})
     assert qos == QoS(ingress_max_connections=3)

@@ -25,6 +25,8 @@ STATUS = """\
 0013 Daemon is up and running
 """
 AGENT = {
+    "ready": True,
+    "not_ready": "",
     "sessions": [{"name": "Node_10_99_0_9", "info": "the passwords differ"}, {"name": "Mesh_fd99__2", "info": ""}],
     "conditions": [{"severity": "error", "code": "bgp-x", "object": "BGPPeer \x1b[31m", "message": "wrong"}],
 }
@@ -54,7 +56,7 @@ def _bird(caller: socket.socket) -> None:
     answers = {
         "restrict": "0016 Access restricted\n",
         "show status": STATUS,
-        "show protocols all": (RECORDED / "protocols.txt").read_text(),
+        "show protocols all": (RECORDED / "2.0.12" / "disabled-session.txt").read_text(),
     }
     caller.sendall(b"0001 BIRD 2.0.12 ready.\n")
     while command := caller.recv(4096).decode().strip():
@@ -76,18 +78,19 @@ def run_dir() -> Iterator[Path]:
             item.close()
 
 
-def _say(*arguments: str) -> str:
+def _say(*arguments: str, code: int = 0) -> str:
     done = CliRunner().invoke(bgp, arguments)
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == code, done.output
     return done.output
 
 
 def test_status_counts_sessions_and_shows_conditions_without_driving_the_terminal(run_dir: Path) -> None:
-    lines = [line.split() for line in _say("status", "--run-dir", str(run_dir)).splitlines()]
+    lines = [line.split() for line in _say("status", "--run-dir", str(run_dir), code=1).splitlines()]
     assert ["BIRD", "2.0.12,", "Daemon", "is", "up", "and", "running"] in lines
     assert ["Running", "since", "2026-11-26", "02:04:31.834"] in lines
     assert ["Reconfigured", "2026-11-26", "02:05:31.834"] in lines
     assert ["Sessions", "2", "of", "3", "up"] in lines
+    assert ["Ready", "yes"] in lines
     assert ["error", "bgp-x", "BGPPeer", "\\x1b[31m", "wrong"] in lines
 
 
@@ -99,9 +102,9 @@ def test_peers_are_a_table_with_what_the_agent_suspects(run_dir: Path) -> None:
         "FILTERED",
         "EXPORTED",
         "LAST ERROR",
-        "INFO",
+        "WHY DOWN",
     ]
-    assert cells[0] == ["Mesh_fd99__2", "fd99::2", "64512", "6", "Established", *cells[0][5:6], "1", "0", "1"]
+    assert cells[1] == ["Mesh_fd99__2", "fd99::2", "64512", "6", "Established", *cells[1][5:6], "0", "0", "1"]
     assert cells[2][0] == "Node_10_99_0_9"
     assert cells[2][-1] == "the passwords differ"
 

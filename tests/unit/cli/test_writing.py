@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from calico.cli import writing
+from calico.cli import trial, writing
 from calico.datastore.api import Op
 from calico.datastore.memory import MemoryBackend
 from calico.datastore.store import Store
@@ -31,8 +31,8 @@ def test_what_becomes_of_a_trial_is_said_when_the_datastore_goes_away(monkeypatc
     async def opened(_: object) -> AsyncIterator[Store]:
         yield Store(Vanishing())
 
-    monkeypatch.setattr(writing, "open_store", opened)
-    monkeypatch.setattr(writing, "start_guard", lambda *_: None)
+    monkeypatch.setattr(writing, "opened", opened)
+    monkeypatch.setattr(trial, "start_guard", lambda *_: None)
     items = [GlobalNetworkSet(metadata=Metadata(name=name)) for name in ("one", "two")]
     with pytest.raises(Transient, match=r"etcd is away; what was written is undone within 60s unless you confirm"):
-        writing.write_each("applied", lambda store, item: store.apply(item), items, None, "60s")
+        writing.write_each("applied", lambda store, item: store.apply(item), items, writing.How(confirm_within="60s"))

@@ -11,13 +11,13 @@ import pytest
 import structlog
 
 from calico.cli.columns import columns_of
-from calico.cli.documents import resource_to_data
 from calico.datastore.api import Op
 from calico.datastore.memory import MemoryBackend
 from calico.datastore.plausibility import CLUSTER_INFO_KEY, cluster_facts
 from calico.datastore.store import Store
 from calico.errors import InvalidInput
 from calico.model.keys import parse_key
+from calico.model.manifest import resource_to_data
 from damage.agents import BGPSide, FelixSide, away, check, cleaned, following, reached
 from damage.draw import damaged
 from damage.good import GOOD
@@ -64,7 +64,11 @@ async def test_damage_to_what_the_cluster_is_holds_both_agents_at_what_they_know
             else:
                 held += 1
                 await away(felix)
-                assert {condition.code for condition in felix.conditions} & {"datastore-held", "datastore-not-ready"}
+                assert {condition.code for condition in felix.conditions} & {
+                    "datastore-held",
+                    "datastore-not-ready",
+                    "datastore-locked",
+                }
                 assert felix.seen[CLUSTER_INFO_KEY] == GOOD[CLUSTER_INFO_KEY]
             felix.settle()
             assert (felix.dataplane, bgp.plan()) == sound, value

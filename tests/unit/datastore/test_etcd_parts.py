@@ -3,11 +3,11 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from calico.datastore.api import Compacted, FutureRevision
+from calico.datastore.api import Compacted, FutureRevision, Update
 from calico.datastore.etcd_channel import parse_endpoint
 from calico.datastore.etcd_errors import error_of, is_token_error
-from calico.datastore.etcd_watch import prefix_end
-from calico.datastore.etcd_wire import FIELDS, METHODS, message
+from calico.datastore.etcd_watch import complete_updates, prefix_end
+from calico.datastore.etcd_wire import FIELDS, METHODS, key_of, message, raw_key
 from calico.errors import CalicoError, InvalidInput, NotFound, Transient, Uncertain
 
 C = grpc.StatusCode
@@ -91,3 +91,15 @@ def test_every_message_round_trips_and_unset_differs_from_zero() -> None:
 def test_every_method_names_messages_that_exist() -> None:
     for method in METHODS.values():
         assert {method.request, method.response} <= FIELDS.keys()
+
+
+@pytest.mark.parametrize(
+    ("revisions", "complete"), [((), 0), ((5,), 0), ((5, 5), 0), ((4, 5), 1), ((4, 4, 5, 6, 6), 3)]
+)
+def test_of_a_fragment_only_whole_revisions_are_handed_on(revisions: tuple[int, ...], complete: int) -> None:
+    assert complete_updates([Update("/a", b"", revision) for revision in revisions]) == complete
+
+
+@pytest.mark.parametrize("raw", [b"/a", b"\xff", b"\xfe\xff/\x00", "/é".encode(), b"", b"\xed\xb3\xbf"])
+def test_no_two_keys_look_alike(raw: bytes) -> None:
+    assert raw_key(key_of(raw)) == raw

@@ -20,7 +20,8 @@ from calico.errors import InvalidInput
 RESOURCES = "/calico/resources/v3/projectcalico.org/"
 BLOCKS = "/calico/ipam/v2/host/node-1/"
 PREFIXES = (RESOURCES, BLOCKS)
-WAITING, RESYNCING, IN_SYNC, HELD = SyncStatus.WAITING, SyncStatus.RESYNCING, SyncStatus.IN_SYNC, SyncStatus.HELD
+WAITING, RESYNCING, IN_SYNC = SyncStatus.WAITING, SyncStatus.RESYNCING, SyncStatus.IN_SYNC
+LOCKED, HELD = SyncStatus.LOCKED, SyncStatus.HELD
 
 
 class Replay:
@@ -267,7 +268,7 @@ async def test_a_store_that_was_never_followed_is_looked_at_every_second_and_one
     put(backend, CLUSTER_INFO_KEY, info(ready=False))
     looks.clear()
     await steps()
-    assert syncer.status is HELD
+    assert syncer.status is LOCKED
     assert {later - earlier for earlier, later in pairwise(looks)} == {5.0}
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -420,7 +421,7 @@ async def test_a_store_replaced_between_listing_and_watching_is_found_out() -> N
     class ReplacedOnce(MemoryBackend):
         backup: Snapshot | None = None
 
-        async def list(self, prefix: str, *, revision: int = 0) -> Listing:
+        async def list(self, prefix: str, *, revision: int = 0, created_after: int = 0) -> Listing:
             listing = await super().list(prefix, revision=revision)
             if self.backup is not None:
                 self.restore(self.backup)
@@ -472,7 +473,7 @@ async def test_a_store_emptied_is_never_read_as_delete_everything(how: str) -> N
         await steps()
         assert (sink.last, sink.view) == (HELD, view)
         assert syncer.reason == sink.reason
-        for words in ("ClusterInformation/default", "31 of 31 known keys would vanish", "accept it explicitly"):
+        for words in ("ClusterInformation/default", "31 of 31 known keys would vanish", "calico datastore accept"):
             assert words in sink.reason
         backend.restore(good)
         put(backend, f"{RESOURCES}nodes/n0", b"back")
@@ -601,7 +602,7 @@ async def test_an_emptied_store_is_held_also_where_the_loss_shows_on_another_pre
         assert (sink.last, sink.view) == (HELD, view)
 
 
-async def test_a_datastore_locked_later_holds_the_view_until_unlocked() -> None:
+async def test_a_datastore_locked_later_keeps_the_view_until_unlocked() -> None:
     backend, sink = ready_store(), Replay()
     async with syncing(backend, sink, require_ready=True) as syncer:
         await steps()
@@ -609,7 +610,7 @@ async def test_a_datastore_locked_later_holds_the_view_until_unlocked() -> None:
         put(backend, CLUSTER_INFO_KEY, info(ready=False))
         put(backend, f"{RESOURCES}nodes/n0", b"during migration")
         await steps()
-        assert (sink.last, sink.view) == (HELD, view)
+        assert (sink.last, sink.view) == (LOCKED, view)
         assert "locked" in sink.reason
         assert not syncer.accept()
         backend.go_down()
@@ -645,7 +646,10 @@ def test_nothing_but_a_delivered_view_leads_to_in_sync() -> None:
 
 
 def test_a_view_once_in_sync_is_never_waited_for_again() -> None:
-    assert not {after for (before, _), after in TRANSITIONS.items() if before in (IN_SYNC, HELD)} & {WAITING, RESYNCING}
+    assert not {after for (before, _), after in TRANSITIONS.items() if before in (IN_SYNC, LOCKED, HELD)} & {
+        WAITING,
+        RESYNCING,
+    }
 
 
 def test_a_doubt_before_anything_is_known_is_impossible() -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from calico.cli.documents import to_resource
+from calico.datastore.core import parse_core
 from calico.lab.topology import parse_topology
 from calico.model.defaults import with_defaults
+from calico.model.manifest import to_resource
 from calico.model.selector import parse
 from calico.model.validation import validate
 
@@ -37,6 +38,8 @@ def test_there_are_resources_to_check() -> None:
 def test_a_resource_or_topology_in_the_documentation_is_valid(where: str, document: object) -> None:
     if isinstance(document, dict) and "hosts" in document:
         assert parse_topology(yaml.safe_dump(document)).hosts
+    elif isinstance(document, dict) and "members" in document:
+        assert parse_core(yaml.safe_dump(document), where).members
     else:
         resource = to_resource(where, document, "default")
         assert list(validate(with_defaults(resource))) == []

@@ -79,6 +79,8 @@ def test_a_mended_object_is_named_no_longer() -> None:
 
 def test_a_held_datastore_is_a_condition_with_its_reason() -> None:
     setup = Setup()
+    setup.inputs.on_status(SyncStatus.LOCKED, "the datastore is locked")
+    assert [item.code for item in setup.conditions] == ["datastore-locked"]
     setup.inputs.on_status(SyncStatus.HELD, "ClusterInformation is gone")
     assert setup.condition_objects("datastore-held") == {"datastore": "ClusterInformation is gone"}
     setup.inputs.on_status(SyncStatus.IN_SYNC)

@@ -442,3 +442,29 @@ def test_unknown_fields_are_named_by_their_path() -> None:
 @pytest.mark.parametrize("document", [None, 5, [], {"spec": []}, {"spec": {"ingress": 5}}])
 def test_documents_of_the_wrong_shape_have_no_unknown_fields(document: object) -> None:
     assert unknown_fields(document, NetworkPolicy) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "left"),
+    [
+        ({"ports": "ssh"}, {"expected_ips": ("10.0.0.1",), "profiles": ("p",)}),
+        ({"expectedIPs": ["10.0.0.1", 7]}, {"expected_ips": ("10.0.0.1",), "profiles": ("p",)}),
+        ({"expectedIPs": {}}, {"expected_ips": (), "profiles": ("p",)}),
+        ({"profiles": [["p"]]}, {"expected_ips": ("10.0.0.1",), "profiles": ()}),
+    ],
+)
+def test_a_host_endpoint_that_can_partly_be_read_goes_on_to_close_its_interface(
+    damage: dict[str, Any], left: dict[str, Any]
+) -> None:
+    spec = {"node": "h", "interfaceName": "eth0", "expectedIPs": ["10.0.0.1"], "profiles": ["p"], **damage}
+    decoded = read(ResourceKey("HostEndpoint", "", "h"), {"spec": spec})
+    assert isinstance(decoded.resource, HostEndpoint)
+    assert decoded.resource.spec == HostEndpointSpec(node="h", interface_name="eth0", **left)
+    assert decoded.problems
+
+
+@pytest.mark.parametrize("damage", [{"node": 5}, {"interfaceName": []}])
+def test_a_host_endpoint_whose_place_cannot_be_read_is_absent(damage: dict[str, Any]) -> None:
+    decoded = read(ResourceKey("HostEndpoint", "", "h"), {"spec": {"node": "h", "interfaceName": "eth0", **damage}})
+    assert decoded.resource is None
+    assert decoded.problems

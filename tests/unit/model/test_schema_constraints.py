@@ -40,6 +40,7 @@ GO_WRITES_ZERO = {
     "spec.autoAllocateBlocks",
     "spec.state",
     "spec.deleted",
+    *(f"status.bgp.number{state}{family}" for state in ("Established", "NotEstablished") for family in ("V4", "V6")),
 }
 """Required members that a client written in Go can only leave out by writing their zero, which is valid."""
 

@@ -9,6 +9,8 @@ import click
 import pytest
 
 from calico.cli.main import cli
+from calico.datastore.connection import DEFAULT_ENDPOINT
+from calico.datastore.core import Core
 
 UNITS = Path(__file__).resolve().parents[3] / "packaging" / "systemd"
 DAEMONS = ("calico-felix", "calico-bgp")
@@ -59,7 +61,19 @@ def test_the_directory_of_sockets_and_bird_files_is_never_removed(unit: str) -> 
 
 def test_the_gateway_listens_where_the_daemons_look() -> None:
     listening = settings("calico-etcd-gateway")["ExecStart"]
-    command = cli.get_command(click.Context(cli), "felix")
+    assert f"--listen {DEFAULT_ENDPOINT.removeprefix('http://')}" in listening
+
+
+@pytest.mark.parametrize("unit", ["calico-etcd", "calico-etcd-gateway"])
+def test_etcd_is_started_by_commands_that_exist(unit: str) -> None:
+    program, *words = shlex.split(settings(unit)["ExecStart"])
+    assert program == "/usr/bin/calico"
+    command: click.Command | None = cli
+    while isinstance(command, click.Group):
+        command = command.get_command(click.Context(command), words.pop(0))
     assert command is not None
-    default = next(option.default for option in command.params if option.name == "etcd_endpoints")
-    assert f"--listen-addr={str(default).removeprefix('http://')}" in listening.split()
+    assert command.make_context("etcd", words).params
+
+
+def test_a_member_keeps_its_data_where_its_unit_may_write() -> None:
+    assert Core(members={"a": "192.0.2.1"}).data_dir == f"/var/lib/{settings('calico-etcd')['StateDirectory']}"

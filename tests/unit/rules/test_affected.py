@@ -434,4 +434,23 @@ def test_an_interface_that_becomes_a_host_endpoint_concerns_every_flow() -> None
     assert world.affected().concerns(LOCAL_ONE, ANYBODY)
 
 
+def test_a_host_endpoint_of_all_interfaces_that_comes_concerns_every_flow() -> None:
+    world = HostWorld()
+    world.say(HostEndpointUpdate(name="i", key=ResourceKey("HostEndpoint", "", "i"), interface="*"))
+    assert world.affected().concerns(LOCAL_ONE, ANYBODY)
+    assert not world.affected()
+
+
+def test_when_the_kernel_may_have_had_any_rules_host_endpoints_concern_every_flow() -> None:
+    world = HostWorld()
+    world.ruleset.affect_everything()
+    affected = world.affected()
+    assert affected.concerns(ANYBODY, SOMEBODY)
+    assert affected.changed
+    without = World()
+    without.say(endpoint_of(1, True, (), ("x",)))
+    without.ruleset.affect_everything()
+    assert not without.ruleset.take_affected().concerns(ANYBODY, SOMEBODY)
+
+
 LOCAL_ONE = addr_bytes("10.0.0.1")

@@ -90,7 +90,7 @@ def test_errors_about_what_was_sent_to_lent_networks_pass(
 
 def test_those_who_are_lent_the_same_share_a_chain_that_goes_with_the_last(host: Any) -> None:
     def chains() -> list[str]:
-        return [name for name in host.state.chains if name.startswith("fs-")]
+        return [name for name in host.state.chains if name.startswith("foreign-")]
 
     one = host.workload(1, spoofed=("10.1.0.0/16", "10.1.2.0/24"))
     two = host.workload(2, spoofed=("10.1.0.0/16",))

@@ -85,15 +85,15 @@ def test_known_connections_go_on_and_invalid_ones_do_not(host: Any) -> None:
 
 @FAMILIES
 def test_neighbour_discovery_with_the_link_works_whatever_policy_says(host: Any, v6: bool) -> None:
-    """And is not forwarded: a hop limit below 255 was decremented on the way."""
+    """And is not forwarded: a hop limit below 255 was decremented on the way. Reports of listeners are sent with 1."""
     host.endpoint()
-    number = 58 if v6 else 1
-    for kind, hop_limit, passes in ((135, 255, True), (136, 255, True), (134, 255, True), (135, 254, False),
-                                    (131, 1, True), (143, 1, True), (143, 64, False), (128, 255, False),
-                                    (137, 255, False)):  # fmt: skip
-        asked = host.between(8, 9, v6, protocol=number, icmp=(kind, 0), hop_limit=hop_limit)
-        assert host.reached_from("eth0", asked) == (passes and v6), kind
-        assert host.sends_to("eth0", asked) == (passes and v6), kind
+    of_link = {**dict.fromkeys((133, 134, 135, 136), 255), **dict.fromkeys((130, 131, 132, 143), 1)} if v6 else {}
+    for kind in (*range(127, 147), 0, 1, 3, 8, 255):
+        for hop_limit in (255, 254, 64, 2, 1):
+            asked = host.between(8, 9, v6, protocol=58 if v6 else 1, icmp=(kind, 0), hop_limit=hop_limit)
+            passes = of_link.get(kind) == hop_limit
+            assert host.reached_from("eth0", asked) == passes, (kind, hop_limit)
+            assert host.sends_to("eth0", asked) == passes, (kind, hop_limit)
 
 
 def test_a_name_wins_over_an_address_and_an_address_over_the_rest(host: Any) -> None:
@@ -447,6 +447,28 @@ def test_endpoints_with_the_same_policies_share_their_chains(host: Any) -> None:
     assert (changes.chains, changes.sets, set(changes.elements)) == (set(), set(), {"hep-in", "hep-out"})
 
 
+def test_a_map_leads_to_lists_and_keeps_interfaces_without_one_from_that_of_the_rest(host: Any) -> None:
+    host.say(policy(A, ("allow", 1)))
+    host.endpoint("any", "*", forward_tiers=tier(A))
+    host.endpoint("h", "eth0", untracked_tiers=tier(A), pre_dnat_tiers=only_ingress(tier(A)), forward_tiers=tier(A))
+    host.endpoint("i", "eth1")
+    interfaces = {name: {key.rstrip(b"\0").decode() for key in host.state.elements(name)}
+                  for name in host.state.sets if name.startswith("hep-")}  # fmt: skip
+    both = {"eth0", "eth1"}
+    assert interfaces == {
+        "hep-raw-in": {"eth0"}, "hep-raw-out": {"eth0"}, "hep-pre-dnat": both,
+        "hep-in": both, "hep-out": both, "hep-fwd-from": both, "hep-fwd-to": both,
+    }  # fmt: skip
+
+
+def test_a_hundred_host_endpoints_have_room_in_the_maps(host: Any) -> None:
+    for number in range(100):
+        host.endpoint(f"h{number}", f"eth{number}")
+    for name in ("hep-in", "hep-out"):
+        assert len(host.state.elements(name)) == 100
+        assert host.state.sets[name].size > 130
+
+
 def test_an_interface_of_no_host_endpoint_changes_nothing(host: Any) -> None:
     host.endpoint("h", "eth0")
     host.endpoint("any", "*")
@@ -467,3 +489,47 @@ def test_rejection_is_only_where_the_kernel_takes_it(make_host: Any) -> None:
     policies = {name for name in host.state.chains if name.endswith(("pi-gnp/a", "po-gnp/a"))}
     assert policies & answers == {"pi-gnp/a", "po-gnp/a"}
     assert policies - answers == {"upi-gnp/a", "upo-gnp/a", "ppi-gnp/a", "tpo-gnp/a"}
+
+
+def reachable(host: Any, base: str) -> set[str]:
+    """The chains that a packet in a base chain may get to."""
+    found, ahead = set(), {base}
+    while ahead:
+        name = ahead.pop()
+        found.add(name)
+        for rule in host.state.chains[name].rules:
+            maps = [host.state.elements(expr.set).values() for expr in rule.exprs if getattr(expr, "verdict", False)]
+            verdicts = [*rule.exprs, *(verdict for values in maps for verdict in values)]
+            ahead |= {verdict.chain for verdict in verdicts if getattr(verdict, "chain", "")} - found
+    return found
+
+
+@pytest.mark.parametrize("name", ["eth0", "*"])
+def test_no_rejection_can_be_reached_where_the_kernel_takes_none(make_host: Any, name: str) -> None:
+    host = make_host(deny="reject")
+    host.say(policy(A, ("deny", 1)))
+    host.endpoint("h", name, tiers=tier(A), untracked_tiers=tier(A), pre_dnat_tiers=only_ingress(tier(A)))
+    host.endpoint("i", "eth1", untracked_tiers=tier(A))
+    bases = {chain.name: chain.hook.hook for chain in host.state.base_chains.values()}
+    answering = {name for name, chain in host.state.chains.items() for rule in chain.rules for expr in rule.exprs
+                 if isinstance(expr, Reject)}  # fmt: skip
+    assert {"raw-prerouting", "raw-output", "pre-dnat", "host-postrouting"} <= bases.keys()
+    assert {hook for base, hook in bases.items() if reachable(host, base) & answering} == {"input", "output"}
+
+
+def words(host: Any, chain: str) -> list[str]:
+    return [rule.comment for rule in host.state.chains[chain].rules]
+
+
+def test_a_chain_asks_only_what_can_matter_there(host: Any) -> None:
+    """Every rule costs each packet that gets to it."""
+    from_workload, to_workload = words(host, "from-workload"), words(host, "to-workload")
+    host.say(policy(A, ("allow", 1)))
+    host.endpoint(pre_dnat_tiers=only_ingress(tier(A)))
+    assert words(host, "pre-dnat") == ["known connection", "policy of the host endpoint"]
+    assert words(host, "host-translated") == ["policy of the host endpoint"]
+    assert (words(host, "from-workload"), words(host, "to-workload")) == (from_workload, to_workload)
+    assert "accepted before" not in words(host, "output")
+    host.endpoint("i", "eth1", untracked_tiers=only_ingress(tier(A)))
+    assert words(host, "pre-dnat") == ["known connection", "accepted before", "policy of the host endpoint"]
+    assert "accepted before" not in words(host, "output")

@@ -10,8 +10,10 @@ import pytest
 from calico.calc.messages import ALL_HOSTS, IPAM_POOLS, MASQ_POOLS, EndpointRemove, IPSetDelta, IPSetRemove, IPSetUpdate
 from calico.errors import InvalidInput
 from calico.lib.packed import addr_bytes, net
+from calico.netlink.nftables.expr import Immediate
 from calico.rules.config import RulesConfig
 from calico.rules.evaluator.evaluate import Packet, forward, from_host, to_host
+from retained import retained
 
 OUT = {4: addr_bytes("203.0.113.7"), 6: addr_bytes("2001:db8:7::7")}
 OWN = {4: "10.0.0.1", 6: "fd00::1"}
@@ -135,6 +137,54 @@ def test_nothing_is_masqueraded_before_it_is_known_what_is_inside(make_host: Any
     assert source_outside(host, 4) != OWN[4]
 
 
+@pytest.mark.parametrize("config", [{"openstack": True}, {"metadata_v4": addr_bytes("127.0.0.1")}])
+def test_without_openstack_or_an_address_there_is_no_metadata_service(make_host: Any, config: dict[str, Any]) -> None:
+    assert nat_chains(make_host(**config)) == set()
+
+
+@FAMILIES
+def test_no_external_address_is_used_before_it_is_known_what_is_inside(make_host: Any, family: int) -> None:
+    host = make_host(nat_excludes_hosts=True)
+    floating(host)
+    assert source_outside(host, family) == OWN[family]
+    host.say(POOLS)
+    assert source_outside(host, family) == OWN[family], "hosts are not known yet"
+    host.say(nets(ALL_HOSTS, "192.0.2.100", "2001:db8::100"))
+    assert source_outside(host, family) == EXTERNAL[family]
+
+
+def rules_of(host: Any, chain: str, comment: str) -> list[Any]:
+    return [rule for rule in host.state.chains[chain].rules if rule.comment == comment]
+
+
+@pytest.mark.parametrize(("name", "count"), [("", 0), ("+", 0), ("eth+", 1), ("eth0", 1)])
+def test_interfaces_are_asked_for_only_when_one_is_wanted_and_something_is_masqueraded(
+    make_host: Any, name: str, count: int
+) -> None:
+    host = make_host(nat_interface=name)
+    floating(host)
+    host.say(POOLS)
+    assert len(rules_of(host, "nat-postrouting", "another interface")) == 0
+    host.say(MASQUERADED)
+    assert len(rules_of(host, "nat-postrouting", "another interface")) == count
+
+
+@pytest.mark.parametrize("ports", [None, (1000, 1000), (1000, 1005)])
+def test_ports_are_chosen_at_random_from_what_was_loaded(make_host: Any, ports: tuple[int, int] | None) -> None:
+    host = make_host(nat_address_v4=addr_bytes("203.0.113.50"), nat_ports=ports)
+    host.say(POOLS, MASQUERADED)
+    numbers = {None: [], (1000, 1000): [1000], (1000, 1005): [1000, 1005]}[ports]
+    of_protocol = 0
+    for rule in host.state.chains["nat-outgoing"].rules:
+        action, loaded = rule.exprs[-1], {e.reg: e.data for e in rule.exprs if isinstance(e, Immediate)}
+        assert action.random_fully
+        used = [number for number in (action.port_min, action.port_max) if number is not None]
+        of_protocol += bool(used)
+        assert [int.from_bytes(loaded[number], "big") for number in used] == (numbers if used else [])
+        assert len(loaded) == len(used) + (getattr(action, "address", None) is not None)
+    assert of_protocol == (6 if ports else 0), "TCP, UDP and SCTP, with each address"
+
+
 @pytest.mark.parametrize("protocol", [6, 17, 132])
 def test_source_ports_are_within_the_range(make_host: Any, protocol: int) -> None:
     host = make_host(nat_ports=(1000, 1005))
@@ -163,6 +213,7 @@ def test_an_own_address_for_outgoing_connections_replaces_the_interfaces_for_ipv
         ("eth", "eth0", False),
         ("eth+", "eth0", True),
         ("eth+", "ens1", False),
+        ("eth+", "et0", False),
         ("+", "ens1", True),
     ],
 )
@@ -213,6 +264,33 @@ def test_of_several_external_addresses_of_one_own_the_first_is_its_source(host: 
         assert leaves(host, OUTSIDE[4], external, "eth0", "cali1")[2] == OWN[4]
     host.workload(1, nats=((OWN[4], "192.0.2.8"),))
     assert source_outside(host, 4) == "192.0.2.8"
+
+
+def test_of_several_that_own_an_address_the_lower_id_says_what_it_goes_out_as(host: Any) -> None:
+    for number in (5, 9, 1, 8, 2, 7, 3, 6, 4):
+        host.workload(number, nets=(OWN[4],), nats=((OWN[4], f"192.0.2.{number}"),))
+    assert host.state.elements("fip-snat4") == {addr_bytes(OWN[4]): addr_bytes("192.0.2.1")}
+
+
+def test_floating_addresses_are_forgotten_with_their_endpoint(host: Any) -> None:
+    identity = floating(host)
+    assert addr_bytes(EXTERNAL[4]) in retained(host.ruleset)
+    host.say(EndpointRemove(id=identity))
+    host.state.take()
+    addresses = {addr_bytes(text) for texts in (OWN, EXTERNAL) for text in texts.values()}
+    assert not addresses & retained(host.ruleset)
+
+
+def test_a_hundred_floating_addresses_have_room_in_the_maps_and_keep_it(host: Any) -> None:
+    for number in range(1, 101):
+        own = {4: f"10.0.0.{number}", 6: f"fd00::{number}"}
+        nats = ((own[4], f"192.0.2.{number}"), (own[6], f"2001:db8::{number}"))
+        host.workload(number, nets=tuple(own.values()), nats=nats)
+    maps = {name for name in host.state.sets if name.startswith("fip-")}
+    assert {(len(host.state.elements(name)), host.state.sets[name].size > 130) for name in maps} == {(100, True)}
+    host.state.take()
+    host.workload(1, nats=((OWN[4], "192.0.2.1"),))
+    assert not maps & host.state.take().sets
 
 
 def test_while_two_claim_an_external_address_the_lower_id_has_it_in_both_directions(host: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from calico.calc.messages import IPAM_POOLS, EndpointId, EndpointRemove, EndpointUpdate, IPSetRemove, IPSetUpdate, QoS
@@ -116,12 +117,21 @@ def test_a_policer_also_holds_the_peak_rate_and_lets_the_largest_packet_pass(tab
     ]
 
 
-@pytest.mark.parametrize("bandwidth", [10**11, 147 * 10**9, 10**15])
+@pytest.mark.parametrize("bandwidth", [10**11, 147 * 10**9, 148 * 10**9, 10**15])
 def test_a_policer_asks_of_the_kernel_only_what_it_can_count(table: Table, bandwidth: int) -> None:
     table.put(1, QoS(egress_bandwidth=bandwidth, egress_burst=34359738360))
     limits = table.limits("rates-from-cali1") if "rates-from-cali1" in table.state.chains else []
-    assert len(limits) == (bandwidth < 10**12)
+    assert len(limits) == (bandwidth // 8 * 10**9 < 2**64)
     assert all((limit.rate + limit.burst) * 10**9 < 2**64 and limit.burst < 2**32 for limit in limits)
+
+
+def test_how_bandwidth_is_limited_is_nothing_to_endpoints_without_limits(table: Table) -> None:
+    table.put(1, None)
+    table.put(2, EVERYTHING)
+    table.put(2, None)
+    for on in (False, True):
+        table.ruleset.police_bandwidth(on)
+        assert not BASES & table.state.chains.keys()
 
 
 def test_a_changed_limit_rewrites_only_its_own_chain(table: Table) -> None:
@@ -130,6 +140,41 @@ def test_a_changed_limit_rewrites_only_its_own_chain(table: Table) -> None:
     table.state.take()
     table.put(1, QoS(ingress_packet_rate=11, ingress_packet_burst=5, egress_max_connections=8, dscp=46))
     assert {name for name in table.changed() if name in table.state.chains} == {"rates-to-cali1"}
+
+
+def test_a_dscp_stays_while_an_endpoint_has_it_and_comes_back_with_one(table: Table) -> None:
+    def has_chain() -> bool:
+        return "dscp-46" in table.state.chains
+
+    table.put(1, QoS(dscp=46))
+    table.put(1, QoS(dscp=46, egress_packet_rate=1, egress_packet_burst=1))
+    assert has_chain(), "another limit changed"
+    table.put(2, QoS(dscp=46))
+    table.put(2, None)
+    assert has_chain(), "another endpoint has it"
+    table.put(1, None)
+    assert not has_chain()
+    table.put(1, QoS(dscp=46))
+    assert has_chain()
+
+
+def test_refusal_of_connections_is_there_while_connections_are_limited(table: Table) -> None:
+    rate, connections = QoS(egress_packet_rate=1, egress_packet_burst=1), QoS(egress_max_connections=1)
+    for number, qos, refuses in (
+        (1, rate, False), (2, connections, True), (1, None, True), (2, None, False), (2, connections, True),
+        (2, None, False),
+    ):  # fmt: skip
+        table.put(number, qos)
+        assert ("too-many-connections" in table.state.chains) == refuses
+
+
+@pytest.mark.parametrize("bits", [7, 8, 8 * 65536, 8 * 65537, 8 * 18446744073, 8 * 18446744074])
+def test_a_rate_is_in_whole_bytes_from_one_to_what_the_kernel_can_count(table: Table, bits: int) -> None:
+    table.put(1, QoS(egress_bandwidth=bits, egress_burst=1000))
+    rate = bits // 8
+    found = table.limits("rates-from-cali1") if "rates-from-cali1" in table.state.chains else []
+    wanted = [Limit(rate, 1, max(65536 - rate, 0), "bytes", over=True)]
+    assert found == (wanted if 0 < rate <= 18446744073 else [])
 
 
 def test_what_does_not_concern_limits_rewrites_none(table: Table) -> None:
@@ -179,6 +224,9 @@ def test_a_hundred_limited_endpoints_have_room_in_the_maps(table: Table) -> None
     for name in MAPS:
         assert len(table.state.elements(name)) == 100
         assert table.state.sets[name].size > 130
+    table.state.take()
+    table.put(101, EVERYTHING)
+    assert not table.state.take().sets
 
 
 def test_the_hosts_own_packets_keep_their_dscp(table: Table) -> None:
@@ -186,4 +234,39 @@ def test_the_hosts_own_packets_keep_their_dscp(table: Table) -> None:
     flow = Flow(src=addr_bytes("10.0.0.1"), dst=addr_bytes("192.0.2.1"))
     packet = Packet(data=flow.data(), iifname="cali1", oifname="eth0")
     assert from_host(table.state, packet).data == flow.data()
-    assert evaluate(table.state, packet, "postrouting").data[1] == 46 << 2
+    marked = evaluate(table.state, packet, "postrouting").data
+    assert marked[1] == 46 << 2
+
+
+@pytest.mark.parametrize("dscp", [0, 1, 46, 63])
+def test_a_mark_is_six_bits_of_what_leaves_the_pools_and_no_others(table: Table, dscp: int) -> None:
+    table.put(1, QoS(dscp=dscp))
+    pools = frozenset(map(net, ("10.0.0.0/16", "10.9.0.1/32", "fd00::/64", "fd01::1/128")))
+    table.ruleset.on_message(IPSetUpdate(id=IPAM_POOLS, kind="nets", members=pools))
+
+    def leaving(data: bytes) -> bytes:
+        return evaluate(table.state, Packet(data=data, iifname="cali1", oifname="eth0"), "postrouting").data
+
+    for first in (b"\x45\x00\x00", b"\x45\xfd\x01", b"\x45\x03\xff"):
+        flow = Flow(src=addr_bytes("10.0.0.1"), dst=addr_bytes("192.0.2.1"))
+        sent = first + flow.data()[3:]
+        wanted = sent[:1] + bytes((dscp << 2 | sent[1] & 3,)) + sent[2:]
+        got = leaving(sent)
+        assert got[:10] + got[12:] == wanted[:10] + wanted[12:]
+        assert checksum(got[:20]) == checksum(sent[:20])
+        for inside in ("10.0.0.9", "10.9.0.1"):
+            sent = first + msgspec.structs.replace(flow, dst=addr_bytes(inside)).data()[3:]
+            assert leaving(sent) == sent
+    for first in (b"\x60\x00\x00", b"\x6f\xdf\xff", b"\x60\x35\x01"):
+        flow = Flow(src=addr_bytes("fd00::1"), dst=addr_bytes("2001:db8::1"))
+        sent = first + flow.data()[3:]
+        assert leaving(sent) == bytes((0x60 | dscp >> 2, dscp << 6 & 0xC0 | sent[1] & 0x3F)) + sent[2:]
+        for inside in ("fd00::9", "fd01::1"):
+            sent = first + msgspec.structs.replace(flow, dst=addr_bytes(inside)).data()[3:]
+            assert leaving(sent) == sent
+
+
+def checksum(header: bytes) -> int:
+    """RFC 1071; 0 over a header whose checksum is right."""
+    total = sum(int.from_bytes(header[at : at + 2], "big") for at in range(0, len(header), 2))
+    return ~(total % 0xFFFF or 0xFFFF) & 0xFFFF

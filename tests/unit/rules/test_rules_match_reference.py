@@ -22,7 +22,9 @@ from calico.calc.messages import (
     IPSetRemove,
     IPSetUpdate,
     Message,
+    PolicyRemove,
     PolicyUpdate,
+    ProfileRemove,
     ProfileUpdate,
     QoS,
     RuleSide,
@@ -36,6 +38,7 @@ from calico.rules.packets import Flow
 from calico.rules.reference.verdict import Reference
 from calico.rules.ruleset import Ruleset
 from calico.rules.table import TableState
+from retained import retained
 
 V4 = [addr_bytes(f"10.0.{i}.{j}") for i in (0, 1) for j in (1, 2, 130)]
 V6 = [addr_bytes(f"fd00::{i}:{j}") for i in (0, 1) for j in (1, 2, 8001)]
@@ -441,6 +444,36 @@ def test_the_table_depends_on_the_last_message_about_each_thing_only(history: li
     assert state.sets.keys() == fresh.sets.keys()
     for name in state.sets:
         assert dict(state.elements(name)) == dict(fresh.elements(name)), name
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(messages, max_size=16))
+def test_when_everything_is_gone_nothing_of_it_is_remembered(history: list[Any]) -> None:
+    states, sets = (TableState(), TableState()), dict[str, frozenset[bytes]]()
+    rulesets = [Ruleset(state, RulesConfig()) for state in states]
+    for draft in history:
+        if isinstance(draft, Link):
+            rulesets[0].on_host_interface(*draft)
+        else:
+            rulesets[0].on_message(resolved(draft, sets))
+    for state, each in zip(states, rulesets, strict=True):
+        for name in sets:
+            each.on_message(IPSetRemove(id=name))
+        for message in history:
+            match message:
+                case EndpointUpdate():
+                    each.on_message(EndpointRemove(id=message.id))
+                case HostEndpointUpdate():
+                    each.on_message(HostEndpointRemove(name=message.name))
+                case PolicyUpdate():
+                    each.on_message(PolicyRemove(key=message.key))
+                case ProfileUpdate():
+                    each.on_message(ProfileRemove(name=message.name))
+                case Link():
+                    each.on_host_interface(message.name, None)
+        each.take_affected()
+        state.take()
+    assert retained(rulesets[0]) == retained(rulesets[1])
 
 
 def test_a_table_refers_to_nothing_that_it_does_not_have() -> None:

@@ -77,6 +77,10 @@ class ControlClient:
         """Try sessions again that BIRD has disabled; one that is enabled already is left alone."""
         await self.ask(*(f"enable {quoted(name)}" for name in names))
 
+    async def learn(self, names: Sequence[str]) -> None:
+        """Read the kernel's routes now, by these kernel protocols; those that are not there are passed over."""
+        await self.ask(*(f"reload in {quoted(name)}" for name in names))
+
     async def graceful_restart(self) -> Reply:
         """End BIRD so that neighbours and kernel keep the routes until its successor has caught up."""
         (reply,) = await self.ask("graceful restart")

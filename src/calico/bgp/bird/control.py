@@ -117,6 +117,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     """One BGP protocol as ``show protocols all`` describes it. ``info`` holds the last error, if any.
 
     ``families`` are those whose routes it carries; ``filtered`` routes are kept aside by its import filter.
+    ``refreshes``: the far end sends its routes again when asked (RFC 2918); ``graceful``: it keeps ours while BIRD
+    restarts (RFC 4724). Both are true where the far end has not said what it can do.
     """
 
     name: str
@@ -130,6 +132,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     imported: int = 0
     filtered: int = 0
     exported: int = 0
+    refreshes: bool = True
+    graceful: bool = True
 
     @property
     def internal(self) -> bool:
@@ -225,6 +229,7 @@ def _session(row: re.Match[str], details: list[str]) -> Session:
             for number, what in _COUNT.findall(found[1]):
                 counts[what] += int(number)
     state, _, told = (row[6] or "").partition(" ")
+    able = _capabilities(details)
     return Session(
         name=row[1],
         state=facts.get("BGP state") or state or row[4],
@@ -234,8 +239,18 @@ def _session(row: re.Match[str], details: list[str]) -> Session:
         remote_as=_as_number(facts.get("Neighbor AS", "")),
         local_as=_as_number(facts.get("Local AS", "")),
         families=tuple(families),
+        refreshes=able is None or "Route refresh" in able,
+        graceful=able is None or "Graceful restart" in able,
         **counts,
     )
+
+
+def _capabilities(details: list[str]) -> list[str] | None:
+    """What the far end says that it can do; None while it has said nothing."""
+    lines = [text.strip() for text in details]
+    if "Neighbor capabilities" not in lines:
+        return None
+    return lines[lines.index("Neighbor capabilities") :]
 
 
 def _as_number(text: str) -> int:

@@ -20,6 +20,8 @@ _ROUTE = re.compile(
     r"(?P<mark> [*!])? \((?P<preference>[0-9]{1,10})(?P<told>[^)]*)\)(?: \[(?:AS(?P<origin>[0-9]+))?[^\]]*\])?.*"
 )
 _HOP = re.compile(r"\t(?:via|dev) ")
+_NAMES_OF_BIRD_3 = {"bgp_path": "BGP.as_path"}
+_PREFIXES_OF_BIRD_3 = {"bgp_": "BGP.", "krt_": "Kernel."}
 
 
 class KnownRoute(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +29,8 @@ class KnownRoute(msgspec.Struct, frozen=True, kw_only=True):
 
     ``protocol`` is where BIRD has it from; ``source`` the speaker, where that is not the next hop. ``preferred``: it is
     the one that counts for its prefix. ``refused``: the kernel did not take it. ``stale``: its session is gone, but it
-    is kept for a while. ``hops``: ``via ADDRESS on INTERFACE`` or ``dev INTERFACE``. ``attributes`` as BIRD names them.
+    is kept for a while. ``hops``: ``via ADDRESS on INTERFACE`` or ``dev INTERFACE``. ``attributes`` bear BIRD 2's
+    names.
     """
 
     net: str
@@ -114,4 +117,14 @@ def _with_hop(route: KnownRoute, text: str) -> KnownRoute:
 
 def _with_attribute(route: KnownRoute, text: str) -> KnownRoute:
     key, _, value = text.strip().partition(":")
-    return msgspec.structs.replace(route, attributes={**route.attributes, key: value.strip()})
+    return msgspec.structs.replace(route, attributes={**route.attributes, _attribute(key): value.strip()})
+
+
+def _attribute(name: str) -> str:
+    """BIRD 3 names attributes as its filters do; both are told by the names of BIRD 2."""
+    if name in _NAMES_OF_BIRD_3:
+        return _NAMES_OF_BIRD_3[name]
+    for theirs, ours in _PREFIXES_OF_BIRD_3.items():
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs)
+    return name

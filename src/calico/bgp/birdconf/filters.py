@@ -11,7 +11,10 @@ from collections.abc import Iterable
 from calico.bgp.birdconf.text import MAX_PREFERENCE, number, prefix, quoted
 from calico.bgp.planning.filterplan import Direction, Family, FilterPlan, OperationPlan, RulePlan
 
-__all__ = ["add_communities", "filter_function", "filter_name"]
+__all__ = ["GRACEFUL_SHUTDOWN", "add_communities", "filter_function", "filter_name"]
+
+GRACEFUL_SHUTDOWN = "(65535,0)"
+"""The community by which a speaker says that its routes are about to go away (RFC 8326)."""
 
 _KEPT, _NAME_MAX = 28, 45
 
@@ -24,11 +27,14 @@ def filter_name(name: str, direction: Direction, family: Family) -> str:
     return f"'bgp_{name}_{direction}FilterV{family}'"
 
 
-def filter_function(plan: FilterPlan, direction: Direction, family: Family) -> list[str]:
-    """The function: ends the filter with accept or reject at the first rule that matches, else returns."""
+def filter_function(plan: FilterPlan, direction: Direction, family: Family, *, drained: bool = False) -> list[str]:
+    """The function: ends the filter with accept or reject at the first rule that matches, else returns.
+
+    ``drained``: what it accepts is the least preferred, whatever its operations say.
+    """
     lines = [f"function {filter_name(plan.name, direction, family)}(bool is_same_as) {{"]
     for rule in plan.rules(direction, family):
-        body = " ".join([*_operations(rule.operations), _verdict(rule, direction, family)])
+        body = " ".join([*_operations(rule.operations), _verdict(rule, direction, family, drained=drained)])
         conditions = _conditions(rule, family)
         lines.append(f"  if {' && '.join(conditions)} then {{ {body} }}" if conditions else f"  {{ {body} }}")
     return [*lines, "}"]
@@ -84,10 +90,13 @@ def _operations(operations: Iterable[OperationPlan]) -> Iterable[str]:
                 yield f"bgp_path.prepend({number(value, 0, 0xFFFFFFFF)});"
 
 
-def _verdict(rule: RulePlan, direction: Direction, family: Family) -> str:
+def _verdict(rule: RulePlan, direction: Direction, family: Family, *, drained: bool) -> str:
     if not rule.accept:
         return "reject;"
-    return f"prefer{family}(); accept;" if direction == "import" else "accept;"
+    if direction == "import":
+        least = "if ! is_same_as then bgp_local_pref = 0; " if drained else ""
+        return f"{least}prefer{family}(); accept;"
+    return f"drained{family}(is_same_as); accept;" if drained else "accept;"
 
 
 def _add_community(community: tuple[int, ...]) -> str:

@@ -111,7 +111,7 @@ def _reflection(peer: PeerPlan) -> list[str]:
 
 
 def _channel(plan: BirdPlan, peer: PeerPlan, family: Family) -> str:
-    options = [_import(peer, family), _export(plan, peer, family), "add paths on;"]
+    options = [_import(plan, peer, family), _export(plan, peer, family), "add paths on;"]
     if family != peer.family:
         options.append("extended next hop on;")
     if not peer.interface:
@@ -121,11 +121,18 @@ def _channel(plan: BirdPlan, peer: PeerPlan, family: Family) -> str:
     return " ".join(options)
 
 
-def _import(peer: PeerPlan, family: Family) -> str:
-    """What a filter rejects is kept aside, so that ``calico bgp why`` can tell."""
-    if not peer.filters:
-        return f"import filter from_peer{family};"
-    return f"import filter {{ {_calls(peer, 'import', family)} prefer{family}(); accept; }}; import keep filtered on;"
+def _import(plan: BirdPlan, peer: PeerPlan, family: Family) -> str:
+    """What a filter rejects is kept aside, so that ``calico bgp why`` can tell; also where nothing is rejected, since
+    BIRD 3 forgets to take kept routes in again when it is switched off.
+
+    While drained, what other systems tell is the last to be taken, here and where it is told on (RFC 8326 4.2).
+    """
+    keep = "import keep filtered on;"
+    least = plan.drained and not peer.internal
+    if not peer.filters and not least:
+        return f"import filter from_peer{family}; {keep}"
+    calls = f"{_calls(peer, 'import', family)} bgp_local_pref = 0;" if least else _calls(peer, "import", family)
+    return f"import filter {{ {calls.strip()} prefer{family}(); accept; }}; {keep}"
 
 
 def _export(plan: BirdPlan, peer: PeerPlan, family: Family) -> str:

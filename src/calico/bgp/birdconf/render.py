@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
-from calico.bgp.birdconf.filters import add_communities, filter_function
+from calico.bgp.birdconf.filters import GRACEFUL_SHUTDOWN, add_communities, filter_function
 from calico.bgp.birdconf.peers import has_local_workloads, peer_protocol
 from calico.bgp.birdconf.text import MAX_PREFERENCE, address, number, prefix, quoted
 from calico.bgp.planning.birdplan import AdvertisedPrefix, BirdPlan, BlockPlan, Family, PoolPlan, ReachPlan
+from calico.bgp.planning.filterplan import Direction
 
-__all__ = ["render"]
+__all__ = ["KERNEL_PROTOCOLS", "render"]
 
+KERNEL_PROTOCOLS = ("kernel4", "kernel6")
 _FAMILIES: tuple[Family, ...] = (4, 6)
+_DIRECTIONS: tuple[Direction, ...] = ("import", "export")
 _F = TypeVar("_F", BlockPlan, PoolPlan, ReachPlan, AdvertisedPrefix)
 
 
@@ -28,6 +31,7 @@ def render(plan: BirdPlan, log_file: str) -> str:
         parts += [_blocks(plan, family), *_reach(plan, family), *_services(plan, family)]
     if any(peer.bfd for peer in plan.peers):
         parts.append("protocol bfd bfd_all { }\n")
+    parts += _presence(plan)
     parts += [peer_protocol(plan, peer) for peer in plan.peers]
     return "\n".join(parts)
 
@@ -103,9 +107,11 @@ def _to_kernel(plan: BirdPlan, family: Family, normal: str) -> list[str]:
 
 
 def _from_peer(family: Family, normal: str) -> list[str]:
-    """A route better than normal (a workload that is about to move in) beats even the local one."""
+    """A route better than normal (a workload that is about to move in) beats even the local one; one whose speaker is
+    about to go is the last to be taken (RFC 8326 4.1)."""
     return [
         f"function prefer{family}() {{",
+        f"  if {GRACEFUL_SHUTDOWN} ~ bgp_community then bgp_local_pref = 0;",
         f"  if defined(bgp_local_pref) then if bgp_local_pref > {MAX_PREFERENCE} - {normal} then preference = 200;",
         "}",
         f"filter from_peer{family} {{ prefer{family}(); accept; }}",
@@ -119,6 +125,7 @@ def _to_peers(plan: BirdPlan, family: Family, normal: str) -> list[str]:
     never += [prefix(item.cidr, family) for item in _of(plan.withheld, family)]
     own = _own_next_hop(plan, family)
     call = f" own{family}();" if own else ""
+    accept = f"{{ drained{family}(is_same_as); accept; }}" if plan.drained else "accept;"
     return [
         f"function rank{family}() {{",
         "  if source != RTS_BGP then {",
@@ -128,17 +135,18 @@ def _to_peers(plan: BirdPlan, family: Family, normal: str) -> list[str]:
         "  }",
         "}",
         *own,
+        *_drained(plan, family),
         f"function to_peers{family}(bool is_same_as) {{",
         *([f'  if proto = "reach{family}" then reject;'] if _of(plan.reach, family) else []),
         *[f"  if net ~ {cidr} then reject;" for cidr in sorted(set(never))],
         '  if is_same_as && (ifname ~ "*.cali" || ifname ~ "*.calico") then reject;',
         '  if ifname ~ "bpf*.cali" then reject;',
         *[add_communities(item.cidr, family, item.communities) for item in _of(plan.advertised, family)],
-        *[line for block in _of(plan.blocks, family) for line in _block(block, normal)],
-        *([f'  if proto = "services{family}" then accept;'] if _of(plan.services, family) else []),
-        *[f"  if net ~ {prefix(item.cidr, family)} then accept;" for item in _of(plan.reflected_services, family)],
-        *[f"  if net ~ {prefix(pool.cidr, family)} then accept;" for pool in pools if pool.advertise == "always"],
-        *_workload_routes(plan, family),
+        *[line for block in _of(plan.blocks, family) for line in _block(block, normal, accept)],
+        *([f'  if proto = "services{family}" then {accept}'] if _of(plan.services, family) else []),
+        *[f"  if net ~ {prefix(item.cidr, family)} then {accept}" for item in _of(plan.reflected_services, family)],
+        *[f"  if net ~ {prefix(pool.cidr, family)} then {accept}" for pool in pools if pool.advertise == "always"],
+        *_workload_routes(plan, family, accept),
         "  reject;",
         "}",
         f"filter to_internal{family} {{ rank{family}();{call} to_peers{family}(true); }}",
@@ -159,33 +167,46 @@ def _own_next_hop(plan: BirdPlan, family: Family) -> list[str]:
     ]
 
 
+def _drained(plan: BirdPlan, family: Family) -> list[str]:
+    """What peers of a drained host are told (RFC 8326 4.2). What a reflector passes on leads elsewhere and stays."""
+    if not plan.drained:
+        return []
+    return [
+        f"function drained{family}(bool is_same_as) {{",
+        f"  if ! is_same_as || source != RTS_BGP then bgp_community.add({GRACEFUL_SHUTDOWN});",
+        "  if is_same_as && source != RTS_BGP then bgp_local_pref = 0;",
+        "}",
+    ]
+
+
 def _own_filters(plan: BirdPlan, family: Family) -> str:
     """The BGPFilters that a session of this family names, as functions."""
     used = {name for peer in plan.peers if family in peer.families for name in peer.filters}
     lines = []
     for item in plan.filters:
         if item.name in used:
-            lines += filter_function(item, "import", family) + filter_function(item, "export", family)
+            for direction in _DIRECTIONS:
+                lines += filter_function(item, direction, family, drained=plan.drained)
     return "\n".join([*lines, ""]) if lines else ""
 
 
-def _block(block: BlockPlan, normal: str) -> list[str]:
+def _block(block: BlockPlan, normal: str, accept: str) -> list[str]:
     """The block itself and routes better than normal pass; what is inside it and local does not."""
     cidr = prefix(block.cidr, block.family)
     return [
-        f"  if net = {cidr} then accept;",
-        f"  if net ~ {cidr} && source != RTS_BGP then {{ if krt_metric < {normal} then accept; reject; }}",
+        f"  if net = {cidr} then {accept}",
+        f"  if net ~ {cidr} && source != RTS_BGP then {{ if krt_metric < {normal} then {accept} reject; }}",
     ]
 
 
-def _workload_routes(plan: BirdPlan, family: Family) -> list[str]:
+def _workload_routes(plan: BirdPlan, family: Family, accept: str) -> list[str]:
     host_length = 32 if family == 4 else 128
     lines = []
     if plan.export_workload_routes:
         local = f'source = RTS_INHERIT && net.len = {host_length} && (ifname ~ "cali*" || ifname ~ "tap*")'
-        lines.append(f"  if {local} then accept;")
+        lines.append(f"  if {local} then {accept}")
     if plan.reflect_workload_routes:
-        lines.append(f"  if source = RTS_BGP && net.len = {host_length} then accept;")
+        lines.append(f"  if source = RTS_BGP && net.len = {host_length} then {accept}")
     return lines
 
 
@@ -219,6 +240,15 @@ def _services(plan: BirdPlan, family: Family) -> list[str]:
     """Prefixes of services; the kernel filter keeps these out of the kernel, where a service proxy is in charge."""
     routes = [f"  route {prefix(item.cidr, family)} blackhole;" for item in _of(plan.services, family)]
     return [_static(f"services{family}", family, routes)] if routes else []
+
+
+def _presence(plan: BirdPlan) -> list[str]:
+    """Router advertisements on links that have peers: routers of other makes (FRR's ``neighbor eth1 interface``) learn
+    from them whom to call. They offer nothing: no default route (lifetime 0, RFC 4861 6.2.3), prefix or hop limit."""
+    offer = "max ra interval 10; min ra interval 3; default lifetime 0; current hop limit 0; prefix ::/0 { skip; };"
+    links = sorted({peer.interface for peer in plan.peers if peer.interface})
+    lines = [f"  interface {quoted(link)} {{ {offer} }};" for link in links]
+    return ["\n".join(["protocol radv radv_links {", *lines, "}", ""])] if lines else []
 
 
 def _static(name: str, family: Family, routes: list[str]) -> str:

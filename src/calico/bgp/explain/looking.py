@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from calico.bgp.bird.client import ControlClient
 from calico.bgp.bird.control import BirdStatus, Reply, Session
 from calico.bgp.bird.routes import KnownRoute, parse_routes
 from calico.bgp.explain.inquiry import PROTO_BIRD, Agent, Facts, KernelEntry, agent_of, inquire
 from calico.bgp.explain.kernelroutes import read_kernel_routes
+from calico.bgp.explain.seen import SeenRoute
 from calico.errors import Transient
 from calico.lib.packed import net
 from calico.obs.statussocket import read_status
 
-__all__ = ["Looker", "SeenRoute"]
-
-
-class SeenRoute(msgspec.Struct, frozen=True):
-    """A route of BIRD's, the sessions that are told of it, and whether the kernel has it."""
-
-    route: KnownRoute
-    told: tuple[str, ...]
-    in_kernel: bool
+__all__ = ["Looker"]
 
 
 class Looker:
-    """``run_dir`` is the agent's. Every method raises Transient, with what to do, when BIRD does not answer."""
+    """``run_dir`` is the agent's. Every method raises Transient, with what to do, when BIRD does not answer.
 
-    def __init__(self, run_dir: Path) -> None:
+    ``document`` gives the agent's status document to the agent itself; anybody else reads it from its socket.
+    """
+
+    def __init__(self, run_dir: Path, document: Callable[[], dict[str, Any]] | None = None) -> None:
         self._path = run_dir / "bird.ctl"
+        self._document = document
         self._agent_path = run_dir / "bgp.sock"
         self._control = ControlClient(self._path)
 
@@ -47,6 +43,8 @@ class Looker:
 
     def agent_document(self) -> dict[str, Any] | None:
         """The agent's status document; None when it does not answer."""
+        if self._document is not None:
+            return self._document()
         try:
             return read_status(self._agent_path)
         except Transient:
@@ -65,16 +63,21 @@ class Looker:
         for name, reply in zip(up, replies[len(questions) :], strict=True):
             for route in () if reply.failed else parse_routes(reply):
                 told[route.identity].append(name)
-        kernel = _kernel_routes()
+        kernel = await asyncio.to_thread(_kernel_routes)
         found = [route for reply in replies[: len(questions)] for route in parse_routes(reply)]
         found.sort(key=lambda route: net(route.net))
         return tuple(SeenRoute(r, tuple(told[r.identity]), _is_in_kernel(r, kernel)) for r in found)
+
+    async def known(self) -> tuple[KnownRoute, ...]:
+        """All routes of both tables."""
+        replies = await self._ask("show route table master4 all", "show route table master6 all")
+        return tuple(route for reply in replies for route in parse_routes(reply))
 
     async def inquire(self, prefix: str) -> Facts:
         """The facts about a prefix in canonical form."""
         document = self.agent_document()
         agent: Agent | None = None if document is None else agent_of(document)
-        rounds = inquire(prefix, _kernel_routes(), agent)
+        rounds = inquire(prefix, await asyncio.to_thread(_kernel_routes), agent)
         questions = next(rounds)
         while True:
             try:

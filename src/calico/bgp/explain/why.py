@@ -16,7 +16,17 @@ from calico.bgp.bird.control import Session
 from calico.bgp.bird.routes import KnownRoute
 from calico.bgp.explain.inquiry import PROTO_BIRD, Agent, Facts, KernelEntry, Offer
 
-__all__ = ["Step", "explain"]
+__all__ = [
+    "Step",
+    "explain",
+    "in_kernel",
+    "is_own",
+    "learned",
+    "outcome",
+    "preferred",
+    "session_state",
+    "session_title",
+]
 
 Stage = Literal["here", "learned", "preferred", "told", "kernel"]
 _PROTOCOLS = {2: "kernel", 3: "boot", 4: "static", 12: "bird", 80: "felix"}
@@ -32,10 +42,11 @@ class Step(msgspec.Struct, frozen=True):
 
 def explain(facts: Facts) -> tuple[Step, ...]:
     """The whole answer."""
-    return (*_here(facts), *_learned(facts), *_preferred(facts), *_told(facts), *_kernel(facts))
+    return (*here(facts), *learned(facts), *preferred(facts), *_told(facts), *in_kernel(facts))
 
 
-def _here(facts: Facts) -> Iterable[Step]:
+def here(facts: Facts) -> Iterable[Step]:
+    """Whether it is this host's own."""
     own = next((route for route in facts.routes if _own(route) is not None), None)
     foreign = [entry for entry in facts.kernel if entry.protocol != PROTO_BIRD]
     if own is not None and own.net == facts.prefix:
@@ -48,6 +59,11 @@ def _here(facts: Facts) -> Iterable[Step]:
         yield Step("here", False, f"the kernel has a route that BIRD does not know: {_entry(foreign[0])}")
     else:
         yield Step("here", False, "neither a workload, a block nor a kernel route of this host")
+
+
+def is_own(route: KnownRoute) -> bool:
+    """Whether it did not come by BGP."""
+    return _own(route) is not None
 
 
 def _own(route: KnownRoute) -> str | None:
@@ -67,27 +83,33 @@ def _own(route: KnownRoute) -> str | None:
     return None
 
 
-def _learned(facts: Facts) -> Iterable[Step]:
+def learned(facts: Facts) -> Iterable[Step]:
+    """Who told it, and whose word was rejected."""
     sessions = {session.name: session for session in facts.sessions}
-    learned = [route for route in facts.routes if _own(route) is None]
-    for route in learned:
+    told = [route for route in facts.routes if not is_own(route)]
+    for route in told:
         stale = ", kept although its session is gone" if route.stale else ""
         yield Step("learned", True, f"from {_peer(route, sessions)}, next hop {route.next_hop or 'none'}{stale}")
     for item in facts.rejected:
         by = f"BGPFilter {item.by}" if item.by else "its import filter"
         yield Step("learned", False, f"from {_peer(item.route, sessions)}, but {by} rejects it")
     down = [session for session in facts.sessions if not session.established]
-    if learned or facts.rejected:
+    if told or facts.rejected:
         return
     if any(_own(route) and route.net == facts.prefix for route in facts.routes):
         yield Step("learned", None, "no session tells it, and none has to")
         return
     yield Step("learned", False, "no session that is up tells it")
     for session in down:
-        yield Step("learned", False, f"{_session(session)} might tell it, but is down: {_state(session, facts.agent)}")
+        yield Step(
+            "learned",
+            False,
+            f"{session_title(session)} might tell it, but is down: {session_state(session, facts.agent)}",
+        )
 
 
-def _preferred(facts: Facts) -> Iterable[Step]:
+def preferred(facts: Facts) -> Iterable[Step]:
+    """Which route counts, and why not the others."""
     best = facts.preferred
     if best is None:
         if facts.routes:
@@ -136,16 +158,19 @@ def _told(facts: Facts) -> Iterable[Step]:
     if best is None:
         return
     for offer in facts.offers:
-        yield Step("told", offer.verdict == "told", f"{_session(offer.session)}: {_outcome(offer, best, facts.agent)}")
+        yield Step(
+            "told", offer.verdict == "told", f"{session_title(offer.session)}: {outcome(offer, best, facts.agent)}"
+        )
     if not facts.offers:
         yield Step("told", False, "there is no session for routes of this family")
 
 
-def _outcome(offer: Offer, best: KnownRoute, agent: Agent | None) -> str:
+def outcome(offer: Offer, best: KnownRoute, agent: Agent | None) -> str:
+    """What becomes of a route towards a session."""
     if offer.verdict == "told":
         return "is told"
     if offer.verdict == "down":
-        return f"is down: {_state(offer.session, agent)}"
+        return f"is down: {session_state(offer.session, agent)}"
     if offer.verdict == "withheld":
         return "is where it comes from" if best.protocol == offer.session.name else "BGP does not pass it on to it"
     if offer.by:
@@ -168,7 +193,8 @@ def _why_not_exported(best: KnownRoute, agent: Agent | None) -> str:
     return "a rule of the host's configuration"
 
 
-def _kernel(facts: Facts) -> Iterable[Step]:
+def in_kernel(facts: Facts) -> Iterable[Step]:
+    """Whether the kernel forwards by it."""
     best = facts.preferred
     placed = next((entry for entry in facts.kernel if entry.protocol == PROTO_BIRD), None)
     if best is not None and best.refused:
@@ -208,15 +234,16 @@ def _covering(prefix: str, cidrs: Iterable[str]) -> str:
 
 def _peer(route: KnownRoute, sessions: dict[str, Session]) -> str:
     session = sessions.get(route.protocol)
-    return route.protocol if session is None else _session(session)
+    return route.protocol if session is None else session_title(session)
 
 
-def _session(session: Session) -> str:
+def session_title(session: Session) -> str:
+    """Its name, with the far end."""
     return f"{session.name} ({session.peer_ip}, AS {session.remote_as})"
 
 
-def _state(session: Session, agent: Agent | None) -> str:
-    """The agent suspects what BIRD cannot see, such as passwords that differ."""
+def session_state(session: Session, agent: Agent | None) -> str:
+    """Its state, and why it is not up. The agent suspects what BIRD cannot see, such as passwords that differ."""
     info = (agent is not None and agent.information.get(session.name)) or session.info
     told = f", {info}" if info else ""
     return f"{session.state} since {session.since}{told}"

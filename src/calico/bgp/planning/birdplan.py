@@ -131,7 +131,8 @@ class BirdPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     ``services`` are prefixes of services that this host advertises as its own; nothing within ``service_ranges`` goes
     into the kernel, and a reflector passes on what lies in ``reflected_services``. Nor do routes by way of
-    ``encrypted_next_hops``, which Felix programs. ``own_addresses``: this host's, as next hops.
+    ``encrypted_next_hops``, which Felix programs. ``own_addresses``: this host's, as next hops. ``drained``: peers
+    are to prefer other ways (RFC 8326).
     """
 
     router_id: str
@@ -155,6 +156,7 @@ class BirdPlan(msgspec.Struct, frozen=True, kw_only=True):
     reflected_services: tuple[BlockPlan, ...] = ()
     encrypted_next_hops: tuple[tuple[Family, str], ...] = ()
     own_addresses: tuple[tuple[Family, str], ...] = ()
+    drained: bool = False
 
 
 def name_of_peer(kind: PeerType, address: str, port: int | None, interface: str = "") -> str:

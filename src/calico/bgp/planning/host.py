@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from calico.bgp.planning.birdplan import Family
+from calico.bgp.planning.peerannotations import drain
 from calico.bgp.problem import Problem
 from calico.errors import InvalidInput
 from calico.model.node import Node
@@ -20,6 +21,7 @@ class BGPHost(msgspec.Struct, frozen=True, kw_only=True):
     """A node that speaks BGP. ``ipv4``/``ipv6`` are canonical text, empty when the node has no such address.
 
     ``subnets`` are the links that its addresses say they are on; ``encrypts`` the families it has WireGuard for.
+    ``drained``: its neighbours shall prefer other ways.
     """
 
     name: str
@@ -31,6 +33,7 @@ class BGPHost(msgspec.Struct, frozen=True, kw_only=True):
     listen_port: int | None = None
     subnets: tuple[str, ...] = ()
     encrypts: frozenset[Family] = frozenset()
+    drained: bool = False
 
     def address(self, family: Family) -> str:
         """The address sessions of a family use; empty when there is none."""
@@ -90,7 +93,18 @@ def host_of_node(
         listen_port=listen_port,
         subnets=tuple(_subnet(text) for family, text, _ in fields if addresses[family] and "/" in text),
         encrypts=_encrypts(node),
+        drained=_drained(node, report),
     )
+
+
+def _drained(node: Node, report: Callable[[Problem], None]) -> bool:
+    """Whoever wrote something that cannot be read wanted a change: to be drained does no harm."""
+    try:
+        return drain(node.metadata.annotations)
+    except InvalidInput as error:
+        message = f"{error}; the node is drained"
+        report(Problem("bgp-resource-invalid", f"Node {node.metadata.name}", message))
+        return True
 
 
 def _subnet(text: str) -> str:

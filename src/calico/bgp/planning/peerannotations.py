@@ -1,4 +1,4 @@
-"""What Calico's resources have no field for, asked for by annotations of a BGPPeer or the BGPConfiguration. Pure.
+"""What Calico's resources have no field for, asked for by annotations of a BGPPeer, BGPConfiguration or Node. Pure.
 
 Only the names are ours; a Calico that does not know them passes over them.
 """
@@ -12,15 +12,33 @@ from calico.bgp.planning.birdplan import BfdPlan
 from calico.errors import InvalidInput
 from calico.model.durations import parse_duration
 
-__all__ = ["BFD", "INTERFACE", "IPV4_OVER_IPV6", "bfd", "interface", "ipv4_over_ipv6"]
+__all__ = [
+    "BFD",
+    "DRAIN",
+    "INSTEAD_OF_MESH",
+    "INTERFACE",
+    "IPV4_OVER_IPV6",
+    "bfd",
+    "drain",
+    "instead_of_mesh",
+    "interface",
+    "ipv4_over_ipv6",
+]
 
+INSTEAD_OF_MESH = "bgp.calico-network/instead-of-mesh"
 BFD = "bgp.calico-network/bfd"
 IPV4_OVER_IPV6 = "bgp.calico-network/ipv4-over-ipv6"
 INTERFACE = "bgp.calico-network/interface"
+DRAIN = "bgp.calico-network/drain"
 
 _MULTIPLIER = 3
 _BFD = re.compile(r"(?P<interval>[0-9.a-zµμ]+)(?: *[x*] *(?P<multiplier>[0-9]{1,3}))?")
 _INTERFACE = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.:@+-]{1,15}", re.ASCII)
+
+
+def instead_of_mesh(annotations: Mapping[str, str]) -> bool:
+    """``true``: nodes peer with reflectors by the sessions that they have, or had, in the mesh."""
+    return _truth(annotations, INSTEAD_OF_MESH)
 
 
 def bfd(annotations: Mapping[str, str]) -> BfdPlan | None:
@@ -45,10 +63,12 @@ def bfd(annotations: Mapping[str, str]) -> BfdPlan | None:
 
 def ipv4_over_ipv6(annotations: Mapping[str, str]) -> bool:
     """``true``: IPv6 sessions carry IPv4 routes, too (RFC 8950)."""
-    text = annotations.get(IPV4_OVER_IPV6, "false")
-    if text not in ("true", "false"):
-        raise InvalidInput(f"{text[:60]!r} is neither true nor false", field=_field(IPV4_OVER_IPV6))
-    return text == "true"
+    return _truth(annotations, IPV4_OVER_IPV6)
+
+
+def drain(annotations: Mapping[str, str]) -> bool:
+    """``true`` on a Node: its neighbours shall prefer other ways (RFC 8326)."""
+    return _truth(annotations, DRAIN)
 
 
 def interface(annotations: Mapping[str, str]) -> str:
@@ -57,6 +77,13 @@ def interface(annotations: Mapping[str, str]) -> str:
     if text and not _INTERFACE.fullmatch(text):
         raise InvalidInput(f"{text[:60]!r} is no name of an interface", field=_field(INTERFACE))
     return text
+
+
+def _truth(annotations: Mapping[str, str], name: str) -> bool:
+    text = annotations.get(name, "false")
+    if text not in ("true", "false"):
+        raise InvalidInput(f"{text[:60]!r} is neither true nor false", field=_field(name))
+    return text == "true"
 
 
 def _field(name: str) -> str:

@@ -20,6 +20,7 @@ from calico.bgp.problem import Problem
 from calico.bgp.secret import Secrets, choose
 from calico.errors import InvalidInput
 from calico.model.keys import ResourceKey
+from calico.model.selector import Selector
 
 __all__ = ["SessionPlanner"]
 
@@ -95,9 +96,17 @@ class SessionPlanner:
                         far = _FarEnd(family, address, host.listen_port, far_as, host)
                         self._add(peering, far, "NodePeer", self._me.as_number, taken)
 
-    def mesh(self) -> None:
-        """Sessions with every other node that is no route reflector, unless this node is one or the mesh is off."""
-        if not self._config.mesh or self._me.cluster_id:
+    def mesh(self, peerings: Iterable[Peering] = ()) -> None:
+        """Sessions with every other node that is no route reflector, unless this node is one or the mesh is off.
+
+        Reflectors of peerings that take the mesh's place stay in it while it is on.
+        """
+        staying = [p.remote for p in peerings if p.options.instead_of_mesh and isinstance(p.remote, Selector)]
+
+        def takes_part(host: BGPHost) -> bool:
+            return not host.cluster_id or any(selector.matches(host.labels) for selector in staying)
+
+        if not self._config.mesh or not takes_part(self._me):
             return
         mesh = Peering(
             name="",
@@ -111,10 +120,11 @@ class SessionPlanner:
                 password=self._config.mesh_password,
                 ipv4_over_ipv6=self._config.mesh_ipv4_over_ipv6,
                 bfd=self._config.mesh_bfd,
+                instead_of_mesh=True,
             ),
         )
         for _, host in sorted(self._hosts.items()):
-            if host.cluster_id:
+            if not takes_part(host):
                 continue
             for far in _ends_of_host(host):
                 if far.address not in self._claimed:
@@ -158,7 +168,7 @@ class SessionPlanner:
         if not (mine or far.interface) or far.address in (self._me.ipv4, self._me.ipv6):
             return
         subject = f"BGPPeer {peering.name}" if peering.name else "BGPConfiguration default"
-        name = name_of_peer(kind, far.address, far.port, far.interface)
+        name = name_of_peer(_kind_in_name(peering, kind), far.address, far.port, far.interface)
         if (owner := taken.get(far.place)) is not None:
             message = f"the peering with {far.place} is that of BGPPeer {owner}"
             self._report(Problem("bgp-peering-shadowed", subject, message))
@@ -184,7 +194,8 @@ class SessionPlanner:
 
     def _goes_over_ipv6(self, peering: Peering, far: _FarEnd) -> bool:
         """A selected node's IPv4 routes come over the IPv6 session with it."""
-        asked = peering.options.ipv4_over_ipv6 and bool(peering.name) and not isinstance(peering.remote, Remote)
+        options = peering.options
+        asked = options.ipv4_over_ipv6 and not options.instead_of_mesh and not isinstance(peering.remote, Remote)
         return asked and far.family == 4 and far.host is not None and bool(far.host.ipv6 and self._me.ipv6)
 
     def _note_gateway(self, peering: Peering, far: _FarEnd) -> None:
@@ -219,7 +230,8 @@ class SessionPlanner:
         next_hop: NextHop = options.next_hop
         if options.keep_next_hop_if_external and far.as_number != local_as:
             next_hop = "keep"
-        waits = kind != "NodePeer" and far.host is not None and self._is_above_mine(far)
+        one_calls = kind != "NodePeer" or options.instead_of_mesh
+        waits = one_calls and far.host is not None and self._is_above_mine(far)
         return PeerPlan(
             name=name,
             type=kind,
@@ -230,7 +242,7 @@ class SessionPlanner:
             local_as=local_as,
             source=ends.source,
             passive=waits or kind == "LocalWorkload",
-            rr_cluster_id=self._reflects_to(far, local_as),
+            rr_cluster_id=self._reflects_to(peering, far, local_as),
             ttl_security_hops=options.ttl_security_hops,
             restart_time_s=options.restart_time_s,
             keepalive_time_s=options.keepalive_time_s,
@@ -249,17 +261,26 @@ class SessionPlanner:
         """In the mesh only where one of the two has no IPv4 address, else IPv4 routes have a session of their own."""
         if not peering.options.ipv4_over_ipv6 or far.family != 6:
             return False
-        return bool(peering.name) or far.host is None or not (far.host.ipv4 and self._me.ipv4)
+        return not peering.options.instead_of_mesh or far.host is None or not (far.host.ipv4 and self._me.ipv4)
 
     def _is_above_mine(self, far: _FarEnd) -> bool:
         """Of two nodes the one with the numerically higher address connects, the other listens."""
         return int(ipaddress.ip_address(far.address)) > int(ipaddress.ip_address(self._me.address(far.family)))
 
-    def _reflects_to(self, far: _FarEnd, local_as: int) -> str | None:
-        """Our cluster id when the far end is our client: same AS, and not a reflector of the same cluster."""
+    def _reflects_to(self, peering: Peering, far: _FarEnd, local_as: int) -> str | None:
+        """Our cluster id when the far end is our client: same AS, and not a reflector of the same cluster.
+
+        Reflectors in the mesh's place all know each other, so none is a client of another: it would be told each route
+        by every way through the others.
+        """
         theirs = far.host.cluster_id if far.host is not None else ""
         ours = self._me.cluster_id
-        return ours if ours and far.as_number == local_as and theirs != ours else None
+        equal = bool(theirs) if peering.options.instead_of_mesh else theirs == ours
+        return ours if ours and far.as_number == local_as and not equal else None
+
+
+def _kind_in_name(peering: Peering, kind: PeerType) -> PeerType:
+    return "NodeMesh" if peering.options.instead_of_mesh else kind
 
 
 def _ends_of_host(host: BGPHost) -> Iterator[_FarEnd]:

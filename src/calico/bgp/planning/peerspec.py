@@ -45,7 +45,11 @@ class LocalWorkloads(msgspec.Struct, frozen=True):
 
 
 class PeerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Options that both directions of a peering share."""
+    """Options that both directions of a peering share.
+
+    ``instead_of_mesh``: its sessions are those of the mesh, by name and options, so that a node that moves from the
+    mesh to reflectors keeps those it has with them.
+    """
 
     next_hop: NextHop = ""
     keep_next_hop_if_external: bool = False
@@ -59,6 +63,7 @@ class PeerOptions(msgspec.Struct, frozen=True, kw_only=True):
     reachable_by: str = ""
     ipv4_over_ipv6: bool = False
     bfd: BfdPlan | None = None
+    instead_of_mesh: bool = False
 
 
 class Peering(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,7 +193,16 @@ def _options(peer: BGPPeer, remote: Remote | Selector | LocalWorkloads, subject:
         reachable_by=_gateway(spec, remote),
         ipv4_over_ipv6=over,
         bfd=peerannotations.bfd(peer.metadata.annotations),
+        instead_of_mesh=_instead_of_mesh(peer, remote),
     )
+
+
+def _instead_of_mesh(peer: BGPPeer, remote: Remote | Selector | LocalWorkloads) -> bool:
+    asked = peerannotations.instead_of_mesh(peer.metadata.annotations)
+    if asked and isinstance(remote, Remote | LocalWorkloads):
+        field = f"metadata.annotations[{peerannotations.INSTEAD_OF_MESH}]"
+        raise InvalidInput("needs a spec.peerSelector: the mesh is between nodes", field=field)
+    return asked
 
 
 def _uses_node_address(spec: BGPPeerSpec, remote: Remote | Selector | LocalWorkloads) -> bool:

@@ -15,6 +15,7 @@ from calico.bgp.planning.clusterconfig import ClusterConfig, resolve_config
 from calico.bgp.planning.filterplan import FilterPlan
 from calico.bgp.planning.host import BGPHost, host_of_node
 from calico.bgp.planning.networks import Network, parse_network
+from calico.bgp.planning.peerannotations import DRAIN
 from calico.bgp.planning.peering import SessionPlanner
 from calico.bgp.planning.peerspec import LocalWorkloads, Peering, peering_of_resource
 from calico.bgp.planning.routefilter import filter_of_resource
@@ -73,13 +74,16 @@ def build_plan(snapshot: BGPSnapshot, node: str, export_mode: ExportMode = "pool
         problems.append(_absence(snapshot, node))
         plan = msgspec.structs.replace(_without_bgp(node), debug=config.debug)
         return Planned(plan, _sorted(problems))
+    if me.drained:
+        message = f"metadata.annotations[{DRAIN}]: neighbours are asked to prefer other ways to what is here"
+        problems.append(Problem("bgp-drained", f"Node {node}", message))
     filters = _filters(snapshot, problems)
     pools, blocks = _pools(snapshot.pools, config, problems), _networks(snapshot.blocks)
     peerings = _peerings(snapshot, filters, problems)
     planner = SessionPlanner(me, hosts, config, problems.append, snapshot.secrets, snapshot.endpoints)
     planner.explicit(peerings)
     planner.reverse(peerings)
-    planner.mesh()
+    planner.mesh(peerings)
     default = snapshot.configs.get("default", BGPConfiguration())
     services = plan_services(default.spec, snapshot.services, problems.append)
     plan = BirdPlan(
@@ -104,14 +108,18 @@ def build_plan(snapshot: BGPSnapshot, node: str, export_mode: ExportMode = "pool
         reflected_services=services.reflected if me.cluster_id else (),
         encrypted_next_hops=_encrypted(me, hosts),
         own_addresses=me.addresses,
+        drained=me.drained,
     )
     local = any(isinstance(peering.remote, LocalWorkloads) and peering.is_asked_of(me) for peering in peerings)
     return Planned(plan, _sorted(problems), turn=_turn(me, hosts, plan), needs_endpoints=local)
 
 
 def _turn(me: BGPHost, hosts: Mapping[str, BGPHost], plan: BirdPlan) -> int:
+    """Reflectors go first: all others wait for them, and they are few."""
     far = {peer.address for peer in plan.peers}
-    return sum(name < me.name and not far.isdisjoint((host.ipv4, host.ipv6)) for name, host in hosts.items())
+    mine = (not me.cluster_id, me.name)
+    before = (host for host in hosts.values() if (not host.cluster_id, host.name) < mine)
+    return sum(not far.isdisjoint((host.ipv4, host.ipv6)) for host in before)
 
 
 def _sorted(problems: list[Problem]) -> tuple[Problem, ...]:

@@ -14,9 +14,10 @@ import msgspec
 from calico.bgp.planning.birdplan import BirdPlan, PeerPlan
 from calico.bgp.planning.filterplan import OperationPlan, RulePlan
 
-__all__ = ["Route", "exported"]
+__all__ = ["Route", "exported", "imported"]
 
 MAX_PREFERENCE = 2147483647
+_GRACEFUL_SHUTDOWN = (65535, 0)
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -34,6 +35,13 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     local_preference: int | None = None
     communities: frozenset[tuple[int, ...]] = frozenset()
     as_path: tuple[int, ...] = ()
+
+
+def imported(plan: BirdPlan, peer: PeerPlan, route: Route) -> Route:
+    """The preference of a route as a peer without import rules told it: the lowest where its speaker, or this host
+    towards other systems, is about to go."""
+    leaving = _GRACEFUL_SHUTDOWN in route.communities or (plan.drained and not peer.internal)
+    return msgspec.structs.replace(route, local_preference=0) if leaving else route
 
 
 def exported(plan: BirdPlan, peer: PeerPlan, route: Route) -> Route | None:
@@ -54,8 +62,19 @@ def exported(plan: BirdPlan, peer: PeerPlan, route: Route) -> Route | None:
         )
         rule = next((rule for rule in rules if _matches(rule, route, network, peer)), None)
         if rule is not None:
-            return _changed(route, rule.operations) if rule.accept else None
-    return _after_filters(plan, peer, route, network, normal)
+            return _drained(plan, peer, _changed(route, rule.operations)) if rule.accept else None
+    accepted = _after_filters(plan, peer, route, network, normal)
+    return None if accepted is None else _drained(plan, peer, accepted)
+
+
+def _drained(plan: BirdPlan, peer: PeerPlan, route: Route) -> Route:
+    """RFC 8326: other systems are told by a community, our own also by the lowest preference; what is passed on within
+    our system leads elsewhere."""
+    if not plan.drained or (peer.internal and route.source == "peer"):
+        return route
+    preference = 0 if peer.internal else route.local_preference
+    communities = route.communities | {_GRACEFUL_SHUTDOWN}
+    return msgspec.structs.replace(route, local_preference=preference, communities=communities)
 
 
 def _after_filters(plan: BirdPlan, peer: PeerPlan, route: Route, network: Network, normal: int) -> Route | None:

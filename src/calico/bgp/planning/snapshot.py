@@ -61,8 +61,9 @@ def affinity_prefix(host: str) -> str:
 
 
 def watched_prefixes(host: str) -> tuple[str, ...]:
-    """What a syncer must follow for this host."""
-    return (*(kind_prefix(kind) for kind in _KINDS), affinity_prefix(host), SECRETS_PREFIX)
+    """What a syncer must follow for this host; ClusterInformation says whether the rest may be followed."""
+    kinds = ("ClusterInformation", *_KINDS)
+    return (*(kind_prefix(kind) for kind in kinds), affinity_prefix(host), SECRETS_PREFIX)
 
 
 def named_secrets(snapshot: BGPSnapshot) -> frozenset[SecretRef]:

@@ -32,13 +32,17 @@ _MAX_BURST = 50  # packets
 
 
 class FlowSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """From ``src_netns`` to ``address`` in ``dst_netns``; ``rate`` in packets a second; ``source`` binds the sender."""
+    """From ``src_netns`` to ``address`` in ``dst_netns``; ``rate`` in packets a second; ``source`` binds the sender.
+
+    A flow that is told to stop ends when it has sent ``at_least`` so many packets.
+    """
 
     src_netns: str
     dst_netns: str
     address: str
     port: int = 7007
     rate: int = 500
+    at_least: int = 0
     tcp: bool = True
     source: str = ""
 
@@ -151,7 +155,7 @@ class _Flow:
         interval = 1 / self.settings.rate
         ready()
         start = begin  # of the schedule
-        while not stop.is_set():
+        while not stop.is_set() or len(self.times) < self.settings.at_least:
             due = int((time.monotonic() - start) / interval) + 1
             if due - len(self.times) > _MAX_BURST:
                 # this process was kept waiting: what it missed is left out, for a burst would overflow our own queues

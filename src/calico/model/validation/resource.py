@@ -12,6 +12,7 @@ from calico.model.kubecontrollers import KubeControllersConfiguration
 from calico.model.livemigration import LiveMigration
 from calico.model.meta import Resource
 from calico.model.node import Node
+from calico.model.nodestatus import CalicoNodeStatus
 from calico.model.policy import GlobalNetworkPolicy, GlobalNetworkSet, NetworkPolicy, NetworkSet, Profile, Tier
 from calico.model.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 from calico.model.validation.bgp import check_bgp_configuration, check_node_bgp_configuration, check_peer
@@ -23,6 +24,7 @@ from calico.model.validation.ipam import check_affinity, check_ipam_configuratio
 from calico.model.validation.kubecontrollers import check_kube_controllers
 from calico.model.validation.livemigration import check_live_migration
 from calico.model.validation.metadata import check_metadata
+from calico.model.validation.nodestatus import check_node_status, check_node_status_spec
 from calico.model.validation.policies import (
     check_global_policy,
     check_net_set,
@@ -84,6 +86,9 @@ def _check_spec(report: Report, resource: Resource) -> None:
             check_peer(report, resource.spec)
         case BGPFilter():
             check_bgp_filter(report, resource.spec)
+        case CalicoNodeStatus():
+            check_node_status_spec(report, resource.spec)
+            check_node_status(report, resource.status)
         case Node():
             check_node(report, resource)
         case WorkloadEndpoint():

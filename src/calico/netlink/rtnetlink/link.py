@@ -22,6 +22,7 @@ __all__ = [
     "link_name",
     "new_bridge",
     "new_ifb",
+    "new_plain",
     "new_veth",
     "set_link",
 ]
@@ -183,6 +184,13 @@ def new_ifb(seq: int, name: str, *, up: bool = False) -> bytes:
     info = wire.nested(_IFLA_LINKINFO, wire.attr_str(_IFLA_INFO_KIND, "ifb"))
     body = _HEADER.pack(0, 0, 0, *_up_flags(up or None)) + link_name(name) + info
     return wire.message(RTM_NEWLINK, _CREATE, seq, body)
+
+
+def new_plain(seq: int, name: str, kind: str) -> bytes:
+    """A device of a kind without settings. EOPNOTSUPP when the kernel does not know the kind; one that needs settings
+    is refused otherwise."""
+    info = wire.nested(_IFLA_LINKINFO, wire.attr_str(_IFLA_INFO_KIND, kind))
+    return wire.message(RTM_NEWLINK, _CREATE, seq, _HEADER.pack(0, 0, 0, 0, 0) + link_name(name) + info)
 
 
 def link_name(name: str) -> bytes:

@@ -86,7 +86,7 @@ class HostDispatch:
         return self._claims.interfaces()
 
     def _settle(self, interfaces: set[str]) -> None:
-        for interface in sorted(interfaces):
+        for interface in interfaces:
             after, before = self._claims.owner(interface), self._shown.pop(interface, None)
             if after is not None:
                 self._shown[interface] = after
@@ -146,14 +146,14 @@ class _PlaceMap:
             self._lists.acquire(after)
         was_used = self.is_used
         self._used += (after is not None) - (before is not None)
-        if not was_used and self.is_used:
+        if not self.is_used:
+            self._state.unwant_set(self.map)
+        elif was_used:
+            show()
+        else:
             self._state.want_set(SetDecl(self.map, ("ifname",), "verdict", size=MIN_SIZE))
             for interface in self._interfaces:
                 self._show(interface)
-        elif was_used and not self.is_used:
-            self._state.unwant_set(self.map)
-        elif self.is_used:
-            show()
         if before is not None:
             self._lists.release(before)
 

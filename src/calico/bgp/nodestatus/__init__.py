@@ -1,0 +1,1 @@
+"""CalicoNodeStatus: what this host's agent fills in when somebody asks by a resource."""

@@ -1,0 +1,56 @@
+"""The daemons' options about etcd: the settings of a CalicoAPIConfig file, each as an option and in the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from calico.datastore.connection import DEFAULT_ENDPOINT, Connection, load_connection
+
+__all__ = ["connection_of", "etcd_options"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_FELIX = "FELIX_ETCD"
+_OPTIONS = {  # option -> (field of the file, variable of Felix, variable of all, help)
+    "--etcd-endpoints": (
+        "etcdEndpoints",
+        "ENDPOINTS",
+        "ETCD_ENDPOINTS",
+        f"Comma-separated URLs of etcd; {DEFAULT_ENDPOINT} when nothing says.",
+    ),
+    "--etcd-ca-file": ("etcdCACertFile", "CAFILE", "ETCD_CA_CERT_FILE", "CA of etcd's certificates, PEM."),
+    "--etcd-cert-file": ("etcdCertFile", "CERTFILE", "ETCD_CERT_FILE", "Our client certificate, PEM."),
+    "--etcd-key-file": ("etcdKeyFile", "KEYFILE", "ETCD_KEY_FILE", "Its private key, PEM."),
+    "--etcd-username": ("etcdUsername", "USERNAME", "ETCD_USERNAME", "User of etcd."),
+    "--etcd-password-file": (
+        "etcdPasswordFile",
+        "PASSWORDFILE",
+        "ETCD_PASSWORD_FILE",
+        "File with the user's password, read at every log-in; or ETCD_PASSWORD in the environment.",
+    ),
+}
+
+
+def etcd_options(function: _F) -> _F:
+    """``--config`` and one option per setting; the command gets them by name, for ``connection_of``."""
+    for option, (_, felix, everyone, text) in reversed(_OPTIONS.items()):
+        variables = [f"{_FELIX}{felix}", f"CALICO_{everyone}", everyone]
+        function = click.option(option, envvar=variables, help=text)(function)
+    return click.option("-c", "--config", envvar="CALICO_CONFIG", help="CalicoAPIConfig file with these settings.")(
+        function
+    )
+
+
+def connection_of(
+    config: str | None, options: Mapping[str, str | None], environment: Mapping[str, str] = os.environ
+) -> Connection:
+    """What the options say, then the environment, then the file."""
+    fields = {name.removeprefix("--").replace("-", "_"): field for name, (field, *_) in _OPTIONS.items()}
+    given = {fields[name]: value for name, value in options.items()}
+    if not given.get("etcdEndpoints") and environment.get(f"{_FELIX}ADDR"):
+        given["etcdEndpoints"] = f"{environment.get(f'{_FELIX}SCHEME', 'http')}://{environment[f'{_FELIX}ADDR']}"
+    return load_connection(config, environment, given=given, default="")

@@ -1,0 +1,212 @@
+"""The roles of `calico datastore roles` on a real etcd: each component can do its work, and nothing beyond it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+import pytest
+
+from calico.bgp.planning.snapshot import watched_prefixes
+from calico.datastore.acceptance import ACCEPT_PREFIX, accept_keys
+from calico.datastore.api import Op, SyncStatus, Update
+from calico.datastore.embedded import EtcdProcess
+from calico.datastore.etcd import EtcdBackend
+from calico.datastore.etcd_auth import EtcdAuth
+from calico.datastore.initialise import initialise
+from calico.datastore.plausibility import CLUSTER_INFO_KEY
+from calico.datastore.role_plan import plan_roles
+from calico.datastore.roles import COMPONENTS, Account, Permission, Role, accounts
+from calico.datastore.store import Store
+from calico.datastore.syncer import Syncer
+from calico.errors import InvalidInput
+from calico.model.keys import RESOURCE_PREFIX as R
+
+pytestmark = pytest.mark.etcd
+
+StartEtcd = Callable[..., Awaitable[EtcdProcess]]
+Connect = Callable[..., EtcdBackend]
+
+SECRET = "/calico/bgp/v1/secrets/peers/tor"
+TRIAL = "/calico/trial/v1/x"
+STATUS = "/calico/felix/v2/no-region/host/{}/status"
+HEP_STATUS = "/calico/felix/v1/host/{}/endpoint/eth0"
+WEP = f"{R}workloadendpoints/default/h1-cni-x-eth0"
+POD_POLICY = f"{R}networkpolicies/default/p"
+GROUP = f"{R}networkpolicies/openstack/ossg.default.x"
+PORT = f"{R}workloadendpoints/openstack/h1-openstack-x-y"
+BLOCK = "/calico/ipam/v2/assignment/ipv4/block/10.0.0.0-26"
+AFFINITY = "/calico/ipam/v2/host/{}/ipv4/block/10.0.0.0-26"
+HANDLE = "/calico/ipam/v2/handle/x"
+SUBNET = "/calico/dhcp/v2/no-region/subnet/s"
+ELECTION = "/calico/openstack/v2/no-region/neutron_election"
+ACCEPT = f"{ACCEPT_PREFIX}all"
+POLICY, NODE, TIER = f"{R}globalnetworkpolicies/p", f"{R}nodes/h1", f"{R}tiers/default"
+FELIX_CONFIG, POOL, PROFILE = f"{R}felixconfigurations/default", f"{R}ippools/p", f"{R}profiles/p"
+EVERYTHING = (
+    *(SECRET, TRIAL, STATUS.format("h1"), STATUS.format("h2"), HEP_STATUS.format("h1"), HEP_STATUS.format("h2")),
+    *(WEP, POD_POLICY, GROUP, PORT, BLOCK, AFFINITY.format("h1"), AFFINITY.format("h2"), HANDLE, SUBNET, ELECTION),
+    *(ACCEPT, POLICY, NODE, TIER, FELIX_CONFIG, POOL, PROFILE, CLUSTER_INFO_KEY),
+    *("/calico/ipam/v2/config", "/calico/ipam/v2/host/h1", "/calico/ipam/v2/host/h10", "/calico", "/other", "/calico0"),
+)
+
+RESOURCES = frozenset(key for key in EVERYTHING if key.startswith(R))
+WRITES: dict[str, frozenset[str]] = {
+    "calico-felix-h1": frozenset((STATUS.format("h1"), HEP_STATUS.format("h1"))),
+    "calico-bgp-h1": frozenset(),
+    "calico-cni-h1": frozenset((WEP, PORT, PROFILE, BLOCK, HANDLE, AFFINITY.format("h1"), "/calico/ipam/v2/host/h1")),
+    "calico-neutron": frozenset((GROUP, PORT, SUBNET, ELECTION, FELIX_CONFIG, CLUSTER_INFO_KEY)),
+    "calico-operator": frozenset(key for key in EVERYTHING if key.startswith("/calico/")),
+    "calico-readonly": frozenset(),
+}
+READS: dict[str, frozenset[str]] = {
+    "calico-felix-h1": RESOURCES | {ACCEPT},
+    "calico-bgp-h1": frozenset((NODE, POOL, WEP, PORT, SECRET, ACCEPT, CLUSTER_INFO_KEY, AFFINITY.format("h1"))),
+    "calico-cni-h1": frozenset((CLUSTER_INFO_KEY, FELIX_CONFIG, POOL, NODE, "/calico/ipam/v2/config")),
+    "calico-neutron": frozenset((STATUS.format("h1"), STATUS.format("h2"))),
+    "calico-operator": frozenset(),
+    "calico-readonly": frozenset(EVERYTHING) - {SECRET, TRIAL, "/calico", "/other", "/calico0"},
+}
+
+
+@pytest.fixture
+async def secured(start_etcd: StartEtcd, connect: Connect, certificates: Any) -> Callable[[str], EtcdBackend]:
+    """An initialised store that asks who one is; connects as the user whose name is given, by certificate."""
+    server = await start_etcd(tls=certificates.make("server"))
+
+    def as_user(name: str) -> EtcdBackend:
+        return connect(server.config.client_url, tls=certificates.make(name))
+
+    root = as_user("root")
+    await initialise(Store(root))
+    auth = EtcdAuth(root)
+    for step in plan_roles(accounts(COMPONENTS, ["h1", "h2"]), await auth.read()):
+        await auth.apply(step)
+    await auth.enable("break glass")
+    return as_user
+
+
+AsUser = Callable[[str], EtcdBackend]
+
+
+async def permitted(call: Awaitable[object]) -> bool:
+    try:
+        await call
+    except InvalidInput as error:
+        if "lacks the right" not in str(error):
+            raise
+        return False
+    return True
+
+
+@pytest.mark.parametrize("user", WRITES)
+async def test_a_user_writes_and_reads_what_its_component_needs_and_is_refused_all_else(
+    secured: AsUser, user: str
+) -> None:
+    backend, root = secured(user), secured("root")
+    info = await root.get(CLUSTER_INFO_KEY)
+    assert info is not None
+    await root.txn([Op(key, b"{}") for key in EVERYTHING if key != CLUSTER_INFO_KEY])
+    value = {CLUSTER_INFO_KEY: info.value}
+    writes = {k for k in EVERYTHING if await permitted(backend.txn([Op(k, value.get(k, b"{}"))]))}
+    assert writes == WRITES[user]
+    assert {k for k in EVERYTHING if await permitted(backend.get(k))} == READS[user] | WRITES[user]
+    assert {k for k in EVERYTHING if await permitted(backend.txn([Op(k)]))} == WRITES[user]
+    for prefix in ("/", "/calico/", "/calico/felix/v2/no-region/host/"):
+        allowed = prefix != "/" and (
+            user == "calico-operator" or (prefix != "/calico/" and STATUS.format("h2") in READS[user])
+        )
+        assert await permitted(backend.list(prefix)) is allowed
+        assert await permitted(anext(backend.watch(prefix, 1))) is allowed
+        if user != "calico-operator":
+            assert not await permitted(backend.delete_prefix(prefix))
+    auth = EtcdAuth(backend)
+    assert not await permitted(auth.read())
+    for step in plan_roles([Account(user, (Role("root", ()),))], await EtcdAuth(root).read()):
+        assert not await permitted(auth.apply(step))
+    assert not await permitted(auth.set_password("root", "mine"))
+
+
+async def test_a_lease_of_another_cannot_be_used_to_delete_its_keys(secured: AsUser) -> None:
+    mine, other = secured("calico-felix-h1"), secured("calico-felix-h2")
+    lease = await mine.grant(60)
+    await mine.txn([Op(STATUS.format("h1"), b"{}", lease=lease)])
+    assert not await permitted(other.revoke(lease))
+    assert await mine.get(STATUS.format("h1")) is not None
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.keys: set[str] = set()
+        self.in_sync = asyncio.Event()
+
+    def on_status(self, status: SyncStatus, reason: str = "") -> None:
+        if status is SyncStatus.IN_SYNC:
+            self.in_sync.set()
+
+    def on_updates(self, updates: Any, revision: int) -> None:
+        self.keys |= {update.key for update in updates if isinstance(update, Update)}
+
+
+@pytest.mark.parametrize(("user", "prefixes"), [("calico-felix-h1", (R,)), ("calico-bgp-h1", watched_prefixes("h1"))])
+async def test_an_agent_can_follow_what_it_follows(secured: AsUser, user: str, prefixes: tuple[str, ...]) -> None:
+    sink = Sink()
+    syncer = Syncer(secured(user), prefixes, sink, require_ready=True, accept_keys=accept_keys("h1"))
+    task = asyncio.create_task(syncer.run())
+    async with asyncio.timeout(30):
+        await sink.in_sync.wait()
+        await secured("calico-operator").txn([Op(NODE, b"{}")])
+        while NODE not in sink.keys:
+            await asyncio.sleep(0.02)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_right_taken_away_is_refused_at_the_next_call(secured: AsUser) -> None:
+    user, root = secured("calico-felix-h1"), EtcdAuth(secured("root"))
+    assert await permitted(user.get(NODE))
+    [account] = accounts(["felix"], ["h1"])
+    less = msgspec.structs.replace(account, roles=account.roles[1:])
+    steps = plan_roles([less], await root.read())
+    assert [str(step) for step in steps] == ["take role calico-felix-h1: calico-felix"]
+    for step in steps:
+        await root.apply(step)
+    assert not await permitted(user.get(NODE))
+
+
+async def test_roles_are_brought_back_to_what_they_should_be(secured: AsUser) -> None:
+    auth = EtcdAuth(secured("root"))
+    wanted = accounts(COMPONENTS, ["h1", "h2"])
+    assert plan_roles(wanted, await auth.read(), prune=True) == ()
+    extra = accounts(["felix"], ["gone"])
+    for step in plan_roles(extra, await auth.read()):
+        await auth.apply(step)
+    odd = Account("calico-felix-h1", (Role("calico-felix", (Permission("/calico/", "/calico0", "readwrite"),)),))
+    for step in plan_roles([odd], await auth.read()):
+        await auth.apply(step)
+    steps = plan_roles(wanted, await auth.read(), prune=True)
+    texts = {str(step) for step in steps}
+    assert {"revoke calico-felix: readwrite /calico/*", "give role calico-felix-h1: calico-felix-h1"} <= texts
+    assert {"delete user calico-felix-gone", "delete role calico-felix-gone"} <= texts
+    for step in steps:
+        await auth.apply(step)
+    assert plan_roles(wanted, await auth.read(), prune=True) == ()
+    assert {"root"} <= (await auth.read()).users.keys()
+
+
+async def test_etcd_lets_anybody_compact(secured: AsUser) -> None:
+    """Not a wish: etcd has no right for it, so agents must and do survive it (the syncer's tests)."""
+    backend = secured("calico-readonly")
+    revision, _ = await backend.revision()
+    await backend.compact(revision)
+
+
+async def test_who_has_no_user_gets_nothing(secured: AsUser) -> None:
+    stranger = secured("stranger")
+    assert not await permitted(stranger.get(NODE))
+    assert not await permitted(stranger.txn([Op(NODE, b"{}")]))
+    async with aclosing(stranger.watch(R, 1)) as stream:
+        assert not await permitted(anext(stream))

@@ -35,7 +35,7 @@ def test_a_loss_is_large_above_ten_keys_and_a_fifth() -> None:
     assert [is_mass_loss(*case) for case in ((12, 10), (12, 11), (100, 20), (100, 21))] == [False, True, False, True]
 
 
-@pytest.mark.parametrize("value", [b"", b"\xff", b"[]", b'{"spec":7}'])
+@pytest.mark.parametrize("value", [b"", b"\xff", b"[]", b'{"spec":7}', b'{"spec":' * 5000])
 def test_an_unreadable_cluster_information_is_not_ready(value: bytes) -> None:
     assert cluster_facts(value) == ClusterFacts()
     assert "locked" in not_ready(cluster_facts(value))

@@ -94,6 +94,8 @@ def test_the_kind_of_cluster_is_the_lowest_source_of_settings() -> None:
     names = [name for name, _ in setup.inputs.config_sources()]
     assert names == ["ClusterInformation default", "FelixConfiguration default"]
     assert setup.inputs.config_sources()[0][1] == {"clusterType": "openstack"}
+    setup.put(f"{PREFIX}clusterinformations/other", {"spec": {"clusterType": "k8s"}})
+    assert setup.inputs.config_sources()[0][1] == {"clusterType": "openstack"}
     setup.inputs.on_updates([Update(f"{PREFIX}clusterinformations/default", None, 2)], 2)
     assert [name for name, _ in setup.inputs.config_sources()] == ["FelixConfiguration default"]
 

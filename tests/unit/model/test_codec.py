@@ -468,3 +468,11 @@ def test_a_host_endpoint_whose_place_cannot_be_read_is_absent(damage: dict[str, 
     decoded = read(ResourceKey("HostEndpoint", "", "h"), {"spec": {"node": "h", "interfaceName": "eth0", **damage}})
     assert decoded.resource is None
     assert decoded.problems
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999"])
+def test_a_number_that_fits_nowhere_is_damage_of_its_field(number: str) -> None:
+    raw = f'{{"spec": {{"order": {number}, "ingress": [{{"action": "Allow"}}]}}}}'.encode()
+    decoded = decode(ResourceKey("GlobalNetworkPolicy", "", "p"), raw)
+    assert decoded.problems
+    assert decoded.resource is None

@@ -74,13 +74,10 @@ async def open_store(connection: Connection) -> AsyncIterator[Store]:
 
     What it has to warn of goes to standard error, unless the process has said where.
     """
-    import structlog
-
     from calico.datastore.store import Store
-    from calico.obs.log import configure_logging
+    from calico.obs.logger import warn_on_stderr
 
-    if not structlog.is_configured():
-        configure_logging(level="warning", json=False)
+    warn_on_stderr()
     backend = open_backend(connection)
     try:
         yield Store(backend)

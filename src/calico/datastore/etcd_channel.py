@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 import grpc
 import grpc.aio
 import msgspec
-import structlog
 
 from calico.datastore.etcd_wire import METHODS, message
 from calico.errors import InvalidInput, Transient
+from calico.obs.logger import Logger
 
 __all__ = ["Endpoint", "TLSFiles", "parse_endpoint"]
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 # keepalive_time must not be below the server's --grpc-keepalive-min-time (5 s), and etcd ends connections that send
 # pings while nothing runs on them (GOAWAY "too_many_pings"); keepalive_timeout also becomes TCP_USER_TIMEOUT; gRPC's

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["Logger"]
+__all__ = ["Logger", "warn_on_stderr"]
+
+_to_stderr: list[bool] = []
 
 
 class Logger:
@@ -16,4 +18,13 @@ class Logger:
     def __getattr__(self, level: str) -> Any:
         import structlog
 
+        if _to_stderr and not structlog.is_configured():
+            from calico.obs.log import configure_logging
+
+            configure_logging(level="warning", json=False)
         return getattr(structlog.get_logger(self._name), level)
+
+
+def warn_on_stderr() -> None:
+    """Warnings go to standard error, unless the process says where before the first."""
+    _to_stderr[:] = [True]

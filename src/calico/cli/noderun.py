@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -13,7 +14,7 @@ import click
 
 from calico.cli.options import config_option, opened
 from calico.cli.printing import safe
-from calico.datastore.connection import Connection, load_connection
+from calico.datastore.connection import DEFAULT_CONFIG, Connection, load_connection
 from calico.errors import InvalidInput, NotFound
 
 __all__ = ["run"]
@@ -62,7 +63,7 @@ def run(
     }
     bgp = {key: value for key, value in {**addresses, "asNumber": as_number}.items() if value}
     patch: dict[str, Any] = {"spec": {"bgp": bgp}} if bgp else {}
-    commands = _commands(node, backend, run_dir, connection)
+    commands = _commands(node, backend, run_dir, config)
     if dryrun:
         click.echo(f"Node {safe(node)}: {patch.get('spec', {})}")
         for command in commands:
@@ -86,8 +87,11 @@ def _address(wanted: str, version: int, method: str, connection: Connection) -> 
     return found.address
 
 
-def _commands(node: str, backend: str, run_dir: str, connection: Connection) -> list[list[str]]:
-    common = ["--node", node, "--etcd-endpoints", ",".join(connection.endpoints), "--run-dir", run_dir]
+def _commands(node: str, backend: str, run_dir: str, config: str | None) -> list[list[str]]:
+    """The agents find the datastore by the same environment, and the same file."""
+    common = ["--node", node, "--run-dir", run_dir]
+    file = config or (DEFAULT_CONFIG if os.path.exists(DEFAULT_CONFIG) else "")
+    common += ["--config", os.path.abspath(file)] if file else []
     names = ["felix", "bgp"] if backend == "bird" else ["felix"]
     return [[sys.executable, "-m", "calico", each, *common] for each in names]
 

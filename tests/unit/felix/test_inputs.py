@@ -145,3 +145,12 @@ def test_a_host_endpoint_reaches_the_calculation_and_a_malformed_one_is_named() 
         if isinstance(message, ProblemUpdate):
             setup.inputs.on_graph_problems(message.key, message.problems)
     assert set(setup.condition_objects("resource-invalid")) == {"HostEndpoint eth0"}
+
+
+def test_the_revision_follows_a_restored_datastore_downwards_and_stays_during_a_snapshot() -> None:
+    setup = Setup()
+    setup.put(ENDPOINT, endpoint(), 20)
+    setup.inputs.on_updates([], 0)
+    assert setup.inputs.revision == 20
+    setup.put(ENDPOINT, endpoint(), 7)
+    assert setup.inputs.revision == 7

@@ -17,6 +17,7 @@ class LoopThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._closing: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="calico-client", daemon=True)
         self._thread.start()
 
@@ -46,7 +47,10 @@ class LoopThread:
                 except StopAsyncIteration:
                     return
         finally:
-            if self.running:
+            if threading.current_thread() is self._thread:  # collected there as garbage: nobody may wait for himself
+                self._closing.add(closing := self._loop.create_task(_close(items)))
+                closing.add_done_callback(self._closing.discard)
+            elif self.running:
                 self.run(items.aclose())
 
     def close(self) -> None:
@@ -56,6 +60,10 @@ class LoopThread:
             self._thread.join()
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
+
+
+async def _close(items: AsyncGenerator[Any, None]) -> None:
+    await items.aclose()
 
 
 async def _next(items: AsyncGenerator[T, None]) -> T:

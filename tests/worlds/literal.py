@@ -86,7 +86,7 @@ class LiteralReading:
     def passes(self, probe: Probe) -> bool | None:
         """The verdict on a forwarded packet; None without an opinion."""
         flow = probe.flow
-        if probe.way != "forward" or flow.fragment:
+        if probe.way != "forward" or flow.fragment or not {probe.source, probe.target} <= {*SLOTS, UPLINK}:
             return None
         if probe.source in SLOTS:
             sender = self._local.get(probe.source)
@@ -222,7 +222,10 @@ class LiteralReading:
 
     def _applies(self, policy: Policy, member: _Member) -> bool:
         spec = policy.spec
-        if spec.selector and not parse(spec.selector).matches(member.labels):
+        selector, in_namespaces = spec.selector, isinstance(spec, GlobalNetworkPolicySpec) and spec.namespace_selector
+        if in_namespaces:
+            selector = selector.replace("all()", f"has({_NAMESPACE})")
+        if selector and not parse(selector).matches(member.labels):
             return False
         if isinstance(policy, NetworkPolicy) and member.labels.get(_NAMESPACE) != policy.metadata.namespace:
             return False
@@ -230,7 +233,7 @@ class LiteralReading:
         if isinstance(spec, GlobalNetworkPolicySpec) and spec.namespace_selector:
             if not _in_namespace(spec.namespace_selector, member):
                 return False
-            words = [spec.service_account_selector]  # all() has become "in a namespace" everywhere by now
+            words = [spec.service_account_selector]  # no all() is left in the selector
         if not spec.service_account_selector:
             return True
         if isinstance(spec, GlobalNetworkPolicySpec) and "all()" in words and _ACCOUNT not in member.labels:

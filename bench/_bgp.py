@@ -17,7 +17,7 @@ from calico.bgp.bird.client import ControlClient
 from calico.dataplane.links import Links
 from calico.dataplane.netns import in_netns, temporary_netns
 from calico.datastore.api import Op
-from calico.datastore.etcd import EtcdBackend
+from calico.datastore.etcd.backend import EtcdBackend
 
 RESULTS = Path(__file__).parent / "results"
 PREFIX = "/calico/resources/v3/projectcalico.org/"

@@ -25,7 +25,7 @@ from _bgp import Goal, Wire, agent, established, etcd, memory_mb, op, plain_bird
 from calico.bgp.bird.client import ControlClient
 from calico.dataplane.links import Links
 from calico.dataplane.netns import in_netns
-from calico.datastore.etcd import EtcdBackend
+from calico.datastore.etcd.backend import EtcdBackend
 
 PEERS = 200
 CAPABILITIES = bytes.fromhex("02 06 01 04 00 01 00 01  02 02 02 00")  # IPv4, route refresh (RFC 5492, 4760, 2918)

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from calico.datastore.api import Op
-from calico.datastore.embedded import EtcdConfig, EtcdProcess
-from calico.datastore.etcd import EtcdBackend
-from calico.datastore.initialise import initialise
-from calico.datastore.store import Store
+from calico.datastore.etcd.backend import EtcdBackend
+from calico.datastore.etcd.server import EtcdConfig, EtcdProcess
+from calico.datastore.typed.initialise import initialise
+from calico.datastore.typed.store import Store
 
 PREFIX = "/calico/resources/v3/projectcalico.org/networkpolicies/shop/"
 POLICY = (

@@ -18,9 +18,9 @@ from pathlib import Path
 import structlog
 
 from calico.datastore.api import Op, SyncStatus, Update
-from calico.datastore.embedded import EtcdConfig, EtcdProcess
-from calico.datastore.etcd import EtcdBackend
-from calico.datastore.syncer import Syncer
+from calico.datastore.etcd.backend import EtcdBackend
+from calico.datastore.etcd.server import EtcdConfig, EtcdProcess
+from calico.datastore.sync.syncer import Syncer
 
 PREFIX = "/calico/resources/v3/projectcalico.org/"
 VALUE_BYTES = 1000

@@ -33,7 +33,7 @@ from felix_world import RESOURCES, World, resource  # noqa: E402
 
 from calico.dataplane.netns import create_netns, delete_netns, in_netns  # noqa: E402
 from calico.datastore.api import Op  # noqa: E402
-from calico.datastore.etcd import EtcdBackend  # noqa: E402
+from calico.datastore.etcd.backend import EtcdBackend  # noqa: E402
 from calico.netlink.nftables.codec import TableCodec, encode_batch, encode_rules  # noqa: E402
 from calico.netlink.nftables.expr import Cmp, Meta, Payload, Rule, Verdict  # noqa: E402
 from calico.netlink.nftables.objects import Hook, Table  # noqa: E402

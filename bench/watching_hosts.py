@@ -27,9 +27,9 @@ from pathlib import Path
 import structlog
 
 from calico.datastore.api import Op, SyncStatus, Update
-from calico.datastore.embedded import EtcdConfig, EtcdProcess, find_etcd
-from calico.datastore.etcd import EtcdBackend
-from calico.datastore.syncer import Syncer
+from calico.datastore.etcd.backend import EtcdBackend
+from calico.datastore.etcd.server import EtcdConfig, EtcdProcess, find_etcd
+from calico.datastore.sync.syncer import Syncer
 
 RESULTS = Path(__file__).resolve().parent / "results" / "watching_hosts.json"
 PREFIX = "/calico/resources/v3/projectcalico.org/"

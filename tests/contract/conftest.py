@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from calico.datastore.embedded import EtcdConfig, EtcdProcess
-from calico.datastore.etcd import EtcdBackend
+from calico.datastore.etcd.backend import EtcdBackend
+from calico.datastore.etcd.server import EtcdConfig, EtcdProcess
 from calico.datastore.memory import MemoryBackend
 
 

@@ -7,7 +7,7 @@ from contextlib import aclosing
 import pytest
 
 from calico.datastore.api import Compacted, CompareFailed, FutureRevision, Op, Update, WatchBatch
-from calico.datastore.etcd import EtcdBackend
+from calico.datastore.etcd.backend import EtcdBackend
 from calico.datastore.memory import MemoryBackend
 from calico.errors import Conflict, InvalidInput, NotFound
 

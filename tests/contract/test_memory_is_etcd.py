@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from calico.datastore.api import CompareFailed, KeyValue, Op, Update
-from calico.datastore.embedded import EtcdProcess
-from calico.datastore.etcd import EtcdBackend
+from calico.datastore.etcd.backend import EtcdBackend
+from calico.datastore.etcd.server import EtcdProcess
 from calico.datastore.memory import MemoryBackend
 from calico.errors import CalicoError
 

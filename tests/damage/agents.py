@@ -21,7 +21,7 @@ from calico.calc.messages import ProblemUpdate
 from calico.calc.settings import CalcSettings
 from calico.calc.spec import recompute
 from calico.datastore.api import Backend, SyncStatus, Update
-from calico.datastore.syncer import Syncer
+from calico.datastore.sync.syncer import Syncer
 from calico.felix.config import FelixConfig, merge_config
 from calico.felix.inputs import Inputs
 from calico.model.codec import Decoded, decode, encode

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from calico.datastore.plausibility import CLUSTER_INFO_KEY
+from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY
 from calico.model.keys import RESOURCE_PREFIX
 
 __all__ = ["AFFINITIES", "GOOD", "HOST", "SECRETS"]

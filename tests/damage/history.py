@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from calico.datastore.api import Backend, Op
-from calico.datastore.plausibility import CLUSTER_INFO_KEY
+from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY
 from damage.agents import BGPSide, FelixSide, check, following, reached
 from damage.draw import a_damaged_key, damaged
 from damage.good import GOOD

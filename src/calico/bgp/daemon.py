@@ -26,10 +26,10 @@ from calico.bgp.remote.answering import Answerer
 from calico.bgp.secretfiles import SecretFiles
 from calico.bgp.status import status_document
 from calico.bgp.statuswatch import StatusWatch
-from calico.datastore.acceptance import accept_keys
 from calico.datastore.api import Backend
 from calico.datastore.connection import Connection, open_backend
-from calico.datastore.syncer import Syncer
+from calico.datastore.sync.acceptance import accept_keys
+from calico.datastore.sync.syncer import Syncer
 from calico.obs.statussocket import StatusServer
 
 __all__ = ["BGPSettings", "run", "run_with_backend"]

@@ -12,9 +12,9 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from calico.bgp.planning.localendpoints import ENDPOINTS_PREFIX, is_local_key
-from calico.datastore.acceptance import accept_keys
 from calico.datastore.api import Backend, KeyValue, Listing, Op, SyncerSink, WatchBatch
-from calico.datastore.syncer import Syncer
+from calico.datastore.sync.acceptance import accept_keys
+from calico.datastore.sync.syncer import Syncer
 
 __all__ = ["EndpointFeed", "EndpointSink"]
 

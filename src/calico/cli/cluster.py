@@ -9,11 +9,11 @@ import click
 
 from calico import __version__
 from calico.cli.options import config_option, data_output_option, opened
-from calico.cli.printing import print_data, print_table, safe
+from calico.cli.output.printing import print_data, print_table, safe
 
 if TYPE_CHECKING:
-    from calico.datastore.etcd import EtcdBackend
-    from calico.datastore.store import Store
+    from calico.datastore.etcd.backend import EtcdBackend
+    from calico.datastore.typed.store import Store
 
 __all__ = ["cluster"]
 

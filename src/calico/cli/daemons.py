@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from calico.cli.bgp import peers, routes, status, why
-from calico.cli.bgpdrain import drain
+from calico.cli.bgp.drain import drain
+from calico.cli.bgp.show import peers, routes, status, why
 from calico.cli.etcd_options import connection_of, etcd_options
 from calico.errors import CalicoError
 from calico.obs.log import configure_logging

@@ -13,9 +13,10 @@ from typing import TypeVar
 
 import click
 
-from calico.cli.printing import print_data, print_table
+from calico.cli.output.printing import print_data, print_table
 from calico.datastore.connection import DEFAULT_CONFIG, load_connection, proof_of
-from calico.datastore.core import (
+from calico.datastore.core.admin import CoreAdmin, Member
+from calico.datastore.core.cluster import (
     DEFAULT_CORE_FILE,
     Core,
     core_warnings,
@@ -24,10 +25,9 @@ from calico.datastore.core import (
     own_member,
     parse_core,
 )
-from calico.datastore.core_admin import CoreAdmin, Member
-from calico.datastore.core_health import Finding, findings
-from calico.datastore.embedded import etcd_argv, find_etcd
-from calico.datastore.etcd import MemberStatus
+from calico.datastore.core.health import Finding, findings
+from calico.datastore.etcd.backend import MemberStatus
+from calico.datastore.etcd.server import etcd_argv, find_etcd
 from calico.errors import InvalidInput, Transient
 
 __all__ = ["etcd"]

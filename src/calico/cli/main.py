@@ -23,26 +23,30 @@ __all__ = ["cli", "main"]
 
 # command -> (module, attribute, one line of help): the line stands here so that --help imports nothing else
 COMMANDS: dict[str, tuple[str, str, str]] = {
-    "apply": ("calico.cli.resources", "apply", "Create or replace resources from files."),
+    "apply": ("calico.cli.resources.write", "apply", "Create or replace resources from files."),
     "bgp": ("calico.cli.daemons", "bgp", "Run the BGP agent, or look at this host's sessions and routes."),
     "cluster": ("calico.cli.cluster", "cluster", "Look at the whole cluster: versions, hosts, resources."),
     "completion": ("calico.cli.completion", "completion", "Print the completion of a shell."),
-    "convert": ("calico.cli.convert", "convert", "Turn old and Kubernetes manifests into resources."),
-    "create": ("calico.cli.resources", "create", "Create resources from files."),
-    "datastore": ("calico.cli.datastore", "datastore", "Initialise, lock, look at, copy and guard the datastore."),
-    "delete": ("calico.cli.resources", "delete", "Delete resources by file or by name."),
-    "diff": ("calico.cli.diff", "diff", "Show what applying files would change, in meaning."),
-    "explain": ("calico.cli.explain", "explain_command", "Say what a kind or a field is for."),
+    "convert": ("calico.cli.resources.convert", "convert", "Turn old and Kubernetes manifests into resources."),
+    "create": ("calico.cli.resources.write", "create", "Create resources from files."),
+    "datastore": (
+        "calico.cli.datastore.group",
+        "datastore",
+        "Initialise, lock, copy and guard the datastore.",
+    ),
+    "delete": ("calico.cli.resources.write", "delete", "Delete resources by file or by name."),
+    "diff": ("calico.cli.resources.diff", "diff", "Show what applying files would change, in meaning."),
+    "explain": ("calico.cli.resources.explain", "explain_command", "Say what a kind or a field is for."),
     "etcd": ("calico.cli.etcd", "etcd", "Run the core cluster of etcd and look after its members."),
     "felix": ("calico.cli.daemons", "felix", "Run Felix: programs this host's routes and packet filters."),
-    "get": ("calico.cli.get", "get", "Show resources as a table, YAML or JSON, once or as they change."),
-    "label": ("calico.cli.modify", "label", "Set or remove labels of a resource."),
+    "get": ("calico.cli.resources.get", "get", "Show resources as a table, YAML or JSON, once or as they change."),
+    "label": ("calico.cli.resources.modify", "label", "Set or remove labels of a resource."),
     "lab": ("calico.cli.lab", "lab", "Run many hosts in network namespaces on this machine."),
-    "node": ("calico.cli.node", "node", "Look at this host: Felix, BIRD, sessions, endpoints; route reflectors."),
-    "patch": ("calico.cli.modify", "patch", "Change some fields of resources."),
-    "replace": ("calico.cli.resources", "replace", "Replace existing resources from files."),
-    "trial": ("calico.cli.trial", "trial", "Confirm or undo what was written with --confirm-within."),
-    "validate": ("calico.cli.validate", "validate", "Check files without a datastore."),
+    "node": ("calico.cli.node.group", "node", "Look at this host: Felix, BIRD, sessions, endpoints; route reflectors."),
+    "patch": ("calico.cli.resources.modify", "patch", "Change some fields of resources."),
+    "replace": ("calico.cli.resources.write", "replace", "Replace existing resources from files."),
+    "trial": ("calico.cli.resources.trial", "trial", "Confirm or undo what was written with --confirm-within."),
+    "validate": ("calico.cli.resources.validate", "validate", "Check files without a datastore."),
     "version": ("calico.cli.version", "version", "Show the versions of client and cluster."),
 }
 
@@ -95,7 +99,7 @@ def _run() -> int:
     try:
         cli(prog_name="calico")
     except CalicoError as error:
-        from calico.cli.printing import safe
+        from calico.cli.output.printing import safe
 
         click.echo("error: " + "\n".join(map(safe, str(error).split("\n"))), err=True)
         return 1

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from calico.cli.printing import safe
+from calico.cli.output.printing import safe
 from calico.datastore.connection import DEFAULT_CONFIG, load_connection, open_store
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from calico.datastore.store import Store
+    from calico.datastore.typed.store import Store
 
 __all__ = ["KindType", "config_option", "data_output_option", "file_options", "namespace_option", "opened"]
 

@@ -13,7 +13,7 @@ from calico.client.kinds import AsyncKinds
 from calico.datastore.api import Backend
 from calico.datastore.barrier import Realisation, wait_for_hosts
 from calico.datastore.rehearsal import Rehearsal
-from calico.datastore.store import Store
+from calico.datastore.typed.store import Store
 from calico.errors import InvalidInput, NotFound
 from calico.model.codec import decode
 from calico.model.keys import ResourceKey, key_path

@@ -9,7 +9,7 @@ import msgspec
 
 from calico.client.patching import PatchType, apply_patch
 from calico.client.watching import Event, EventType, watch_kind
-from calico.datastore.store import Store
+from calico.datastore.typed.store import Store
 from calico.errors import Conflict, InvalidInput
 from calico.model.kinds import KindInfo, kind_info
 from calico.model.manifest import resource_to_data, to_resource

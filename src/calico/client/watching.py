@@ -10,7 +10,7 @@ from typing import Generic, Literal, TypeVar
 import msgspec
 
 from calico.datastore.api import KeyValue, Update
-from calico.datastore.store import Store
+from calico.datastore.typed.store import Store
 from calico.errors import ResyncRequired, Transient
 from calico.model.codec import decode
 from calico.model.keys import kind_prefix, parse_key

@@ -13,9 +13,9 @@ import msgspec
 from calico.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from calico.datastore.etcd import EtcdBackend
-    from calico.datastore.etcd_channel import TLSFiles
-    from calico.datastore.store import Store
+    from calico.datastore.etcd.backend import EtcdBackend
+    from calico.datastore.etcd.channel import TLSFiles
+    from calico.datastore.typed.store import Store
 
 __all__ = [
     "DEFAULT_CONFIG",
@@ -74,7 +74,7 @@ async def open_store(connection: Connection) -> AsyncIterator[Store]:
 
     What it has to warn of goes to standard error, unless the process has said where.
     """
-    from calico.datastore.store import Store
+    from calico.datastore.typed.store import Store
     from calico.obs.logger import warn_on_stderr
 
     warn_on_stderr()
@@ -87,7 +87,7 @@ async def open_store(connection: Connection) -> AsyncIterator[Store]:
 
 def open_backend(connection: Connection) -> EtcdBackend:
     """The backend of a connection, which its owner closes; nothing connects before the first call."""
-    from calico.datastore.etcd import EtcdBackend
+    from calico.datastore.etcd.backend import EtcdBackend
 
     tls, password = proof_of(connection)
     return EtcdBackend(connection.endpoints, tls=tls, username=connection.username, password=password)
@@ -95,7 +95,7 @@ def open_backend(connection: Connection) -> EtcdBackend:
 
 def proof_of(connection: Connection) -> tuple[TLSFiles | None, str | Path]:
     """The TLS files of a connection, and its password or the file that has it."""
-    from calico.datastore.etcd_channel import TLSFiles
+    from calico.datastore.etcd.channel import TLSFiles
 
     tls = None
     if connection.ca or connection.cert:
@@ -128,7 +128,7 @@ def load_connection(
 def _connection(values: Mapping[str, str]) -> Connection:
     if values.get("datastoreType", "etcdv3") != "etcdv3":
         raise InvalidInput(f"only etcdv3 is supported, not {values['datastoreType']!r}", field="datastoreType")
-    from calico.datastore.etcd_channel import parse_endpoint
+    from calico.datastore.etcd.channel import parse_endpoint
 
     endpoints = tuple(part.strip() for part in values.get("etcdEndpoints", "").split(",") if part.strip())
     for endpoint in endpoints:

@@ -19,11 +19,11 @@ import structlog
 from calico import __version__
 from calico.calc.graph import Graph
 from calico.dataplane.nft_read import NftSocket
-from calico.datastore.acceptance import accept_keys
 from calico.datastore.api import SyncStatus
 from calico.datastore.barrier import Answer
 from calico.datastore.connection import Connection, open_backend
-from calico.datastore.syncer import Syncer
+from calico.datastore.sync.acceptance import accept_keys
+from calico.datastore.sync.syncer import Syncer
 from calico.errors import CalicoError
 from calico.felix.applied_reporter import AppliedReporter, why_not_applied
 from calico.felix.apply_loop import ApplyLoop

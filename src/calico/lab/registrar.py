@@ -53,9 +53,9 @@ def register(netns: str, request: Request, environment: dict[str, str]) -> int:
 
 
 async def _serve(request: Request) -> int:
-    from calico.datastore.etcd import EtcdBackend
-    from calico.datastore.initialise import initialise
-    from calico.datastore.store import Store
+    from calico.datastore.etcd.backend import EtcdBackend
+    from calico.datastore.typed.initialise import initialise
+    from calico.datastore.typed.store import Store
 
     backend = EtcdBackend(request.endpoints)
     try:

@@ -12,7 +12,7 @@ from calico.bgp.planning.serviceroutes import ServiceAddress, ServiceRoutes, Ser
 from calico.dataplane.netns import in_netns
 from calico.datastore.api import Op
 from calico.datastore.connection import Connection
-from calico.datastore.etcd import EtcdBackend
+from calico.datastore.etcd.backend import EtcdBackend
 
 pytestmark = [pytest.mark.root, pytest.mark.bird, pytest.mark.etcd]
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from calico.datastore.api import Op
-from calico.datastore.embedded import EtcdConfig, EtcdProcess
-from calico.datastore.etcd import EtcdBackend
+from calico.datastore.etcd.backend import EtcdBackend
+from calico.datastore.etcd.server import EtcdConfig, EtcdProcess
 from calico.datastore.lease import put_with_ttl
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

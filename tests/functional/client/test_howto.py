@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from calico.datastore.embedded import EtcdConfig, EtcdProcess
+from calico.datastore.etcd.server import EtcdConfig, EtcdProcess
 
 pytestmark = pytest.mark.etcd
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import structlog
 
-from calico.datastore.embedded import EtcdConfig, EtcdProcess
-from calico.datastore.etcd import EtcdBackend, TLSFiles
+from calico.datastore.etcd.backend import EtcdBackend, TLSFiles
+from calico.datastore.etcd.server import EtcdConfig, EtcdProcess
 
 StartEtcd = Callable[..., Awaitable[EtcdProcess]]
 _GIVEN: set[int] = set()

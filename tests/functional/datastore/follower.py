@@ -14,8 +14,8 @@ import time
 from collections.abc import Sequence
 
 from calico.datastore.api import SyncStatus, Update
-from calico.datastore.etcd import EtcdBackend
-from calico.datastore.syncer import Syncer
+from calico.datastore.etcd.backend import EtcdBackend
+from calico.datastore.sync.syncer import Syncer
 from calico.obs.log import configure_logging
 
 

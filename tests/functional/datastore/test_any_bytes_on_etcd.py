@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from calico.datastore.embedded import EtcdProcess
-from calico.datastore.etcd import EtcdBackend
+from calico.datastore.etcd.backend import EtcdBackend
+from calico.datastore.etcd.server import EtcdProcess
 from damage.history import bear_damage
 
 pytestmark = pytest.mark.etcd

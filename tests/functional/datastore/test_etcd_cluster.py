@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from calico.datastore.api import Op
-from calico.datastore.embedded import EtcdProcess
-from calico.datastore.etcd import EtcdBackend, TLSFiles
+from calico.datastore.etcd.backend import EtcdBackend, TLSFiles
+from calico.datastore.etcd.server import EtcdProcess
 from calico.datastore.lease import put_with_ttl
 from calico.errors import InvalidInput, Transient, Uncertain
 
@@ -71,7 +71,7 @@ async def test_a_dead_endpoint_in_the_list_does_not_matter(
 async def test_a_server_that_accepts_and_says_nothing_is_passed_over(
     start_etcd: StartEtcd, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("calico.datastore.etcd_client.CONNECT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("calico.datastore.etcd.client.CONNECT_TIMEOUT_S", 0.3)
     server = await start_etcd()
     with socket.create_server(("127.0.0.1", 0)) as mute:
         url = f"http://127.0.0.1:{mute.getsockname()[1]}"
@@ -141,7 +141,7 @@ async def test_three_members_lose_their_leader_and_nothing_is_missed(
 async def test_a_wedged_member_is_left_after_its_probe_fails(
     start_etcd: StartEtcd, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("calico.datastore.etcd_watch.PROBE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("calico.datastore.etcd.watch.PROBE_TIMEOUT_S", 0.5)
     server = await start_etcd()
     backend = connect(server.config.client_url)
     backend._probe_after_s = 0.2

@@ -11,17 +11,17 @@ import msgspec
 import pytest
 
 from calico.bgp.planning.snapshot import watched_prefixes
-from calico.datastore.acceptance import ACCEPT_PREFIX, accept_keys
+from calico.datastore.access.plan import plan_roles
+from calico.datastore.access.roles import COMPONENTS, Account, Permission, Role, accounts
 from calico.datastore.api import Op, SyncStatus, Update
-from calico.datastore.embedded import EtcdProcess
-from calico.datastore.etcd import EtcdBackend
-from calico.datastore.etcd_auth import EtcdAuth
-from calico.datastore.initialise import initialise
-from calico.datastore.plausibility import CLUSTER_INFO_KEY
-from calico.datastore.role_plan import plan_roles
-from calico.datastore.roles import COMPONENTS, Account, Permission, Role, accounts
-from calico.datastore.store import Store
-from calico.datastore.syncer import Syncer
+from calico.datastore.etcd.auth import EtcdAuth
+from calico.datastore.etcd.backend import EtcdBackend
+from calico.datastore.etcd.server import EtcdProcess
+from calico.datastore.sync.acceptance import ACCEPT_PREFIX, accept_keys
+from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY
+from calico.datastore.sync.syncer import Syncer
+from calico.datastore.typed.initialise import initialise
+from calico.datastore.typed.store import Store
 from calico.errors import InvalidInput
 from calico.model.keys import RESOURCE_PREFIX as R
 

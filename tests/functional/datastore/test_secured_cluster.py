@@ -12,14 +12,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from calico.datastore.access.plan import plan_roles
+from calico.datastore.access.roles import COMPONENTS, accounts
 from calico.datastore.api import Op, SyncStatus, Update
-from calico.datastore.embedded import EtcdProcess
-from calico.datastore.etcd import EtcdBackend, TLSFiles
-from calico.datastore.etcd_auth import EtcdAuth
-from calico.datastore.plausibility import CLUSTER_INFO_KEY
-from calico.datastore.role_plan import plan_roles
-from calico.datastore.roles import COMPONENTS, accounts
-from calico.datastore.syncer import Syncer
+from calico.datastore.etcd.auth import EtcdAuth
+from calico.datastore.etcd.backend import EtcdBackend, TLSFiles
+from calico.datastore.etcd.server import EtcdProcess
+from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY
+from calico.datastore.sync.syncer import Syncer
 from calico.errors import InvalidInput, Transient, Uncertain
 from calico.model.keys import RESOURCE_PREFIX as R
 

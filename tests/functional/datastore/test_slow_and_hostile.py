@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from calico.datastore.api import Op, SyncStatus, Update
-from calico.datastore.embedded import EtcdProcess
-from calico.datastore.etcd import EtcdBackend
-from calico.datastore.etcd_wire import raw_key
-from calico.datastore.plausibility import CLUSTER_INFO_KEY
-from calico.datastore.store import Store
-from calico.datastore.syncer import Syncer
+from calico.datastore.etcd.backend import EtcdBackend
+from calico.datastore.etcd.server import EtcdProcess
+from calico.datastore.etcd.wire import raw_key
+from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY
+from calico.datastore.sync.syncer import Syncer
+from calico.datastore.typed.store import Store
 from calico.errors import InvalidInput
 from calico.model.keys import RESOURCE_PREFIX as R
 from calico.model.kinds import KINDS

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from calico.datastore.api import Op, SyncStatus, Update
-from calico.datastore.embedded import EtcdProcess
-from calico.datastore.etcd import EtcdBackend
-from calico.datastore.plausibility import CLUSTER_INFO_KEY
-from calico.datastore.syncer import Syncer
+from calico.datastore.etcd.backend import EtcdBackend
+from calico.datastore.etcd.server import EtcdProcess
+from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY
+from calico.datastore.sync.syncer import Syncer
 
 pytestmark = pytest.mark.etcd
 

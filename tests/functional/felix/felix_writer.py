@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from calico.datastore.api import Op
-from calico.datastore.etcd import EtcdBackend
-from calico.datastore.store import Store
+from calico.datastore.etcd.backend import EtcdBackend
+from calico.datastore.typed.store import Store
 from calico.errors import CalicoError, NotFound
 from calico.model.kinds import BY_KIND
 

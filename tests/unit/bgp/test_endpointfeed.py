@@ -9,7 +9,7 @@ import pytest
 from calico.bgp.endpointfeed import EndpointFeed
 from calico.datastore.api import Op, SyncStatus, Update
 from calico.datastore.memory import MemoryBackend
-from calico.datastore.plausibility import CLUSTER_INFO_KEY
+from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY
 
 ENDPOINTS = "/calico/resources/v3/projectcalico.org/workloadendpoints/"
 MINE, OTHERS = ENDPOINTS + "ns/a-lab-w-eth0", ENDPOINTS + "ns/b-lab-w-eth0"

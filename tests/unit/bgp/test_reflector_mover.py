@@ -15,7 +15,7 @@ from calico.bgp.reflectors.mover import Mover, NotSafe
 from calico.bgp.reflectors.steps import Step, Wanted, steps_to_add, steps_to_mesh, steps_to_reflectors
 from calico.datastore.api import Op
 from calico.datastore.memory import MemoryBackend
-from calico.datastore.store import Store
+from calico.datastore.typed.store import Store
 from calico.model.bgp import BGPPeer, BGPPeerSpec
 from calico.model.meta import Metadata
 from calico.model.node import Node, NodeBGPSpec, NodeSpec

@@ -2,7 +2,7 @@
 
 import pytest
 
-from calico.cli.columns import columns_of
+from calico.cli.output.columns import columns_of
 from calico.model.hostendpoint import HostEndpoint, HostEndpointSpec
 from calico.model.kinds import find_kind
 from calico.model.meta import Metadata

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from calico.cli.columns import columns_of
+from calico.cli.output.columns import columns_of
 from calico.model.ipam import IPAMConfiguration, IPAMConfigurationSpec, IPReservation, IPReservationSpec
 from calico.model.kinds import BY_KIND
 from calico.model.staged import StagedKubernetesNetworkPolicy

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from calico.cli.legacy import from_v1
+from calico.cli.documents.legacy import from_v1
 from calico.errors import InvalidInput
 from calico.model.judging import judge_document
 

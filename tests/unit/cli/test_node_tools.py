@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from calico.cli.autodetect import detect, given
-from calico.cli.diags import _without_passwords
+from calico.cli.node.autodetect import detect, given
+from calico.cli.node.diags import _without_passwords
 from calico.errors import InvalidInput
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from calico.cli.paths import Template, finder, shown
+from calico.cli.output.paths import Template, finder, shown
 from calico.errors import InvalidInput
 
 DOCUMENT = {

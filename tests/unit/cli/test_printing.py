@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from calico.cli.printing import print_data, print_table, safe
+from calico.cli.output.printing import print_data, print_table, safe
 
 
 def test_control_characters_are_shown_and_not_sent_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import json
 import click
 import pytest
 
-from calico.cli.rendering import Output, OutputType, custom_columns, exported, print_resources
+from calico.cli.output.rendering import Output, OutputType, custom_columns, exported, print_resources
 from calico.errors import InvalidInput
 from calico.model.kinds import find_kind
 from calico.model.meta import Metadata

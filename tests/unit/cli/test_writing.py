@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from calico.cli import trial, writing
+from calico.cli.resources import trial, writing
 from calico.datastore.api import Op
 from calico.datastore.memory import MemoryBackend
-from calico.datastore.store import Store
+from calico.datastore.typed.store import Store
 from calico.errors import Transient
 from calico.model.meta import Metadata
 from calico.model.policy import GlobalNetworkSet

@@ -8,7 +8,7 @@ import sys
 import pytest
 import yaml
 
-from calico.cli.yaml_loader import loader_for
+from calico.cli.documents.yaml_loader import loader_for
 
 DEEP = {
     "brackets": "[" * 100_000,
@@ -19,7 +19,7 @@ DEEP = {
     "questions": "? " * 50_000 + "a",
     "indentation": "".join(f"{' ' * depth}a:\n" for depth in range(3_000)),
 }
-READ = "import sys; from calico.cli.documents import read_documents; list(read_documents(['-']))"
+READ = "import sys; from calico.cli.documents.reading import read_documents; list(read_documents(['-']))"
 
 
 @pytest.mark.parametrize("name", DEEP)

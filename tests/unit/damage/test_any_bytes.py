@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from calico.cli.columns import columns_of
+from calico.cli.output.columns import columns_of
 from calico.datastore.api import Op
 from calico.datastore.memory import MemoryBackend
-from calico.datastore.plausibility import CLUSTER_INFO_KEY, cluster_facts
-from calico.datastore.store import Store
+from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY, cluster_facts
+from calico.datastore.typed.store import Store
 from calico.errors import InvalidInput
 from calico.model.keys import parse_key
 from calico.model.manifest import resource_to_data

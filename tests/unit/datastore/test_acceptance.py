@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from calico.datastore.acceptance import accept_key, accept_keys, write_acceptance
 from calico.datastore.api import KeyValue, Op, SyncStatus, Update
 from calico.datastore.memory import MemoryBackend
-from calico.datastore.plausibility import CLUSTER_INFO_KEY
-from calico.datastore.syncer import Syncer
+from calico.datastore.sync.acceptance import accept_key, accept_keys, write_acceptance
+from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY
+from calico.datastore.sync.syncer import Syncer
 from calico.errors import InvalidInput
 from calico.model.keys import RESOURCE_PREFIX
 

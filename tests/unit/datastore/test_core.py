@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from calico.datastore.core import Core, core_warnings, gateway_argv, member_config, own_member, parse_core
-from calico.datastore.core_health import findings
-from calico.datastore.embedded import etcd_argv
-from calico.datastore.etcd import MemberStatus
+from calico.datastore.core.cluster import Core, core_warnings, gateway_argv, member_config, own_member, parse_core
+from calico.datastore.core.health import findings
+from calico.datastore.etcd.backend import MemberStatus
+from calico.datastore.etcd.server import etcd_argv
 from calico.errors import InvalidInput
 
 THREE = """

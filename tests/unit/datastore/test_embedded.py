@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from calico.datastore.embedded import EtcdConfig, etcd_argv
-from calico.datastore.etcd import TLSFiles
+from calico.datastore.etcd.backend import TLSFiles
+from calico.datastore.etcd.server import EtcdConfig, etcd_argv
 
 CONFIG = EtcdConfig(
     name="a", data_dir=Path("/data/a"), client_url="http://10.0.0.1:2379", peer_url="http://10.0.0.1:2380"

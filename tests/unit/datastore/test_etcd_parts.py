@@ -4,10 +4,10 @@ import grpc
 import pytest
 
 from calico.datastore.api import Compacted, FutureRevision, Update
-from calico.datastore.etcd_channel import parse_endpoint
-from calico.datastore.etcd_errors import error_of, is_token_error
-from calico.datastore.etcd_watch import complete_updates, prefix_end
-from calico.datastore.etcd_wire import FIELDS, METHODS, key_of, message, raw_key
+from calico.datastore.etcd.channel import parse_endpoint
+from calico.datastore.etcd.errors import error_of, is_token_error
+from calico.datastore.etcd.watch import complete_updates, prefix_end
+from calico.datastore.etcd.wire import FIELDS, METHODS, key_of, message, raw_key
 from calico.errors import CalicoError, InvalidInput, NotFound, Transient, Uncertain
 
 C = grpc.StatusCode

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calico.datastore.api import Op
-from calico.datastore.exporting import Entry, collect, is_exported, means_the_same, read_document, to_document
-from calico.datastore.importing import plan_import, run_import
 from calico.datastore.memory import MemoryBackend
-from calico.datastore.migration import migrate
-from calico.datastore.plausibility import CLUSTER_INFO_KEY
+from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY
+from calico.datastore.transfer.exporting import Entry, collect, is_exported, means_the_same, read_document, to_document
+from calico.datastore.transfer.importing import plan_import, run_import
+from calico.datastore.transfer.migration import migrate
 from calico.errors import Conflict, InvalidInput, Transient
 from calico.model.keys import RESOURCE_PREFIX as R
 
@@ -47,7 +47,7 @@ def test_any_value_under_any_key_comes_back(how: str, stored: dict[str, bytes]) 
 
 
 def _export(stored: dict[str, bytes]) -> Any:
-    from calico.datastore.exporting import Export
+    from calico.datastore.transfer.exporting import Export
 
     return Export(tuple(Entry(key, value) for key, value in stored.items()), "g", 1)
 

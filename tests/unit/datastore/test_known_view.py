@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from calico.datastore.api import KeyValue, Update, WatchBatch
-from calico.datastore.known_view import FoundView, KnownView, Position
-from calico.datastore.lineage import Anchor
+from calico.datastore.sync.known_view import FoundView, KnownView, Position
+from calico.datastore.sync.lineage import Anchor
 from calico.errors import ResyncRequired
 
 

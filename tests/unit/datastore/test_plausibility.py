@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from calico.datastore.lineage import Lineage
-from calico.datastore.plausibility import ClusterFacts, cluster_facts, doubt, is_mass_loss, not_ready
+from calico.datastore.sync.lineage import Lineage
+from calico.datastore.sync.plausibility import ClusterFacts, cluster_facts, doubt, is_mass_loss, not_ready
 
 OURS = ClusterFacts("g1", ready=True)
 SAME, UNVERIFIABLE, BROKEN = Lineage.SAME, Lineage.UNVERIFIABLE, Lineage.BROKEN

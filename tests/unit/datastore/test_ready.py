@@ -7,11 +7,11 @@ import json
 import pytest
 
 from calico.datastore.api import Op
-from calico.datastore.initialise import initialise
 from calico.datastore.memory import MemoryBackend
-from calico.datastore.plausibility import CLUSTER_INFO_KEY
-from calico.datastore.ready import require_ready, set_ready
-from calico.datastore.store import Store
+from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY
+from calico.datastore.typed.initialise import initialise
+from calico.datastore.typed.ready import require_ready, set_ready
+from calico.datastore.typed.store import Store
 from calico.errors import NotFound, Transient
 
 

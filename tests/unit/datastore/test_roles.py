@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calico.bgp.planning.snapshot import watched_prefixes
-from calico.datastore.acceptance import ACCEPT_PREFIX
-from calico.datastore.role_plan import AuthState, Step, plan_roles
-from calico.datastore.roles import COMPONENTS, Account, Permission, Role, accounts
+from calico.datastore.access.plan import AuthState, Step, plan_roles
+from calico.datastore.access.roles import COMPONENTS, Account, Permission, Role, accounts
+from calico.datastore.sync.acceptance import ACCEPT_PREFIX
 from calico.datastore.trial import TRIAL_PREFIX
 from calico.errors import InvalidInput
 from calico.felix.status_keys import endpoint_status_prefix, host_endpoint_status_prefix, host_status_keys

@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from calico.datastore.api import Op
-from calico.datastore.initialise import BUILT_IN_TIERS, initialise
 from calico.datastore.memory import MemoryBackend
-from calico.datastore.store import Store
+from calico.datastore.typed.initialise import BUILT_IN_TIERS, initialise
+from calico.datastore.typed.store import Store
 from calico.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Uncertain
 from calico.model.bgp import BGPConfiguration, BGPPeer, BGPPeerSpec
 from calico.model.felixconfig import FelixConfiguration

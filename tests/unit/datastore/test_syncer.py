@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from calico.datastore.api import Listing, Op, SyncStatus, Update
 from calico.datastore.memory import MemoryBackend, Snapshot
-from calico.datastore.plausibility import CLUSTER_INFO_KEY
-from calico.datastore.syncer import Syncer
-from calico.datastore.syncer_states import TRANSITIONS, Happening, next_status
+from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY
+from calico.datastore.sync.states import TRANSITIONS, Happening, next_status
+from calico.datastore.sync.syncer import Syncer
 from calico.errors import InvalidInput
 
 RESOURCES = "/calico/resources/v3/projectcalico.org/"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from calico.datastore.core import parse_core
+from calico.datastore.core.cluster import parse_core
 from calico.lab.topology import parse_topology
 from calico.model.defaults import with_defaults
 from calico.model.manifest import to_resource

@@ -10,7 +10,7 @@ import pytest
 
 from calico.cli.main import cli
 from calico.datastore.connection import DEFAULT_ENDPOINT
-from calico.datastore.core import Core
+from calico.datastore.core.cluster import Core
 
 UNITS = Path(__file__).resolve().parents[3] / "packaging" / "systemd"
 DAEMONS = ("calico-felix", "calico-bgp")

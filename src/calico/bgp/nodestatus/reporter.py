@@ -18,7 +18,7 @@ import structlog
 from calico.bgp.explain.looking import Looker
 from calico.bgp.nodestatus.content import MOST_ROUTES, Seen, status_of
 from calico.datastore.api import Backend
-from calico.datastore.store import Store
+from calico.datastore.typed.store import Store
 from calico.errors import CalicoError, NotFound, Transient
 from calico.model.codec import decode
 from calico.model.keys import kind_prefix, parse_key

@@ -12,7 +12,7 @@ from calico.bgp.reflectors.evidence import Reports, open_points, unlearned
 from calico.bgp.reflectors.fleet import REFLECTOR_LABEL, Fleet, peering_name, peering_of, read_fleet
 from calico.bgp.reflectors.steps import Step
 from calico.datastore.api import Backend, Update
-from calico.datastore.store import Store
+from calico.datastore.typed.store import Store
 from calico.errors import InvalidInput, NotFound, Transient
 from calico.model.bgp import BGPConfiguration, BGPConfigurationSpec, BGPPeer
 from calico.model.meta import Metadata, Resource

@@ -11,7 +11,7 @@ from calico.bgp.explain.chain import Link, Speaker, Verdict, chain, verdict_of
 from calico.bgp.explain.owners import Owner, owners_of
 from calico.bgp.remote.asking import ask
 from calico.datastore.api import Backend
-from calico.datastore.store import Store
+from calico.datastore.typed.store import Store
 from calico.errors import NotFound
 from calico.model.codec import decode
 from calico.model.ippool import IPPool

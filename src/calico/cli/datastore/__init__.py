@@ -1,0 +1,1 @@
+"""The commands about the datastore as a whole."""

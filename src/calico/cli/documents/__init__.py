@@ -1,0 +1,1 @@
+"""What people hand in: YAML and JSON files, also of older versions."""

@@ -1,0 +1,1 @@
+"""What commands print: text safe for terminals, tables, columns, paths into documents."""

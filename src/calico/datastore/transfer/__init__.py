@@ -1,0 +1,1 @@
+"""A whole datastore as a document and back, and moved to another etcd."""

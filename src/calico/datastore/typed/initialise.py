@@ -1,0 +1,88 @@
+"""Making a datastore usable: ClusterInformation and the built-in tiers (data model, section 7; repeatable)."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from calico.errors import AlreadyExists, Conflict, NotFound
+from calico.model.defaults import PREDEFINED_TIERS
+from calico.model.meta import Metadata
+from calico.model.node import ClusterInformation, ClusterInformationSpec
+from calico.model.policy import Tier, TierSpec
+
+if TYPE_CHECKING:
+    from calico.datastore.typed.store import Store
+
+__all__ = ["BUILT_IN_TIERS", "initialise"]
+
+BUILT_IN_TIERS = {
+    name: TierSpec(order=order, default_action=action) for name, (order, action) in PREDEFINED_TIERS.items()
+}
+_ATTEMPTS = 5
+_RETRY_S = 1.0
+
+
+async def initialise(store: Store, version: str = "", cluster_type: str = "") -> ClusterInformation:
+    """Create what is missing, complete what is there; never unlocks a datastore that was locked.
+
+    ``cluster_type`` is a comma list whose items are added to those recorded.
+    """
+    info = await _ensure_cluster_information(store, version, cluster_type)
+    for name, spec in BUILT_IN_TIERS.items():
+        await _ensure_tier(store, name, spec)
+    return info
+
+
+async def _ensure_cluster_information(store: Store, version: str, cluster_type: str) -> ClusterInformation:
+    for attempt in range(_ATTEMPTS):
+        try:
+            return await _create_or_complete(store, version, cluster_type)
+        except Conflict:  # somebody else is at it, too
+            if attempt == _ATTEMPTS - 1:
+                raise
+            await store.sleep(_RETRY_S)
+    raise AssertionError("unreachable")
+
+
+async def _create_or_complete(store: Store, version: str, cluster_type: str) -> ClusterInformation:
+    try:
+        found = await store.get("ClusterInformation", "default")
+    except NotFound:
+        found = ClusterInformation(kind="ClusterInformation", metadata=Metadata(name="default"))
+    assert isinstance(found, ClusterInformation)
+    spec = completed(found.spec, version, cluster_type)
+    if not found.metadata.resource_version:
+        stored = await store.create(msgspec.structs.replace(found, spec=spec))
+    elif spec != found.spec:
+        stored = await store.replace(msgspec.structs.replace(found, spec=spec))
+    else:
+        stored = found
+    assert isinstance(stored, ClusterInformation)
+    return stored
+
+
+def completed(spec: ClusterInformationSpec, version: str, cluster_type: str) -> ClusterInformationSpec:
+    """``spec`` with what it lacks."""
+    types = [item for item in spec.cluster_type.split(",") if item]
+    types += [item for item in cluster_type.split(",") if item and item not in types]
+    return msgspec.structs.replace(
+        spec,
+        calico_version=version or spec.calico_version,
+        cluster_guid=spec.cluster_guid or uuid.uuid4().hex,
+        datastore_ready=True if spec.datastore_ready is None else spec.datastore_ready,
+        cluster_type=",".join(types),
+    )
+
+
+async def _ensure_tier(store: Store, name: str, spec: TierSpec) -> None:
+    """Created when missing, left alone when there."""
+    try:
+        await store.get("Tier", name)
+    except NotFound:
+        try:
+            await store.create(Tier(kind="Tier", metadata=Metadata(name=name), spec=spec))
+        except AlreadyExists:
+            pass

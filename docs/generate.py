@@ -13,8 +13,9 @@ import click
 
 from calico.bgp.problem import CATALOGUE as BGP_CATALOGUE
 from calico.cli.main import cli
-from calico.felix.config import PARAMETERS, FelixConfig, Parameter
-from calico.felix.failsafe import failsafe_ports, failsafe_text
+from calico.felix.config.foreign import AT_START, foreign
+from calico.felix.config.parameters import PARAMETERS, Parameter
+from calico.felix.config.settings import FelixConfig
 from calico.obs.conditions import CATALOGUE
 
 __all__ = ["PAGES", "main", "stale_pages"]
@@ -40,11 +41,18 @@ def felix_parameters() -> str:
     return _page(
         "Felix parameters",
         "Sources, later wins: the default; FelixConfiguration `default`; those whose `nodeSelector` matches this "
-        "host's Node, by name; FelixConfiguration `node.<host>`; the environment. An annotation "
+        "host's Node, by name; FelixConfiguration `node.<host>`; the file `/etc/calico/felix.cfg` (lines "
+        "`Parameter = value` in a section `[global]`); the environment; the command line. An annotation "
         "`config.projectcalico.org/<name>` on a FelixConfiguration stands for the field of that name. A value that is "
-        "refused raises the condition `config-invalid`, and the next lower source is used.",
+        "refused raises the condition `config-invalid`, and the next lower source is used. So does a name that is no "
+        "parameter. `calico felix config` shows what a running Felix goes by, and where each value came from.",
         "Durations are seconds, or text such as `1m30s`.",
         _table(["Parameter", "Field of the object", "Environment", "Default", "A change takes effect", "What"], rows),
+        f"Options of `calico felix`, also from the environment and the file: {', '.join(f'`{n}`' for n in AT_START)}.",
+        "## Parameters of Calico without effect",
+        "They are kept in objects for others who share the datastore. One that is given another value than its default "
+        "in Calico raises the condition `config-without-effect`.",
+        _table(["Why", "Parameters"], _foreign_rows()),
     )
 
 
@@ -133,18 +141,16 @@ def _option(option: click.Option, context: click.Context) -> str:
 
 
 def _default(parameter: Parameter) -> str:
-    value = getattr(FelixConfig(), parameter.attribute)
-    if parameter.attribute.endswith("_s"):
-        return f"{value:g} s"
-    if parameter.attribute.endswith("_mask"):
-        return f"`0x{value:08x}`"
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    if parameter.parse is failsafe_ports:
-        value = failsafe_text(value)
-    if isinstance(value, tuple):
-        value = ",".join(value)
-    return f"`{value}`" if value != "" else "empty"
+    shown = parameter.shown(getattr(FelixConfig(), parameter.attribute))
+    return f"`{shown}`" if shown else "empty"
+
+
+def _foreign_rows() -> list[list[str]]:
+    """Parameters without effect, one row a reason."""
+    by_reason: dict[str, set[str]] = {}
+    for entry in foreign().values():
+        by_reason.setdefault(entry.reason, set()).add(f"`{entry.name}`")
+    return [[reason, ", ".join(sorted(names))] for reason, names in by_reason.items()]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

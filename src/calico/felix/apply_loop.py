@@ -15,7 +15,7 @@ import structlog
 from calico.calc.graph import Graph
 from calico.calc.messages import ProblemUpdate
 from calico.errors import CalicoError
-from calico.felix.config import FelixConfig
+from calico.felix.config.settings import FelixConfig
 from calico.felix.host import Host, Progress
 from calico.felix.inputs import Inputs
 from calico.felix.steps import OnStep, unwatched

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from calico.cli.main import COMMANDS
-from calico.felix.config import PARAMETERS
+from calico.felix.config.parameters import PARAMETERS
 from calico.obs.conditions import CATALOGUE
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"

@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import click
@@ -19,8 +18,8 @@ from click.core import ParameterSource
 from calico.cli.bgp.drain import drain
 from calico.cli.bgp.show import peers, routes, status, why
 from calico.cli.etcd_options import connection_of, etcd_options
-from calico.cli.felix import felix_config
-from calico.errors import CalicoError, InvalidInput
+from calico.cli.felix import config_file_option, felix_config, guard, parameters_of_file
+from calico.errors import CalicoError
 from calico.obs.log import configure_logging
 
 __all__ = ["bgp", "felix"]
@@ -52,11 +51,7 @@ def _daemon_options(function: _F) -> _F:
 
 @click.group(invoke_without_command=True, subcommand_metavar="[COMMAND]")
 @_daemon_options
-@click.option(
-    "--config-file",
-    envvar="CALICO_FELIX_CONFIG_FILE",
-    help="File with parameters of Felix; /etc/calico/felix.cfg if it exists.",
-)
+@config_file_option
 @click.pass_context
 def felix(
     context: click.Context,
@@ -71,15 +66,13 @@ def felix(
 ) -> None:
     """Run Felix: watch the datastore and keep this host's routes and packet filters as it says.
 
-    The subcommand shows the parameters that a running Felix goes by; of the options, it takes --run-dir.
+    The subcommands show the parameters that a running Felix goes by, and close workloads until it knows what may pass.
     """
     if context.invoked_subcommand is not None:
         return
-    from calico.felix.config.sources import DEFAULT_FILE
     from calico.felix.daemon import FelixSettings, run
 
-    path = config_file or (DEFAULT_FILE if Path(DEFAULT_FILE).exists() else "")
-    parameters = _parameters(path) if path else {}
+    path, parameters = parameters_of_file(config_file)
     there = {name.lower(): value for name, value in parameters.items()}
     configure_logging(level=log_level, file=log_file or there.get("logfilepath"))
     settings = FelixSettings(
@@ -93,7 +86,8 @@ def felix(
     _serve(run(settings))
 
 
-felix.add_command(felix_config)
+for command in (felix_config, guard):
+    felix.add_command(command)
 
 
 @click.group(invoke_without_command=True, subcommand_metavar="[COMMAND]")
@@ -151,15 +145,6 @@ def bgp(
 
 for command in (drain, peers, routes, status, why):
     bgp.add_command(command)
-
-
-def _parameters(path: str) -> dict[str, str]:
-    from calico.felix.config.sources import of_file
-
-    try:
-        return of_file(Path(path).read_text(), path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"cannot be read: {error}", subject=path) from error
 
 
 def _is_said(context: click.Context, option: str) -> bool:

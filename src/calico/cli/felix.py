@@ -1,7 +1,11 @@
-"""``calico felix config``: the parameters that this host's Felix goes by, and where each value came from."""
+"""``calico felix config``: the parameters that this host's Felix goes by, and where each value came from.
+
+``calico felix guard`` closes this host's workloads at boot.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +13,16 @@ from typing import Any
 import click
 
 from calico.cli.output.printing import print_data, print_table, safe
-from calico.errors import NotFound
+from calico.errors import InvalidInput, NotFound
 from calico.obs.statussocket import read_status
 
-__all__ = ["felix_config"]
+__all__ = ["config_file_option", "felix_config", "guard", "parameters_of_file"]
+
+config_file_option = click.option(
+    "--config-file",
+    envvar="CALICO_FELIX_CONFIG_FILE",
+    help="File with parameters of Felix; /etc/calico/felix.cfg if it exists.",
+)
 
 _CODES = ("config-invalid", "config-without-effect")
 
@@ -45,6 +55,40 @@ def felix_config(
             [[row["parameter"], row["value"], row["source"], _effect(row)] for row in rows],
         )
     _print_troubles(troubles)
+
+
+@click.command()
+@config_file_option
+def guard(config_file: str | None) -> None:
+    """Close all workload interfaces until Felix has been in sync once; for the boot, before the network is up.
+
+    A ruleset that is there already stays. Interfaces are told by InterfacePrefix of the file and the environment: no
+    datastore is asked.
+    """
+    from calico.felix.boot_guard import load_boot_guard
+    from calico.felix.config.merging import merge_config
+    from calico.felix.config.sources import of_environment
+
+    path, parameters = parameters_of_file(config_file)
+    merged = merge_config([(path, parameters), ("environment", of_environment(os.environ))])
+    for name, problem in merged.refused.items():
+        click.echo(safe(f"warning: {name}: {problem}"), err=True)
+    loaded = load_boot_guard(merged.settings)
+    prefixes = ", ".join(f"{prefix}*" for prefix in merged.settings.interface_prefixes)
+    click.echo(f"closed until Felix is in sync: {prefixes}" if loaded else "a ruleset is in force already: it stays")
+
+
+def parameters_of_file(given: str | None) -> tuple[str, dict[str, str]]:
+    """The file that counts and its parameters; an empty name without one. InvalidInput when it cannot be read."""
+    from calico.felix.config.sources import DEFAULT_FILE, of_file
+
+    path = given or (DEFAULT_FILE if Path(DEFAULT_FILE).exists() else "")
+    if not path:
+        return "", {}
+    try:
+        return path, of_file(Path(path).read_text(), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"cannot be read: {error}", subject=path) from error
 
 
 def _chosen(rows: Iterable[dict[str, Any]], names: Sequence[str], given: bool) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Writes docs/reference from the declarations in the code: Felix's parameters, conditions, and commands.
+"""Writes docs/reference from the declarations in the code: Felix's parameters, conditions, metrics, and commands.
 
 ``python docs/generate.py`` rewrites the pages; ``--check`` changes nothing and exits 1 when one is out of date.
 """
@@ -8,14 +8,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, get_origin
 
 import click
+import msgspec
 
 from calico.bgp.problem import CATALOGUE as BGP_CATALOGUE
 from calico.cli.main import cli
 from calico.felix.config.foreign import AT_START, foreign
 from calico.felix.config.parameters import PARAMETERS, Parameter
 from calico.felix.config.settings import FelixConfig
+from calico.felix.metrics import Counts, Metrics
 from calico.obs.conditions import CATALOGUE
 
 __all__ = ["PAGES", "main", "stale_pages"]
@@ -56,6 +59,28 @@ def felix_parameters() -> str:
     )
 
 
+def metrics() -> str:
+    """The page of Felix's metrics."""
+    fields = {field.name: field for field in msgspec.structs.fields(Counts)}
+    zero = Counts(**{name: _nothing(field.type) for name, field in fields.items()})
+    registry = Metrics(lambda: zero, with_process=lambda: False).registry
+    rows = [
+        [f"`{family.name}{'_total' if family.type == 'counter' else ''}`", family.type, family.documentation]
+        for family in sorted(registry.collect(), key=lambda family: family.name)
+    ]
+    return _page(
+        "Metrics",
+        "What Felix offers to Prometheus with `PrometheusMetricsEnabled`, on `PrometheusMetricsPort` (9091). "
+        "Names without `calico_` are those of Calico's Felix. CPU, memory and descriptors of the process are added as `process_...`, "
+        "unless `PrometheusProcessMetricsEnabled` is false.",
+        _table(["Metric", "Type", "What"], rows),
+    )
+
+
+def _nothing(kind: Any) -> Any:
+    return (get_origin(kind) or kind)()
+
+
 def conditions() -> str:
     """The page of conditions, of Felix and of the BGP agent."""
     felix = [[f"`{code}`", kind.severity, kind.meaning] for code, kind in sorted(CATALOGUE.items())]
@@ -83,6 +108,7 @@ def commands() -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "felix-parameters.md": felix_parameters,
     "conditions.md": conditions,
+    "metrics.md": metrics,
     "cli.md": commands,
 }
 

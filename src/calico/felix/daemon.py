@@ -27,12 +27,16 @@ from calico.felix.applied_reporter import AppliedReporter, why_not_applied
 from calico.felix.apply_loop import ApplyLoop
 from calico.felix.config.settings import FelixConfig
 from calico.felix.configuration import Configuration, FelixSettings
+from calico.felix.counting import counts_now
+from calico.felix.health import Health
 from calico.felix.host import Host, calc_settings
 from calico.felix.inputs import Inputs
+from calico.felix.metrics import Counts, Metrics
 from calico.felix.reporter import EndpointStatusReporter, HostStatusReporter
 from calico.felix.steps import OnStep, unwatched
 from calico.model.keys import RESOURCE_PREFIX
 from calico.obs.conditions import Conditions
+from calico.obs.listeners import Listeners
 from calico.obs.log import set_level
 from calico.obs.statussocket import StatusServer
 
@@ -72,13 +76,20 @@ async def run(
         nft_socket=nft_socket,
     )
     configuration.programmed()
-    apply_loop = ApplyLoop(graph, inputs, host, conditions, config, configuration.refresh, wake, on_step)
+
+    def count() -> Counts:
+        return counts_now(settings.node, inputs, apply_loop.progress, host, conditions)
+
+    metrics = Metrics(count, with_process=lambda: config().metrics_process)
+    apply_loop = ApplyLoop(graph, inputs, host, conditions, config, configuration.refresh, wake, on_step, metrics)
+    health = Health(config, inputs, apply_loop, conditions)
+    listeners = Listeners({"/liveness": health.live, "/readiness": health.ready}, metrics.registry)
     host_reporter = HostStatusReporter(backend, settings.node, config, lambda: apply_loop.progress.applied_revision)
     applied_reporter = AppliedReporter(
         backend, settings.node, lambda: config().openstack_region, applied_answer(inputs, apply_loop, conditions)
     )
     apply_loop.on_applied = applied_reporter.on_applied
-    configuration.listeners += [endpoint_reporter.on_config, host_reporter.on_config]
+    configuration.listeners += [endpoint_reporter.on_config, host_reporter.on_config, health.on_config]
     configuration.listeners.append(lambda: host.on_config(configuration.current))
     configuration.listeners.append(lambda: set_level(config().log_level))
     set_level(config().log_level)
@@ -91,6 +102,7 @@ async def run(
     try:
         async with asyncio.TaskGroup() as services:
             services.create_task(status.run(), name="status")
+            services.create_task(health.run(listeners), name="health")
             services.create_task(host.interfaces.run(), name="interfaces")
             services.create_task(syncer.run(), name="syncer")
             services.create_task(watch_contact(syncer, conditions), name="contact")

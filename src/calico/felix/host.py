@@ -141,6 +141,7 @@ class Host:
             on_problems=lambda problems: conditions.replace("flows-not-rechecked", problems),
             recheck=config.established_flows == "recheck",
         )
+        self.table = state
         self._wake = wake
         self.interfaces = InterfaceMonitor(
             self._on_interface,
@@ -208,6 +209,10 @@ class Host:
         self._nft.resync()
         self._ruleset.affect_everything()
         return True
+
+    def route_count(self) -> int:
+        """Routes to workloads that are wanted."""
+        return len(self._endpoints.routes.desired)
 
     def refresh_routes(self) -> None:
         """Read routes, neighbours and sysctls back at the next apply."""
@@ -308,3 +313,4 @@ class Progress(msgspec.Struct):
     applies: int = 0
     failures: int = 0
     last_took_ms: float = 0.0
+    foreign_changes: int = 0

@@ -49,6 +49,12 @@ def test_workloads_are_closed_before_the_network_is_up() -> None:
     assert "calico-boot-guard.service" in settings("calico-felix")["After"].split()
 
 
+def test_a_felix_that_hangs_is_started_anew() -> None:
+    found = settings("calico-felix")
+    assert (found["Type"], found["Restart"]) == ("notify", "always")
+    assert int(found["WatchdogSec"]) > 0
+
+
 def test_felix_may_write_the_settings_of_interfaces() -> None:
     found = settings("calico-felix")
     assert found["ProtectKernelTunables"] == "no"

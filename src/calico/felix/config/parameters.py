@@ -9,6 +9,7 @@ import msgspec
 
 from calico.felix.config.failsafe import failsafe_ports, failsafe_text
 from calico.felix.config.parsing import (
+    address_or_name,
     boolean,
     choice,
     enabled,
@@ -25,6 +26,7 @@ from calico.felix.config.parsing import (
     prefixes,
     region,
     seconds,
+    timeouts,
 )
 
 __all__ = ["PARAMETERS", "Parameter"]
@@ -272,6 +274,44 @@ PARAMETERS: tuple[Parameter, ...] = (
         "restart",
         "The same for IPv6.",
         "deviceRouteSourceAddressIPv6",
+    ),
+    Parameter("HealthEnabled", "health_enabled", boolean, "live", "Answer `/liveness` and `/readiness` over HTTP."),
+    Parameter("HealthHost", "health_host", address_or_name, "live", "Where that is listened."),
+    Parameter("HealthPort", "health_port", integer(1, 65535), "live", "The port of that."),
+    Parameter(
+        "HealthTimeoutOverrides",
+        "health_timeouts",
+        timeouts,
+        "live",
+        "How long a part may be silent before Felix counts as dead: `event-loop=30s,apply=90s`. Of the parts of "
+        "Calico's Felix, `InternalDataplaneMainLoop` is `apply`, and the others are passed over.",
+    ),
+    Parameter(
+        "DataplaneWatchdogTimeout",
+        "watchdog_s",
+        seconds,
+        "live",
+        "How long programming the host may take before Felix counts as dead; 0: for ever.",
+    ),
+    Parameter("PrometheusMetricsEnabled", "metrics_enabled", boolean, "live", "Offer metrics to Prometheus."),
+    Parameter("PrometheusMetricsHost", "metrics_host", address_or_name, "live", "Where; empty: everywhere."),
+    Parameter("PrometheusMetricsPort", "metrics_port", integer(1, 65535), "live", "The port of that."),
+    Parameter(
+        "PrometheusProcessMetricsEnabled",
+        "metrics_process",
+        boolean,
+        "live",
+        "Also offer CPU, memory and descriptors of the process.",
+    ),
+    Parameter("PrometheusMetricsCertFile", "metrics_cert", str, "live", "Certificate of the metrics' server, PEM."),
+    Parameter("PrometheusMetricsKeyFile", "metrics_key", str, "live", "Its private key, PEM."),
+    Parameter("PrometheusMetricsCAFile", "metrics_ca", str, "live", "CA of the clients' certificates, PEM."),
+    Parameter(
+        "PrometheusMetricsClientAuth",
+        "metrics_client_auth",
+        choice("noclientcert", "requireandverifyclientcert"),
+        "live",
+        "NoClientCert, or RequireAndVerifyClientCert: only clients with a certificate of the CA may read.",
     ),
 )
 # Felix's own default for DeviceRouteProtocol is 3 (boot); 80 tells our routes from the administrator's, so that

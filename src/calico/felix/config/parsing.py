@@ -13,6 +13,7 @@ from typing import Any
 from calico.model.numorstring import PortRange, parse_duration, parse_port
 
 __all__ = [
+    "address_or_name",
     "boolean",
     "choice",
     "enabled",
@@ -29,6 +30,7 @@ __all__ = [
     "prefixes",
     "region",
     "seconds",
+    "timeouts",
 ]
 
 
@@ -153,6 +155,31 @@ def interface_filter(value: Any) -> str:
     if not re.fullmatch(r"[a-zA-Z0-9:._+-]{1,15}", str(value)):
         raise ValueError("must be an interface name, or the beginning of names and a +")
     return str(value)
+
+
+def address_or_name(value: Any) -> str:
+    """Where to listen."""
+    if not re.fullmatch(r"[a-zA-Z0-9:._+-]{1,64}", str(value)):
+        raise ValueError("must be an address or a name of a host")
+    return str(value)
+
+
+_PARTS = {"internaldataplanemainloop": "apply", "apply": "apply", "event-loop": "event-loop"}
+
+
+def timeouts(value: Any) -> tuple[tuple[str, float], ...]:
+    """``apply=90s,event-loop=30s``, or {name, timeout} objects. Parts that are none of ours are passed over."""
+    if isinstance(value, str):
+        pairs = [part.partition("=")[::2] for part in value.split(",") if part.strip()]
+    else:
+        pairs = [(entry.get("name", ""), entry.get("timeout", "")) for entry in value]
+    found: dict[str, float] = {}
+    for name, limit in pairs:
+        if not limit:
+            raise ValueError("must be part=duration, separated by commas")
+        if part := _PARTS.get(name.strip().lower()):
+            found[part] = seconds(limit.strip())
+    return tuple(sorted(found.items()))
 
 
 def names_openstack(value: Any) -> bool:

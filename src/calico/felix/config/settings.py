@@ -51,6 +51,19 @@ class FelixConfig(msgspec.Struct, frozen=True, kw_only=True):
     ip_forwarding: bool = True
     route_source_v4: str = ""
     route_source_v6: str = ""
+    health_enabled: bool = False
+    health_host: str = "localhost"
+    health_port: int = 9099
+    health_timeouts: tuple[tuple[str, float], ...] = ()
+    watchdog_s: float = 90.0
+    metrics_enabled: bool = False
+    metrics_host: str = ""
+    metrics_port: int = 9091
+    metrics_process: bool = True
+    metrics_cert: str = ""
+    metrics_key: str = ""
+    metrics_ca: str = ""
+    metrics_client_auth: Literal["noclientcert", "requireandverifyclientcert"] = "noclientcert"
 
     @property
     def openstack(self) -> bool:

@@ -71,8 +71,8 @@ def metrics() -> str:
     return _page(
         "Metrics",
         "What Felix offers to Prometheus with `PrometheusMetricsEnabled`, on `PrometheusMetricsPort` (9091). "
-        "Names without `calico_` are those of Calico's Felix. CPU, memory and descriptors of the process are added as `process_...`, "
-        "unless `PrometheusProcessMetricsEnabled` is false.",
+        "Names without `calico_` are those of Calico's Felix. CPU, memory and descriptors of the process are "
+        "added as `process_...`, unless `PrometheusProcessMetricsEnabled` is false.",
         _table(["Metric", "Type", "What"], rows),
     )
 

@@ -78,6 +78,12 @@ def test_networks_to_send_from_are_packed_and_none_counts_twice() -> None:
     assert endpoint.spoofed == (net("10.0.0.0/8"), net("10.9.9.9/32"), net("fd00::/64"))
 
 
+def test_networks_to_send_from_are_the_same_in_whatever_order_they_stand() -> None:
+    texts = tuple(f"10.{number}.0.0/16" for number in range(20))
+    one, other = (decode(spoofing=True, allow_spoofed_source_prefixes=order).spoofed for order in (texts, texts[::-1]))
+    assert one == other == tuple(map(net, texts))
+
+
 def test_one_network_to_send_from_that_is_none_refuses_the_endpoint() -> None:
     with pytest.raises(InvalidInput) as refusal:
         decode(spoofing=True, allow_spoofed_source_prefixes=("10.0.0.0/8", "10.0.0.0/33"))

@@ -43,7 +43,7 @@ class EntityParts(msgspec.Struct, frozen=True, kw_only=True):
     not_nets: tuple[bytes, ...]
     rest: RuleSide
     sets: tuple[SetSpec, ...]
-    needs_services: bool = False
+    needs_services: bool
 
     @property
     def depends_on_family(self) -> bool:
@@ -52,13 +52,13 @@ class EntityParts(msgspec.Struct, frozen=True, kw_only=True):
     def possible_in(self, version: Literal[4, 6]) -> bool:
         """Whether a packet of this family can match: no list of nets is without its family, none negates it all."""
         negated = _of_family(self.not_nets, version)
-        if any(net[-1] == 0 for net in negated):
-            return False
-        return (not self.nets or bool(_of_family(self.nets, version))) and (not self.not_nets or bool(negated))
+        is_within = not self.nets or bool(_of_family(self.nets, version))
+        is_beside = not self.not_nets or bool(negated)
+        return is_within and is_beside and not any(net[-1] == 0 for net in negated)
 
     def side(self, version: Literal[4, 6] | None) -> RuleSide:
         """The side for one family; None only when ``depends_on_family`` is false. A catch-all does not restrict."""
-        if version is None or not self.depends_on_family:
+        if version is None:
             return self.rest
         nets = _of_family(self.nets, version)
         if any(net[-1] == 0 for net in nets):

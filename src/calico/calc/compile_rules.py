@@ -12,7 +12,6 @@ from typing import Literal
 import msgspec
 
 from calico.calc.compile_entity import EntityParts, SetSpec, compile_entity
-from calico.calc.dataplane_state import set_ids
 from calico.calc.messages import ActiveRule
 from calico.errors import InvalidInput
 from calico.model.numorstring import protocol_number
@@ -60,8 +59,7 @@ def compile_rules(
         problems += [f"{place}.{note}" for note in notes]
     if broken:
         return CompiledRules(DENY_ALL, (), tuple(problems))
-    used = set(set_ids(active))
-    return CompiledRules(tuple(active), tuple(spec for spec in sets.values() if spec.id in used), tuple(problems))
+    return CompiledRules(tuple(active), tuple(sets.values()), tuple(problems))
 
 
 def _compile_rule(
@@ -101,7 +99,8 @@ def _compile_rule(
         )
         for version in _versions(rule.ip_version, source, destination)
     ]
-    return active, (*source.sets, *destination.sets), notes
+    sets = (*source.sets, *destination.sets) if active else ()
+    return active, sets, notes
 
 
 def _versions(wanted: int | None, *sides: EntityParts) -> Iterator[Literal[4, 6] | None]:

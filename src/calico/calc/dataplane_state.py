@@ -30,7 +30,7 @@ from calico.calc.messages import (
 )
 from calico.model.keys import ResourceKey
 
-__all__ = ["DataplaneState", "IPSet", "set_ids"]
+__all__ = ["DataplaneState", "IPSet"]
 
 
 class IPSet(msgspec.Struct, frozen=True):
@@ -115,7 +115,7 @@ class DataplaneState(msgspec.Struct, kw_only=True):
         self.ip_sets[delta.id] = IPSet(old.kind, (old.members | delta.added) - delta.removed)
 
     def _check_sets(self, rules: tuple[ActiveRule, ...]) -> None:
-        for set_id in set_ids(rules):
+        for set_id in _set_ids(rules):
             assert set_id in self.ip_sets, f"{set_id} is referred to before it exists"
 
     def _check_lists(self, tiers: tuple[TierPolicies, ...], profiles: tuple[str, ...]) -> None:
@@ -141,9 +141,9 @@ class DataplaneState(msgspec.Struct, kw_only=True):
 
     def _sets_referred_to(self) -> Iterator[str]:
         for policy in self.policies.values():
-            yield from set_ids(policy.ingress + policy.egress)
+            yield from _set_ids(policy.ingress + policy.egress)
         for profile in self.profiles.values():
-            yield from set_ids(profile.ingress + profile.egress)
+            yield from _set_ids(profile.ingress + profile.egress)
         if MASQ_POOLS in self.ip_sets or any(map(_asks_for_pools, self.endpoints.values())):
             yield IPAM_POOLS
 
@@ -173,7 +173,7 @@ def _asks_for_pools(endpoint: EndpointUpdate) -> bool:
     return bool(endpoint.nats) or (endpoint.qos is not None and endpoint.qos.dscp is not None)
 
 
-def set_ids(rules: Iterable[ActiveRule]) -> Iterator[str]:
+def _set_ids(rules: Iterable[ActiveRule]) -> Iterator[str]:
     """The ids of all sets that rules refer to."""
     for rule in rules:
         for side in (rule.src, rule.dst):

@@ -120,7 +120,7 @@ class Graph:
             self._services_known = True
             self._policies.changed_policies.update(self._compiled)
             self._compiled.clear()
-            self._changed_profiles.update(name for name in self._profiles if name in self._profiles_used)
+            self._changed_profiles.update(self._profiles_used)
 
     def on_service(self, namespace: str, name: str, value: ServiceEndpoints | None) -> None:
         """What is behind a service is new or changed; None: there is no such service."""

@@ -108,14 +108,12 @@ class MemberIndex:
         if spec is None:
             gone = self._sets.pop(set_id)
             self._changed.discard(set_id)
-            if gone.spec.service is None:
-                self._selectors.on_selector(set_id, None)
-            else:
+            self._selectors.on_selector(set_id, None)
+            if gone.spec.service is not None:
                 self._leave_service(set_id, gone.spec.service)
         elif set_id not in self._sets:
             self._sets[set_id] = _Set(spec)
-            if spec.selector is not None:
-                self._selectors.on_selector(set_id, spec.selector)
+            self._selectors.on_selector(set_id, spec.selector)
             if spec.service is not None:
                 self._by_service.setdefault(spec.service, set()).add(set_id)
                 for member in service_members(spec.kind, self._services.get(spec.service)):

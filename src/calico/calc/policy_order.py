@@ -39,14 +39,13 @@ class PolicyPlace(msgspec.Struct, frozen=True):
 
 def policy_rank(key: ResourceKey, order: float | None) -> tuple[bool, float, str]:
     """Sorts policies within a tier: numbers first, ties by ``name/namespace/kind``."""
-    return order is None, 0.0 if order is None else order, f"{key.name}/{key.namespace}/{key.kind}"
+    return order is None, order or 0.0, f"{key.name}/{key.namespace}/{key.kind}"
 
 
-def tier_rank(name: str, tier: TierSpec | None) -> tuple[int, float, str]:
+def tier_rank(name: str, tier: TierSpec | None) -> tuple[bool, bool, float, str]:
     """Sorts tiers: numbers, then tiers without an order, then tiers that policies name but that do not exist."""
-    if tier is None:
-        return 2, 0.0, name
-    return int(tier.order is None), 0.0 if tier.order is None else tier.order, name
+    order = tier.order if tier is not None else None
+    return tier is None, order is None, order or 0.0, name
 
 
 def tier_action(tier: TierSpec | None) -> Literal["deny", "pass"]:

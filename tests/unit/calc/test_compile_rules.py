@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import hashlib
 from typing import Any
 
 import pytest
@@ -28,6 +30,13 @@ def only(rule: Rule, namespace: str = "") -> ActiveRule:
     assert result.problems == ()
     (active,) = result.rules
     return active
+
+
+def only_known(rule: Rule) -> ActiveRule:
+    """With somebody who tells services."""
+    result = compile_rules([rule], "", "ingress", services_known=True)
+    assert result.problems == ()
+    return result.rules[0]
 
 
 def test_an_empty_rule_matches_everything() -> None:
@@ -85,6 +94,24 @@ def test_a_rule_with_nets_of_both_families_becomes_one_rule_for_each() -> None:
     ]
 
 
+def test_nets_that_are_not_meant_limit_the_rule_to_their_family_too() -> None:
+    rule = only(Rule(action="Deny", source=EntityRule(not_nets=("10.0.0.0/8",))))
+    assert rule == ActiveRule(action="deny", ip_version=4, src=RuleSide(not_nets=(net("10.0.0.0/8"),)))
+
+
+def test_a_rule_with_nets_of_both_families_that_are_not_meant_becomes_one_rule_for_each() -> None:
+    result = compiled(Rule(action="Deny", destination=EntityRule(not_nets=("10.0.0.0/8", "fd00::/8"))))
+    assert [(rule.ip_version, rule.dst.not_nets) for rule in result.rules] == [
+        (4, (net("10.0.0.0/8"),)),
+        (6, (net("fd00::/8"),)),
+    ]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_rule_for_one_family_is_for_no_other(version: Any) -> None:
+    assert only(Rule(action="Allow", ip_version=version)) == ActiveRule(action="allow", ip_version=version)
+
+
 @pytest.mark.parametrize(
     "rule",
     [
@@ -117,14 +144,52 @@ def test_a_namespaced_rule_with_only_a_not_selector_is_limited_to_the_namespace(
 
 
 def test_a_global_not_selector_alone_is_a_negative_match() -> None:
-    side = only(Rule(action="Allow", source=EntityRule(not_selector="a == 'x'"))).src
-    assert (side.ip_sets, side.not_ip_sets) == ((), (parse("a == 'x'").uid,))
+    result = compiled(Rule(action="Allow", source=EntityRule(not_selector="a == 'x'")))
+    (spec,) = result.sets
+    assert (spec.kind, spec.selector) == ("nets", parse("a == 'x'"))
+    assert result.rules[0].src == RuleSide(not_ip_sets=(spec.id,))
+
+
+def test_a_namespaced_rule_may_mean_only_what_is_in_no_namespace() -> None:
+    (spec,) = compiled(Rule(action="Allow", source=EntityRule(namespace_selector="global()")), "red").sets
+    assert spec.selector is not None
+    assert spec.selector.matches({"a": "x"})
+    assert not spec.selector.matches({"projectcalico.org/namespace": "red"})
+
+
+def name_of_set(kind: str, content: str) -> str:
+    """As the data model makes one (§13)."""
+    digest = hashlib.sha224(f"{kind}:{content}".encode()).digest()
+    return f"{kind}:{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp", "sctp"])
+def test_a_set_of_named_ports_has_the_name_of_its_selector_protocol_and_port(protocol: str) -> None:
+    side = EntityRule(selector="has(a)", ports=("web",))
+    (called,) = only(Rule(action="Allow", protocol=protocol.upper(), destination=side)).dst.named_ports
+    assert called == name_of_set("n", f"{name_of_set('s', 'has(a)')},{protocol},web")
+
+
+def test_a_set_of_a_service_has_its_name_and_tells_whether_ports_count() -> None:
+    service = EntityRule(services=ServiceMatch(name="web", namespace="red"))
+    rule = only_known(Rule(action="Allow", source=service, destination=service))
+    assert rule.src.ip_sets == (name_of_set("svcnoport", "red/web"),)
+    assert rule.dst.named_ports == (name_of_set("svc", "red/web"),)
 
 
 def test_icmp_type_and_code_are_kept_for_both_matches() -> None:
     fields = {"icmp": ICMPFields(type=3, code=4), "not_icmp": ICMPFields(type=8)}
     rule = only(Rule(action="Deny", protocol="ICMP", **fields))
     assert (rule.icmp, rule.not_icmp) == ((3, 4), (8, None))
+
+
+@pytest.mark.parametrize(("protocol", "number"), [("ICMP", 1), ("ICMPv6", 58)])
+def test_icmp_of_both_families_has_types_and_an_empty_match_means_all_of_them(protocol: str, number: int) -> None:
+    rule = only(Rule(action="Allow", protocol=protocol, icmp=ICMPFields(type=129)))
+    assert (rule.protocol, rule.icmp) == (number, (129, None))
+    assert only(Rule(action="Allow", protocol=protocol, icmp=ICMPFields())) == ActiveRule(
+        action="allow", protocol=number
+    )
 
 
 WEB = EntityRule(services=ServiceMatch(name="web"))
@@ -145,9 +210,19 @@ def test_a_service_as_source_is_a_set_of_its_addresses() -> None:
 
 
 def test_services_are_reported_while_nobody_tells_them() -> None:
-    rule = Rule(action="Allow", destination=WEB)
-    assert compiled(rule, "red", "egress").problems[0].startswith("spec.egress[0].destination.services: ")
+    for direction, rule, field in (
+        ("egress", Rule(action="Allow", destination=WEB), "destination.services"),
+        ("ingress", Rule(action="Allow", source=WEB), "source.services"),
+    ):
+        assert compiled(rule, "red", direction).problems[0].startswith(f"spec.{direction}[0].{field}: ")
     assert compile_rules([rule], "red", "egress", services_known=True).problems == ()
+    assert compiled(Rule(action="Allow")).problems == ()
+
+
+def test_only_a_destination_that_is_a_service_has_no_ports_besides() -> None:
+    side = EntityRule(services=ServiceMatch(name="web", namespace="red"), ports=(80,))
+    rule = only_known(Rule(action="Allow", protocol="TCP", source=side))
+    assert (rule.src.ports, len(rule.src.ip_sets)) == (((80, 80),), 1)
 
 
 def test_a_service_of_another_namespace_is_another_set() -> None:

@@ -13,12 +13,17 @@ from calico.calc.messages import (
     EndpointId,
     EndpointRemove,
     EndpointUpdate,
+    HostEndpointRemove,
+    HostEndpointUpdate,
     InSync,
     IPSetDelta,
+    IPSetRemove,
     IPSetUpdate,
     Message,
+    PolicyRemove,
     PolicyUpdate,
     ProblemUpdate,
+    ProfileRemove,
     ProfileUpdate,
     RuleSide,
     TierPolicies,
@@ -205,8 +210,10 @@ def test_policies_that_govern_no_local_endpoint_are_not_sent() -> None:
 def test_a_missing_profile_denies_everything_and_the_virtual_one_allows_both_ways() -> None:
     host = Host()
     host.endpoint("p", "10.0.0.1", profiles=("missing", "projectcalico-default-allow"))
-    host.profile("projectcalico-default-allow", ingress=(Rule(action="Deny"),))
+    host.profile("projectcalico-default-allow", ingress=(Rule(action="Deny"),), labels_to_apply={"a": "x"})
+    host.policy("p", selector="a == 'x'")
     host.flush()
+    assert host.state.policies == {}
     allow = (ActiveRule(action="allow"),)
     assert host.state.profiles == {
         "missing": ProfileUpdate(name="missing", ingress=DENY_ALL, egress=DENY_ALL),
@@ -613,3 +620,43 @@ def test_staged_policies_stand_in_every_list_of_a_host_endpoint_that_they_would_
     lists = (endpoint.tiers, endpoint.forward_tiers, endpoint.untracked_tiers, endpoint.pre_dnat_tiers)
     assert [tiers[0].ingress for tiers in lists] == [(forward,), (forward,), (untracked,), (pre_dnat,)]
     assert {policy.kind for policy in host.state.policies.values()} == {"staged"}
+
+
+NAMED_BY = {
+    **dict.fromkeys((IPSetUpdate, IPSetDelta, IPSetRemove, EndpointUpdate, EndpointRemove), "id"),
+    **dict.fromkeys((PolicyUpdate, PolicyRemove, ProblemUpdate), "key"),
+    **dict.fromkeys((ProfileUpdate, ProfileRemove, HostEndpointUpdate, HostEndpointRemove), "name"),
+}
+"""What tells the messages of a type apart."""
+
+
+def names_by_type(messages: list[Message]) -> dict[type[Message], list[Any]]:
+    found: dict[type[Message], list[Any]] = {}
+    for message in messages:
+        found.setdefault(type(message), []).append(getattr(message, NAMED_BY[type(message)]))
+    return found
+
+
+def test_messages_of_one_type_come_in_the_order_of_their_names_however_things_came_to_be() -> None:
+    host, count = Host(), 12
+    keys: list[ResourceKey] = []
+    for number in sorted(range(count), key=lambda number: number * 7 % count):
+        keys += (
+            host.endpoint(f"p{number}", f"10.0.0.{number}", profiles=(f"f{number}",)),
+            host.policy(f"p{number}", **allow_from(f"a == 'x{number}'")),
+            host.global_set(f"s{number}", {}, "nonsense"),
+            ResourceKey("HostEndpoint", "", f"h{number}"),
+        )
+        spec = HostEndpointSpec(node="here", interface_name=f"eth{number}")
+        host.graph.on_resource(keys[-1], HostEndpoint(spec=spec))
+    appeared = names_by_type(host.flush())
+    for number in reversed(range(count)):
+        host.global_set(f"s{number}", {"a": f"x{number}"}, f"192.0.2.{number}")
+    changed = names_by_type(host.flush())
+    for key in reversed(keys):
+        host.graph.on_resource(key, None)
+    vanished = names_by_type(host.flush())
+    for messages in (appeared, changed, vanished):
+        assert messages == {kind: sorted(names) for kind, names in messages.items()}
+    assert {kind for messages in (appeared, changed, vanished) for kind in messages} == set(NAMED_BY)
+    assert {len(names) for messages in (appeared, changed, vanished) for names in messages.values()} == {count}

@@ -5,13 +5,19 @@ from __future__ import annotations
 from calico.calc.compile_entity import SetSpec
 from calico.calc.labels import pack_labels
 from calico.calc.members import Contribution, MemberIndex
-from calico.lib.packed import net
+from calico.calc.services import ServiceEndpoints
+from calico.lib.packed import addr_bytes, addr_port, net
 from calico.model.keys import ResourceKey
 from calico.model.selector import parse
+from retained import retained
 
-KEY = ResourceKey("GlobalNetworkSet", "", "s")
+KEY, OTHER = ResourceKey("GlobalNetworkSet", "", "s"), ResourceKey("GlobalNetworkSet", "", "t")
 SELECTOR = parse("has(a)")
 SPEC = SetSpec("s", "nets", SELECTOR)
+WEB = ("red", "web")
+WEB_NETS, WEB_PORTS = SetSpec("v", "nets", None, service=WEB), SetSpec("w", "ports", None, service=WEB)
+ADDRESS, PORT = net("10.0.0.7"), addr_port(addr_bytes("10.0.0.7"), 6, 80)
+BEHIND_WEB = ServiceEndpoints(addresses=frozenset({ADDRESS}), ports=frozenset({PORT}))
 
 
 def bringing(*nets: str) -> Contribution:
@@ -48,3 +54,67 @@ def test_a_set_without_a_selector_has_no_members() -> None:
     index.on_contribution(KEY, bringing("10.0.0.1"))
     assert index.tell("s") == ("nets", frozenset())
     index.on_set("s", None)
+
+
+def test_a_set_of_a_service_holds_what_is_behind_it_whichever_was_known_first() -> None:
+    for service_first in (True, False):
+        index = MemberIndex()
+        if service_first:
+            index.on_service(WEB, BEHIND_WEB)
+        index.on_set("v", WEB_NETS)
+        index.on_set("w", WEB_PORTS)
+        index.on_service(WEB, BEHIND_WEB)
+        assert (index.tell("v"), index.tell("w")) == (("nets", {ADDRESS}), ("ports", {PORT}))
+
+
+def test_what_others_still_bring_stays_in_a_set_and_what_only_one_brought_goes_with_him() -> None:
+    index = MemberIndex()
+    index.on_set("s", SPEC)
+    index.on_contribution(KEY, bringing("10.0.0.1", "10.0.0.2"))
+    index.on_contribution(OTHER, bringing("10.0.0.2", "10.0.0.3"))
+    index.tell("s")
+    index.on_contribution(KEY, None)
+    assert list(index.take_changes()) == [("s", frozenset(), {net("10.0.0.1")})]
+    index.on_contribution(OTHER, Contribution(pack_labels({"b": "x"}), (), (net("10.0.0.2"), net("10.0.0.3"))))
+    assert list(index.take_changes()) == [("s", frozenset(), {net("10.0.0.2"), net("10.0.0.3")})]
+
+
+def test_a_port_is_in_the_sets_of_its_name_and_protocol_only() -> None:
+    index = MemberIndex()
+    index.on_contribution(KEY, Contribution(pack_labels({"a": "x"}), (), (ADDRESS,), (("web", 6, 80), ("dns", 17, 53))))
+    specs = {"any": (None, "web"), "tcp": (6, "web"), "udp": (17, "web"), "dns": (17, "dns")}
+    for set_id, (protocol, port) in specs.items():
+        index.on_set(set_id, SetSpec(set_id, "ports", SELECTOR, protocol, port))
+    dns = addr_port(addr_bytes("10.0.0.7"), 17, 53)
+    expected = {"any": {PORT}, "tcp": {PORT}, "udp": set(), "dns": {dns}}
+    assert {set_id: index.tell(set_id)[1] for set_id in specs} == expected
+
+
+def test_only_sets_that_changed_since_they_were_told_are_looked_at() -> None:
+    index = MemberIndex()
+    for spec in (SPEC, WEB_NETS):
+        index.on_set(spec.id, spec)
+        index.tell(spec.id)
+    index.on_contribution(KEY, bringing("10.0.0.1"))
+    index.on_service(WEB, BEHIND_WEB)
+    assert {told for told, _, _ in index.take_changes()} == {"s", "v"}
+    assert not vars(index)["_changed"]
+
+
+def test_nothing_is_kept_of_what_is_gone() -> None:
+    index = MemberIndex()
+    index.on_profile_labels("p", {"b": "y"})
+    for spec in (SPEC, WEB_NETS, WEB_PORTS):
+        index.on_set(spec.id, spec)
+    index.on_service(WEB, BEHIND_WEB)
+    for labels in ({"a": "x"}, {"a": "y"}, {"c": "z"}):
+        index.on_contribution(KEY, Contribution(pack_labels(labels), ("p",), (ADDRESS,), (("web", 6, 80),)))
+        index.on_contribution(OTHER, Contribution(pack_labels(labels), ("p",), (net("10.0.0.0/8"),)))
+    assert list(index.take_changes())
+    index.on_contribution(KEY, None)
+    index.on_contribution(OTHER, None)
+    index.on_service(WEB, None)
+    for set_id in ("s", "v", "w"):
+        index.on_set(set_id, None)
+    index.on_profile_labels("p", None)
+    assert retained(index) == retained(MemberIndex())

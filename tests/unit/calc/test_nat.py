@@ -8,6 +8,7 @@ import pytest
 
 from calico.calc.graph import Graph
 from calico.calc.messages import ALL_HOSTS, IPAM_POOLS, MASQ_POOLS, IPSetDelta, Message
+from calico.calc.nat_claims import NatClaims
 from calico.calc.settings import CalcSettings
 from calico.calc.spec import DataplaneState
 from calico.lib.packed import addr_bytes, net
@@ -275,3 +276,11 @@ def test_endpoints_of_other_hosts_claim_nothing_here() -> None:
     host.endpoint("a", "10.0.0.1", ("10.0.0.1", "192.0.2.9"), node="elsewhere")
     host.endpoint("b", "10.0.0.2", ("10.0.0.2", "192.0.2.9"))
     assert host.nats("b") == (nat("10.0.0.2", "192.0.2.9"),)
+
+
+def test_without_floating_addresses_no_claims_are_kept() -> None:
+    host = Host()
+    host.endpoint("p", "10.0.0.1", ("10.0.0.1", "192.0.2.1"))
+    (endpoint,) = host.state.endpoints.values()
+    assert endpoint.nats == ()
+    assert retained(vars(host.graph)["_nats"]) == retained(NatClaims())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ipaddress
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,14 +47,58 @@ def test_members_are_the_nets_that_no_other_contains_after_any_history(steps: li
             assert told == nets.members()
 
 
-def test_a_net_contributed_twice_stays_until_both_are_gone() -> None:
+def test_a_net_contributed_several_times_stays_until_all_are_gone() -> None:
     nets, net = NetCover(), packed.net("10.0.0.1")
-    nets.add(net)
-    nets.add(net)
-    nets.remove(net)
-    assert nets.members() == {net}
+    for _ in range(3):
+        nets.add(net)
+    for _ in range(2):
+        nets.remove(net)
+        assert nets.members() == {net}
     nets.remove(net)
     assert nets.members() == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("address", "length"),
+    [
+        *(("10.32.32.32", length) for length in range(32)),
+        *(("fd00:80:80:80:80:80:80:80", length) for length in range(128)),
+    ],
+)
+def test_a_net_of_any_length_takes_what_it_holds_out_of_the_set_and_gives_it_back(address: str, length: int) -> None:
+    nets, inner = NetCover(), packed.net(address)
+    outer = masked(inner, length)
+    nets.add(inner)
+    nets.delta.take()
+    nets.add(outer)
+    assert nets.delta.take() == ({outer}, {inner})
+    nets.remove(outer)
+    assert nets.delta.take() == ({inner}, {outer})
+
+
+def test_nothing_is_kept_of_nets_that_are_gone() -> None:
+    nets, texts = NetCover(), ("10.0.0.0/8", "10.0.0.0/31", "10.1.0.0/31", "10.0.0.1", "::/0", "fd00::/127", "fd00::1")
+    for _ in range(2):
+        for text in texts:
+            nets.add(packed.net(text))
+        for text in texts:
+            nets.remove(packed.net(text))
+    assert not nets._counts
+    assert not any(nets._shorter.values())
+    assert nets._ordered is not None
+    assert not any(ordered.first_after(b"") for ordered in nets._ordered.values())
+
+
+def test_single_addresses_are_kept_in_no_order_and_nets_in_one_that_is_made_once() -> None:
+    nets = NetCover()
+    for text in ("10.0.0.1", "10.0.0.255", "fd00::1", "fd00::ff"):
+        nets.add(packed.net(text))
+    assert nets._ordered is None
+    nets.add(packed.net("10.0.0.0/30"))
+    ordered = nets._ordered
+    nets.add(packed.net("10.0.1.0/30"))
+    assert ordered is not None
+    assert nets._ordered is ordered
 
 
 def test_removing_a_shorter_net_brings_back_what_it_hid() -> None:

@@ -23,6 +23,7 @@ from calico.model.policy import (
     Profile,
     ProfileSpec,
     Rule,
+    ServiceMatch,
 )
 
 GLOBAL, RED = ResourceKey("GlobalNetworkPolicy", "", "p"), ResourceKey("NetworkPolicy", "red", "p")
@@ -110,6 +111,8 @@ def test_problems_and_sets_of_both_directions_are_told_with_the_direction() -> N
     http = Rule(action="Allow", http=HTTPMatch(methods=("GET",)))
     policy = namespaced(ingress=(select, http), egress=(select, other))
     assert [p.split(":")[0] for p in compile_policy(RED, policy).problems] == ["spec.ingress[1].http"]
+    leaving = compile_policy(RED, namespaced(egress=(select, Rule(action="Perhaps"))))
+    assert [p.split(":")[0] for p in leaving.problems] == ["spec.egress[1].action"]
     assert len(compile_policy(RED, policy).sets) == 2
     spec = ProfileSpec(ingress=(http, Rule(action="Perhaps")), egress=(Rule(action="Perhaps"),))
     profile = compile_profile("x", Profile(spec=spec))
@@ -119,3 +122,15 @@ def test_problems_and_sets_of_both_directions_are_told_with_the_direction() -> N
         "spec.egress[0].action",
     ]
     assert len(compile_profile("x", Profile(spec=ProfileSpec(ingress=(select,), egress=(other,)))).sets) == 2
+
+
+def test_a_service_is_a_problem_of_policies_and_profiles_until_somebody_tells_services() -> None:
+    web = EntityRule(services=ServiceMatch(name="web", namespace="red"))
+    leaving, arriving = (Rule(action="Allow", destination=web),), (Rule(action="Allow", source=web),)
+    policy = namespaced(ingress=arriving, egress=leaving)
+    profile = Profile(spec=ProfileSpec(ingress=arriving, egress=leaving))
+    for compiled in (compile_policy(RED, policy), compile_profile("x", profile)):
+        fields = [problem.split(":")[0] for problem in compiled.problems]
+        assert fields == ["spec.ingress[0].source.services", "spec.egress[0].destination.services"]
+    assert compile_policy(RED, policy, services_known=True).problems == ()
+    assert compile_profile("x", profile, services_known=True).problems == ()

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calico.calc.labels import LabelGroup, LabelInheritance, pack_labels, unpack_labels
 from calico.calc.selector_index import SelectorIndex
-from calico.model.selector import parse
+from calico.model.selector import Selector, parse
+from retained import retained
 
 SELECTORS = (
     "all()",
@@ -124,19 +126,88 @@ def test_nothing_is_kept_of_what_is_gone() -> None:
     assert not any(vars(inheritance)[name] for name in ("_groups", "_parents", "_children"))
 
 
-def test_an_update_tries_only_selectors_that_require_one_of_its_labels() -> None:
-    index: SelectorIndex[str, int] = SelectorIndex(Recorder())  # type: ignore[arg-type]
-    tried: list[int] = []
-    for number in range(100):
-        selector = parse(f"namespace == 'shared' && app == 'app{number}'")
+def test_a_value_that_no_group_has_any_more_is_forgotten_while_others_have_the_label() -> None:
+    index: SelectorIndex[str, str] = SelectorIndex(Recorder())
+    inheritance: LabelInheritance[str, str] = LabelInheritance(index)
+    inheritance.join("item", pack_labels({"a": "staying"}), (), ())
+    group = inheritance.join("other", pack_labels({"a": "leaving"}), (), ())
+    inheritance.leave("other", group)
+    assert "staying" in retained(index)
+    assert "leaving" not in retained(index)
+
+
+class Tried:
+    """Selectors that note when they are tried on labels."""
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+
+    def selector(self, text: str, number: int = 0) -> Selector:
+        selector = parse(text)
         matches = selector.matches
 
-        def counting(labels: Any, number: int = number, matches: Any = matches) -> bool:
-            tried.append(number)
+        def counting(labels: Any) -> bool:
+            self.numbers.append(number)
             return bool(matches(labels))
 
-        index.on_selector(number, type(selector)(selector.canonical, selector.root, counting))
+        return type(selector)(selector.canonical, selector.root, counting)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "namespace == 'shared' && app == 'app{}'",
+        "app == 'app{}' && namespace == 'shared'",
+        "has(app{}) && has(namespace)",
+        "has(namespace) && has(app{})",
+        "has(namespace) && app == 'app{}'",
+    ],
+)
+def test_an_update_tries_only_selectors_that_require_what_few_of_them_do(text: str) -> None:
+    index: SelectorIndex[str, int] = SelectorIndex(Recorder())  # type: ignore[arg-type]
+    tried = Tried()
+    for number in range(100):
+        index.on_selector(number, tried.selector(text.format(number), number))
     inheritance: LabelInheritance[str, int] = LabelInheritance(index)
-    inheritance.join("item", pack_labels({"namespace": "shared", "app": "app7"}), (), ())
-    assert len(tried) <= 3
-    assert 7 in tried
+    group = inheritance.join("item", pack_labels({"namespace": "shared", "app": "app7", "app7": "x"}), (), ())
+    assert len(tried.numbers) <= 3
+    assert set(group.matches) == {7}
+
+
+@pytest.mark.parametrize("text", ["a in {'1', '2', '3'} && b == 'y'", "b == 'y' && a in {'1', '2', '3'}"])
+def test_a_selector_is_tried_on_what_has_its_one_value_rather_than_on_what_has_one_of_many(text: str) -> None:
+    index: SelectorIndex[str, int] = SelectorIndex(Recorder())  # type: ignore[arg-type]
+    inheritance: LabelInheritance[str, int] = LabelInheritance(index)
+    inheritance.join("item", pack_labels({"a": "0", "b": "0"}), (), ())
+    tried = Tried()
+    index.on_selector(0, tried.selector(text))
+    inheritance.join("other", pack_labels({"a": "1", "b": "z"}), (), ())
+    assert tried.numbers == []
+
+
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [
+        ("all()", 60),
+        ("!has(tier)", 60),
+        ("has(tier)", 30),
+        ("tier == 'front'", 30),
+        ("tier == 'front' && app == 'app7'", 1),
+        ("app == 'app7' && tier == 'front'", 1),
+        ("has(tier) && app == 'app7'", 1),
+        ("app == 'app7' && has(tier)", 1),
+        ("!has(other) && app == 'app7'", 1),
+        ("app in {'app7', 'app8', 'app99'} && tier in {'front', 'back'}", 2),
+        ("app == 'app99'", 0),
+        ("has(nothing)", 0),
+    ],
+)
+def test_a_new_selector_is_tried_on_the_fewest_groups_that_one_of_its_requirements_leaves(text: str, most: int) -> None:
+    index: SelectorIndex[str, int] = SelectorIndex(Recorder())  # type: ignore[arg-type]
+    inheritance: LabelInheritance[str, int] = LabelInheritance(index)
+    for number in range(30):
+        inheritance.join(f"item{number}", pack_labels({"tier": "front", "app": f"app{number}"}), (), ())
+        inheritance.join(f"other{number}", pack_labels({"other": str(number)}), (), ())
+    tried = Tried()
+    index.on_selector(0, tried.selector(text))
+    assert len(tried.numbers) == most

@@ -167,7 +167,9 @@ class World:
         if len(src) != len(dst) or src == dst:
             return None
         ends = [LOCAL.get(address, "eth0") for address in (src, dst)]
-        return Connection(came_from=ends[0], goes_to=ends[1], src=src, dst=dst, protocol=protocol, dport=port)
+        nothing: dict[str, Any] = {"sport": 0, "icmp": (0, 0), "asked_dst": b"", "asked_dport": 0}
+        ways: dict[str, Any] = {"came_from": ends[0], "goes_to": ends[1]}
+        return Connection(**ways, src=src, dst=dst, protocol=protocol, dport=port, **nothing)
 
 
 def concerned(affected: Affected) -> set[tuple[bytes, bytes]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -27,8 +26,6 @@ def retained(value: Any) -> set[str | bytes]:
 
 def _parts(value: Any) -> Iterator[Any]:
     match value:
-        case Counter():
-            yield from (key for key, count in value.items() if count)
         case Mapping():
             yield from value.keys()
             yield from value.values()

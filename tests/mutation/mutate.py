@@ -173,7 +173,8 @@ def _replacements(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _is_nothing(value: ast.expr | None) -> bool:
-    return isinstance(value, ast.Constant) and value.value is None
+    """Whether it is None, or False: who is told no by either cannot tell them apart."""
+    return isinstance(value, ast.Constant) and (value.value is None or value.value is False)
 
 
 def _other_constants(value: object) -> Iterator[ast.AST]:

@@ -48,7 +48,7 @@ def run_tests(tests: list[str], *plugins: object) -> int:
     no_haste = {"deadline": None, "suppress_health_check": list(hypothesis.HealthCheck)}
     hypothesis.settings.register_profile("mutants", derandomize=True, database=None, phases=phases, **no_haste)
     hypothesis.settings.load_profile("mutants")
-    os.environ |= {"WORLDS_SEED": "mutants", "WORLDS": "few"}
+    os.environ |= {"WORLDS_SEED": "mutants", "WORLDS": "few", "WORLDS_REGRESSIONS": "none"}
     unasked = ["-p", "no:randomly", "-p", "no:cacheprovider", "-o", "timeout=0"]
     rewritten = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # Hypothesis is imported already
     options = ["-x", "-q", "--no-header", *unasked, *rewritten]

@@ -111,16 +111,16 @@ class PolicyChains:
     def counts(self, name: str) -> dict[str, tuple[Outcome, ...]]:
         """The chains in the table that a staged policy is, and what each of their rules counts."""
         chains = [styled(name, style) for style in self._users.get(name, ())]
-        return {chain: self._counts[chain] for chain in chains if chain in self._counts}
+        return {chain: self._counts[chain] for chain in chains}
 
-    def acquire(self, name: str, style: Style = "plain") -> None:
+    def acquire(self, name: str, style: Style) -> None:
         """One more policy list jumps to the chain in that style."""
         users = self._users.setdefault(name, Counter())
         users[style] += 1
         if users[style] == 1:
             self._render_style(name, style)
 
-    def release(self, name: str, style: Style = "plain") -> None:
+    def release(self, name: str, style: Style) -> None:
         """One policy list less jumps to the chain in that style."""
         users = self._users[name]
         users[style] -= 1
@@ -129,7 +129,7 @@ class PolicyChains:
             chain = styled(name, style)
             self._state.unwant_chain(chain)
             self._constants.use(chain, ())
-            self._counts.pop(chain, None)
+            del self._counts[chain]
             self._too_large.discard(chain)
         if not users:
             del self._users[name]
@@ -158,10 +158,7 @@ class PolicyChains:
         self._note_size(name, chain, rendered)
         self._constants.use(chain, rendered.constants)
         self._state.want_chain(Chain(chain, rendered.rules))
-        if rendered.counts:
-            self._counts[chain] = rendered.counts
-        else:
-            self._counts.pop(chain, None)
+        self._counts[chain] = rendered.counts
 
     def _rendered(self, name: str, style: Style) -> RenderedRules:
         found = self._defined.get(name)
@@ -173,8 +170,6 @@ class PolicyChains:
 
     def _keep_ready(self, name: str, before: Definition | None, after: Definition | None) -> None:
         was, is_now = before.ready if before else None, after.ready if after else None
-        if was == is_now:
-            return
         if is_now is not None:
             self.acquire(name, is_now)
         if was is not None:

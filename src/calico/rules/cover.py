@@ -28,7 +28,7 @@ def outermost(nets: Iterable[bytes]) -> list[bytes]:
     kept: list[bytes] = []
     end = b""
     for net in sorted(set(nets)):
-        if not kept or net[:-1] > end:
+        if net[:-1] > end:
             kept.append(net)
             end = last_address(net)
     return kept

@@ -117,12 +117,12 @@ class IPSets:
         for net in hidden:
             if is_host(net):
                 self._state.unwant_element(exact, net[:-1])
-            elif nets in self._state.sets:
+            else:
                 self._state.unwant_element(nets, net)
-        if not self._covers[set_id, v6].has_cidrs:
-            self._state.unwant_set(nets)
-        elif nets not in self._state.sets:
+        if self._covers[set_id, v6].has_cidrs:
             self._state.want_set(SetDecl(nets, (_address_field(v6),), interval=True))
+        else:
+            self._state.unwant_set(nets)
         for net in shown:
             if is_host(net):
                 self._state.want_element(exact, net[:-1])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Literal, TypeAlias
 
+from calico.lib.packed import is_v6
 from calico.netlink.nftables.expr import Bitwise, Cmp, Ct, Expr, Fib, Lookup, Meta, MetaSet, Payload, Verdict
 from calico.rules.names import ifname_key
 
@@ -92,7 +93,7 @@ def address(side: Side, v6: bool, reg: int = 0) -> Payload:
 def net_is(side: Side, net: bytes, op: Literal["eq", "neq"] = "eq") -> Exprs:
     """An address is within (or outside) a packed net whose prefix is not empty; the family is already known."""
     length = net[-1]
-    load = address(side, len(net) > 16)
+    load = address(side, is_v6(net))
     if length % 8 == 0:
         return (Payload(load.base, load.offset, length // 8), Cmp(op, net[: length // 8]))
     bits = (len(net) - 1) * 8

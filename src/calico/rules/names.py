@@ -85,4 +85,4 @@ def comment_text(text: str) -> str:
 
 def printable(text: str) -> str:
     """The text as printable ASCII without quotes or backslashes: safe on a terminal, and in what ``nft`` lists."""
-    return "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in text)
+    return "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "?" for c in text)

@@ -44,13 +44,13 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
         words = 5 + len(self.options) // 4
         length = (words * 4 + len(body)).to_bytes(2, "big")
         offset = b"\0\x64" if self.fragment else b"\0\0"
-        start = bytes((0x40 | words, 0)) + length + b"\0\x01" + offset
+        start = bytes((0x40 | words, 0)) + length + bytes(2) + offset
         return start + bytes((self.hop_limit, self.protocol)) + b"\0\0" + self.src + self.dst + self.options + body
 
     def _v6(self) -> bytes:
         extensions = list(self.extensions)
         if self.fragment:
-            extensions.append((_FRAGMENT_HEADER, b"\0\x03\x20\0\0\0\x01"))
+            extensions.append((_FRAGMENT_HEADER, b"\0\x03\x20" + bytes(4)))
         following = [kind for kind, _ in extensions] + [self.protocol]
         headers = b"".join(bytes((n,)) + body for n, (_, body) in zip(following[1:], extensions, strict=True))
         payload = headers + self._body()
@@ -62,7 +62,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
         if self.fragment:
             return bytes(16)
         if self.protocol == TCP:
-            return ports + bytes(8) + b"\x50\x02\xff\xff" + bytes(4)
+            return ports + bytes(8) + b"\x50\x02" + bytes(6)
         if self.protocol == UDP:
             return ports + b"\0\x08\0\0"
         if self.protocol == SCTP:

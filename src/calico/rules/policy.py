@@ -47,8 +47,8 @@ def render_rules(
     rules: Iterable[ActiveRule],
     sets: SetParts,
     config: RulesConfig,
-    style: Style = "plain",
-    log_prefix: str = "",
+    style: Style,
+    log_prefix: str,
 ) -> RenderedRules:
     """The rules of a policy in one direction; ``label`` names it in comments, ``log_prefix`` in the log.
 
@@ -95,12 +95,12 @@ def render_staged(label: str, rules: Iterable[ActiveRule], sets: SetParts) -> Re
     )
 
 
-def missing_rules(label: str, config: RulesConfig, style: Style = "plain") -> RenderedRules:
+def missing_rules(label: str, config: RulesConfig, style: Style) -> RenderedRules:
     """The chain of something that nobody has defined: it denies everything."""
     return RenderedRules((Rule((denial(config, style),), comment_text(f"{label} does not exist: deny")),))
 
 
-def denial(config: RulesConfig, style: Style = "plain") -> Expr:
+def denial(config: RulesConfig, style: Style) -> Expr:
     """What is done to a packet that a policy denies. Only on input, forward and output it can be answered: after
     routing the kernel takes no rejection, and before connection tracking an answer would be a connection's first."""
     return DROP if config.deny == "drop" or style != "plain" else Reject("icmpx-port-unreachable")

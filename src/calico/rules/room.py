@@ -17,7 +17,7 @@ MIN_SIZE = 64
 
 def size_for(count: int, least: int = MIN_SIZE) -> int:
     """The size to declare for ``count`` elements: a power of two at least twice as large."""
-    return max(least, 1 << max(0, 2 * count - 1).bit_length())
+    return max(least, 2 << (count - 1).bit_length())
 
 
 def make_room(state: TableState, set_name: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +15,7 @@ from calico.calc.messages import (
     EndpointId,
     EndpointRemove,
     EndpointUpdate,
+    HostEndpointRemove,
     HostEndpointUpdate,
     IPSetDelta,
     IPSetRemove,
@@ -167,7 +170,9 @@ class World:
         if len(src) != len(dst) or src == dst:
             return None
         ends = [LOCAL.get(address, "eth0") for address in (src, dst)]
-        return Connection(came_from=ends[0], goes_to=ends[1], src=src, dst=dst, protocol=protocol, dport=port)
+        nothing: dict[str, Any] = {"sport": 0, "icmp": (0, 0), "asked_dst": b"", "asked_dport": 0}
+        ways: dict[str, Any] = {"came_from": ends[0], "goes_to": ends[1]}
+        return Connection(**ways, src=src, dst=dst, protocol=protocol, dport=port, **nothing)
 
 
 def concerned(affected: Affected) -> set[tuple[bytes, bytes]]:
@@ -420,8 +425,9 @@ def test_members_of_a_set_of_a_host_endpoint_concern_the_flows_that_have_them() 
     assert affected.lookups(10) == {("source", gone), ("destination", gone)}
 
 
-def test_what_is_judged_before_translation_is_not_known_by_the_ends_of_a_flow() -> None:
-    world = HostWorld("pre_dnat_tiers")
+@pytest.mark.parametrize("stage", ["pre_dnat_tiers", "untracked_tiers"])
+def test_what_is_judged_before_translation_is_not_known_by_the_ends_of_a_flow(stage: str) -> None:
+    world = HostWorld(stage)
     world.say(IPSetDelta(id="n1", added=frozenset(), removed=frozenset(MEMBERS[:1])))
     assert world.affected().concerns(ANYBODY, SOMEBODY)
 
@@ -454,3 +460,121 @@ def test_when_the_kernel_may_have_had_any_rules_host_endpoints_concern_every_flo
 
 
 LOCAL_ONE = addr_bytes("10.0.0.1")
+
+
+def test_at_first_anything_may_be_decided_otherwise_even_where_no_endpoint_is() -> None:
+    ruleset = Ruleset(TableState(), RulesConfig())
+    first, then = ruleset.take_affected(), ruleset.take_affected()
+    assert (bool(first), first.changed, bool(then), then.changed) == (False, True, False, False)
+
+
+def test_a_host_endpoint_without_policy_that_comes_or_goes_is_a_change() -> None:
+    ruleset = Ruleset(TableState(), RulesConfig())
+    ruleset.on_host_interface("eth0", frozenset({SOMEBODY}))
+    ruleset.take_affected()
+    ruleset.on_message(HostEndpointUpdate(name="h", key=ResourceKey("HostEndpoint", "", "h"), interface="eth0"))
+    assert ruleset.take_affected().changed
+    ruleset.on_message(HostEndpointRemove(name="h"))
+    assert ruleset.take_affected().changed
+
+
+def world_of_one(*rules: ActiveRule, keys: Any = POLICIES[:1], kind: Any = "policy") -> World:
+    """Workload 1 whose ingress policies all have these rules; the change that they make is taken."""
+    world = World()
+    world.say(("n1", frozenset({net("10.0.0.9")})))
+    for key in keys:
+        world.say(PolicyUpdate(key=key, tier="t", kind=kind, ingress=rules, egress=()))
+    tiers = (TierPolicies(name="t", default_action="deny", ingress=tuple(keys)),)
+    world.say(endpoint_of(1, True, tiers, ("x",)))
+    world.ruleset.take_affected()
+    return world
+
+
+FROM_N1 = RuleSide(ip_sets=("n1",))
+NINE, TEN = net("10.0.0.9"), net("10.0.0.10")
+OWN = addr_bytes("10.0.0.1")
+
+
+def test_a_set_that_is_said_again_changes_nothing() -> None:
+    world = world_of_one(ActiveRule(action="allow", src=FROM_N1))
+    world.say(IPSetUpdate(id="n1", kind="nets", members=frozenset({NINE})))
+    affected = world.ruleset.take_affected()
+    assert (bool(affected), affected.changed) == (False, False)
+
+
+def test_a_member_more_of_what_is_allowed_concerns_no_flow_but_is_a_change() -> None:
+    world = world_of_one(ActiveRule(action="allow", src=FROM_N1))
+    world.say(("n1", frozenset({NINE, TEN})))
+    affected = world.ruleset.take_affected()
+    assert (bool(affected), affected.changed) == (False, True)
+    world.say(("n1", frozenset({TEN})))
+    affected = world.ruleset.take_affected()
+    assert affected.concerns(NINE[:-1], OWN)
+    assert not affected.concerns(TEN[:-1], OWN)
+
+
+def test_a_set_that_nothing_uses_is_no_change() -> None:
+    world = world_of_one(ActiveRule(action="allow"))
+    world.say(("n1", frozenset({TEN})))
+    affected = world.ruleset.take_affected()
+    assert (bool(affected), affected.changed) == (False, False)
+
+
+def test_members_of_a_set_that_many_policies_use_are_still_told_apart() -> None:
+    keys = [ResourceKey("NetworkPolicy", "ns", f"many{n}") for n in range(9)]
+    world = world_of_one(ActiveRule(action="allow", src=FROM_N1), keys=keys)
+    world.say(("n1", frozenset()))
+    affected = world.ruleset.take_affected()
+    assert affected.concerns(NINE[:-1], OWN)
+    assert not affected.concerns(TEN[:-1], OWN)
+
+
+def test_the_first_network_of_a_set_concerns_the_flows_from_it_only() -> None:
+    world = world_of_one(ActiveRule(action="deny", src=FROM_N1))
+    world.say(("n1", frozenset({NINE, net("10.9.0.0/16")})))
+    affected = world.ruleset.take_affected()
+    assert affected.concerns(addr_bytes("10.9.1.1"), OWN)
+    assert not affected.concerns(TEN[:-1], OWN)
+
+
+def test_rules_that_stay_too_large_are_no_change_of_all_flows_and_those_that_fit_again_are() -> None:
+    both = RuleSide(ip_sets=tuple(f"n{number}" for number in range(10, 16)))
+    wide, narrow = frozenset({net("10.0.0.0/24"), net("10.0.0.1")}), frozenset({net("10.0.0.1")})
+    world = World()
+    for name in both.ip_sets:
+        world.say((name, wide))
+    world.say(
+        PolicyUpdate(key=POLICIES[0], tier="t", ingress=(ActiveRule(action="deny", src=both, dst=both),), egress=())
+    )
+    world.say(endpoint_of(1, True, (TierPolicies(name="t", default_action="deny", ingress=(POLICIES[0],)),), ()))
+    world.ruleset.take_affected()
+    world.say((both.ip_sets[0], frozenset({*wide, TEN})))
+    assert not world.ruleset.take_affected().concerns(addr_bytes("10.5.5.5"), OWN)
+    for members, all_flows in ((narrow, True), (wide, True), (narrow, True)):
+        world.say((both.ip_sets[0], members))
+        assert world.ruleset.take_affected().concerns(addr_bytes("10.5.5.5"), OWN) == all_flows
+
+
+def test_what_a_staged_policy_would_decide_concerns_no_flow() -> None:
+    world = world_of_one(ActiveRule(action="deny", src=FROM_N1), kind="staged")
+    world.say(("n1", frozenset({TEN})))
+    assert not world.ruleset.take_affected()
+    world.say(PolicyUpdate(key=POLICIES[0], tier="t", kind="staged", ingress=(ActiveRule(action="deny"),), egress=()))
+    affected = world.ruleset.take_affected()
+    assert (bool(affected), affected.changed) == (False, False)
+
+
+def test_an_endpoint_that_came_and_went_concerns_no_flow() -> None:
+    world = World()
+    world.ruleset.take_affected()
+    world.say(endpoint_of(1, True, (), ("x",)))
+    world.say(EndpointRemove(id=EndpointId("k8s", "ns/w1", "eth0")))
+    assert not world.ruleset.take_affected()
+
+
+def test_a_network_of_an_endpoint_is_no_address_of_it() -> None:
+    world = World()
+    world.say(msgspec.structs.replace(endpoint_of(1, True, (), ("x",)), nets=(net("10.0.0.1"), net("10.7.0.0/24"))))
+    affected = world.ruleset.take_affected()
+    assert affected.touches([addr_bytes("10.0.0.1")])
+    assert not affected.touches([addr_bytes("10.7.0.0")])

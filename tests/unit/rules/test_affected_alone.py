@@ -143,3 +143,20 @@ def test_with_members_the_fewer_of_the_two_ends_are_looked_for() -> None:
     wide = Affected()
     wide.add("egress", many, members("10.0.0.0/24"))
     assert wide.lookups(9) == {("source", address) for address in many}
+
+
+def test_endpoints_that_are_members_themselves_are_looked_for_at_their_own_end_too() -> None:
+    many, affected = [addr_bytes(f"10.0.1.{n}") for n in range(5)], Affected()
+    affected.add("egress", many, members("10.0.1.3/32"))
+    assert affected.concerns(many[3], B)
+    assert affected.lookups(9) == {("source", many[3]), ("destination", many[3])}
+    assert of(("egress", A, members("10.0.0.9/32", "10.0.0.8/32"))).lookups(9) == {("source", A)}
+
+
+def test_so_many_lookups_are_few_enough_and_one_more_is_not() -> None:
+    three = of(("egress", A, None), ("egress", B, None), ("ingress", C, None))
+    assert len(three.lookups(3) or ()) == 3
+    assert three.lookups(2) is None
+    limited = of(("egress", A, None), ("ingress", B, members("10.0.0.9/32")), ("ingress", C, members("10.0.0.8/32")))
+    assert len(limited.lookups(3) or ()) == 3
+    assert limited.lookups(2) is None

@@ -177,3 +177,42 @@ def test_an_icmp_error_must_be_about_a_packet_to_the_one_who_sends_it(host: Any,
             forged = kind in errors and destination != 1
             router = kind in ((134, 137) if v6 else (5,))
             assert passes == (not forged and not router), (kind, destination)
+
+
+@FAMILIES
+def test_an_icmp_error_that_quotes_no_more_than_addresses_is_held_to_them_too(host: Any, v6: bool) -> None:
+    host.workload(1)
+    for destination, passes in ((1, True), (2, False)):
+        quoted = host.between(9, destination, v6).data()[: 40 if v6 else 20]
+        data = host.between(1, 9, v6, protocol=58 if v6 else 1, icmp=(3, 0)).data() + quoted
+        packet = Packet(data=data, iifname="cali1", oifname="eth0", ct_state="related")
+        assert (forward(host.state, packet).verdict == "accept") == passes
+
+
+@pytest.mark.parametrize(
+    ("fields", "by_one_rule"),
+    [
+        ({}, True),
+        ({"protocol": 17}, True),
+        ({"hop_limit": 255}, True),
+        ({"sport": 0, "dport": 0}, True),
+        ({"v6": True}, True),
+        ({"v6": True, "protocol": 17}, True),
+        ({"v6": True, "protocol": 8}, True),
+        ({"protocol": 132}, True),
+        ({"protocol": 1}, False),
+        ({"options": b"\1\1\1\1"}, False),
+        ({"v6": True, "protocol": 58, "icmp": (128, 0)}, False),
+        ({"v6": True, "extensions": ((0, bytes(7)),)}, False),
+        ({"v6": True, "extensions": ((43, bytes(7)),)}, False),
+    ],
+)
+def test_nearly_every_packet_is_accepted_by_the_first_rule_that_sees_it(
+    host: Any, fields: dict[str, Any], by_one_rule: bool
+) -> None:
+    host.workload(1)
+    outcome = host.forward("cali1", "eth0", host.between(1, 9, **fields))
+    met = [rule for chain, rule in outcome.trace if chain == "antispoof"]
+    assert (met == [f"ordinary IPv{6 if fields.get('v6') else 4}, own address"]) == by_one_rule
+    spoofed = host.forward("cali1", "eth0", host.between(2, 9, **fields))
+    assert spoofed.trace[-1] == ("antispoof", "spoofed source")

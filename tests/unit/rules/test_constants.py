@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from calico.lib.packed import addr_bytes, net
-from calico.rules.constants import constant_nets, constant_ports, constant_protocols
+from calico.rules.constants import ConstantSets, constant_nets, constant_ports, constant_protocols
+from calico.rules.table import TableState
+from retained import retained
 
 
 def test_single_addresses_are_a_hash_with_room_and_networks_are_intervals() -> None:
@@ -30,3 +32,21 @@ def test_names_tell_the_kind_and_are_the_same_for_the_same_content_whatever_its_
     assert constant_nets(False, [net("10.0.0.1")]).decl.name.startswith("c-")
     everything = {constant_ports([1]).decl.name, constant_ports([2]).decl.name, constant_ports([1, 2]).decl.name}
     assert len(everything) == 3
+
+
+def test_a_set_is_there_while_a_chain_uses_it_and_then_nothing_is_remembered() -> None:
+    state = TableState()
+    sets, one, two = ConstantSets(state), constant_ports([53, 80]), constant_ports([443, 8443])
+    sets.use("a", (one, two))
+    sets.use("b", (one,))
+    assert set(state.sets) == {one.decl.name, two.decl.name}
+    assert set(state.elements(one.decl.name)) == set(one.elements)
+    sets.use("a", (two,))
+    sets.use("b", ())
+    assert set(state.sets) == {two.decl.name}
+    sets.use("a", (one,))
+    assert set(state.sets) == {one.decl.name}
+    sets.use("a", ())
+    state.take()
+    assert not state.sets
+    assert retained(sets) == retained(ConstantSets(TableState()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator as op
 import sys
 from typing import Any
 
@@ -17,6 +18,7 @@ from calico.netlink.nftables.expr import (
     Expr,
     Fib,
     Limit,
+    Log,
     Lookup,
     Meta,
     MetaSet,
@@ -64,10 +66,28 @@ def test_jump_returns_and_goto_does_not() -> None:
     assert run(leaf, base("a", (Verdict("goto", "leaf"),), (DROP,))).verdict == "accept"
 
 
-def test_jumps_deeper_than_the_kernel_allows_are_refused() -> None:
-    chains = [Chain(f"c{n}", (Rule((Verdict("jump", f"c{n + 1}"),)),)) for n in range(20)]
-    with pytest.raises(InvalidInput, match="deeper"):
-        run(*chains, Chain("c20"), base("a", (Verdict("jump", "c0"),)))
+def chain_of_jumps(kind: Any, number: int) -> list[Chain]:
+    """A base chain from which the last chain, which drops, is so many jumps away."""
+    onward = [Chain(f"c{n}", (Rule((Verdict(kind, f"c{n + 1}"),)),)) for n in range(1, number)]
+    return [base("a", (Verdict(kind, "c1"),)), *onward, Chain(f"c{number}", (Rule((DROP,)),))]
+
+
+@pytest.mark.parametrize("kind", ["jump", "goto"])
+def test_jumps_deeper_than_the_kernel_allows_are_refused(kind: Any) -> None:
+    assert run(*chain_of_jumps(kind, 15)).verdict == "drop"
+    for number in (16, 17):
+        with pytest.raises(InvalidInput, match="deeper"):
+            run(*chain_of_jumps(kind, number))
+
+
+def test_a_rule_goes_on_after_it_has_logged() -> None:
+    outcome = run(base("a", (Log("seen"), Log("twice"), DROP)))
+    assert (outcome.verdict, outcome.logs) == ("drop", ("seen", "twice"))
+
+
+def test_a_rule_that_does_not_match_is_not_in_the_trace_and_the_next_is_asked() -> None:
+    outcome = run(base("a", (Meta("iifname"), Cmp("eq", b"x"), DROP), (Counter(),), (Meta("mark"),), (ACCEPT,)))
+    assert outcome.trace == (("a", "1"), ("a", "2"), ("a", "3"))
 
 
 def matches(*exprs: Expr, flow: Flow = FLOW, **more: Any) -> bool:
@@ -88,9 +108,13 @@ def test_a_later_fragment_has_a_protocol_but_no_transport_header() -> None:
         assert not matches(Payload("transport", 0, 2), Cmp("neq", b"xx"), flow=later)
 
 
-@pytest.mark.parametrize(("op", "found"), [("eq", 0), ("neq", 1), ("lt", 0), ("lte", 0), ("gt", 1), ("gte", 1)])
-def test_comparisons_are_of_bytes_in_network_order(op: Any, found: bool) -> None:
-    assert matches(Payload("transport", 2, 2), Cmp(op, (79).to_bytes(2, "big"))) == bool(found)
+@pytest.mark.parametrize(
+    ("op", "holds"),
+    [("eq", op.eq), ("neq", op.ne), ("lt", op.lt), ("lte", op.le), ("gt", op.gt), ("gte", op.ge)],
+)
+@pytest.mark.parametrize("port", [79, 80, 81, 0x5000])
+def test_comparisons_are_of_bytes_in_network_order(op: Any, holds: Any, port: int) -> None:
+    assert matches(Payload("transport", 2, 2), Cmp(op, port.to_bytes(2, "big"))) == holds(FLOW.dport, port)
 
 
 def test_ranges_include_both_ends() -> None:
@@ -137,7 +161,8 @@ def test_a_verdict_map_without_the_key_goes_on_with_the_next_rule() -> None:
     state.want_element("m", b"cali1".ljust(16, b"\0"), ACCEPT)
     state.want_chain(base("a", (Meta("iifname"), Lookup("m", verdict=True)), (DROP,)))
     assert evaluate(state, Packet(data=FLOW.data(), iifname="cali1"), "forward").verdict == "accept"
-    assert evaluate(state, Packet(data=FLOW.data(), iifname="cali2"), "forward").verdict == "drop"
+    missed = evaluate(state, Packet(data=FLOW.data(), iifname="cali2"), "forward")
+    assert (missed.verdict, missed.trace) == ("drop", (("a", "1"),))
 
 
 def test_what_depends_on_routes_cannot_be_evaluated() -> None:

@@ -106,7 +106,7 @@ def test_a_destination_is_translated_by_a_map_and_later_hooks_see_the_new_one(
     filtered = base("f", FORWARD, (load, Cmp("eq", target), ACCEPT), (DROP,))
     outcome = sent(nat, filtered, flow=flow)
     assert (outcome.verdict, destination(outcome)) == ("accept", target)
-    assert outcome.trace == (("nat", "0"), ("f", "0"))
+    assert (outcome.trace, outcome.ct_status) == ((("nat", "0"), ("f", "0")), 32)
     dropped = base("i", Hook("input", 0), (load, Cmp("eq", target), DROP))
     assert to_host(state_of(nat, dropped), Packet(data=flow.data())).verdict == "drop"
 
@@ -131,7 +131,8 @@ def test_a_source_is_translated_after_routing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "found"), [(8080, None, 8080), (8080, 8090, 8080), (70, 90, 80), (80, 80, 80)]
+    ("first", "last", "found"),
+    [(8080, None, 8080), (8080, 8090, 8080), (70, 90, 80), (80, 80, 80), (70, 80, 80), (80, 90, 80), (70, 79, 70)],
 )
 def test_a_port_of_the_range_is_taken_the_packets_own_if_it_is_among_them(
     first: int, last: int | None, found: int
@@ -381,3 +382,120 @@ def test_what_depends_on_routes_of_interfaces_cannot_be_evaluated(fib: Fib) -> N
 
 def test_a_verdict_of_continue_goes_on_with_the_rule() -> None:
     assert sent(base("f", FORWARD, (Verdict("continue"), DROP))).verdict == "drop"
+
+
+# -- what others translate ---------------------------------------------------------------------------------------------
+
+OTHERS = Packet(data=Flow(src=ONE, dst=TWO, sport=1000, dport=8080).data(), ct_status=4)
+UNTOUCHED = (Payload("network", 16, 4), Cmp("eq", FLOATING), DROP)
+
+
+def met(*chains: Chain, way: Any = forward, **more: Any) -> Outcome:
+    """A packet that others translate to ``OTHERS``."""
+    return way(state_of(*chains), Packet(data=FLOW.data(), **more), OTHERS)
+
+
+def test_a_packet_that_others_translate_has_the_bits_that_it_brought_and_that_of_translation() -> None:
+    outcome = met(ct_status=2, ct_state="established")
+    assert (outcome.data, outcome.ct_status) == (OTHERS.data, 2 | 4 | 32)
+
+
+@pytest.mark.parametrize(("way", "hook"), [(forward, "prerouting"), (from_host, "output")])
+def test_others_translate_where_the_kernel_does_and_after_our_own_chain(way: Any, hook: Any) -> None:
+    for kind, priority, seen in (("filter", -101, False), ("nat", -300, False), ("nat", 300, False)):
+        assert (met(base("c", Hook(hook, priority, type=kind), UNTOUCHED), way=way).verdict == "accept") == seen
+    assert met(base("c", Hook(hook, -99), UNTOUCHED), way=way).verdict == "accept"
+    assert met(base("c", Hook("postrouting", -300), UNTOUCHED), way=way).verdict == "accept"
+
+
+def test_what_rules_change_after_others_have_translated_stays() -> None:
+    change = (Immediate(b"\x45\x28"), PayloadSet(0, 2, 10))
+    chains = [base(f"m{n}", Hook("prerouting", n), change) for n in (-50, -40)]
+    assert met(*chains).data[:2] == b"\x45\x28"
+
+
+def test_an_untracked_packet_is_not_translated_by_others_either() -> None:
+    for outcome in (met(base("raw", RAW, (Notrack(),))), met(ct_state="untracked")):
+        assert (outcome.data, outcome.ct_status) == (FLOW.data(), 0)
+
+
+def test_others_translate_only_at_the_hooks_where_the_kernel_does() -> None:
+    for hook, data in (("prerouting", OTHERS.data), ("output", OTHERS.data), ("forward", FLOW.data())):
+        assert evaluate(state_of(), Packet(data=FLOW.data()), hook, OTHERS).data == data  # type: ignore[arg-type]
+
+
+def test_a_packet_for_this_host_leaves_by_no_interface_whatever_translation_says() -> None:
+    seen = (Meta("oifname"), Cmp("eq", b"eth1\0"), DROP)
+    chains = (base("p", Hook("prerouting", 0), seen), base("i", Hook("input", 0), seen))
+    to_eth1 = Packet(data=OTHERS.data, oifname="eth1")
+    packet = Packet(data=FLOW.data(), oifname="eth1")
+    assert to_host(state_of(*chains), packet, to_eth1).verdict == "accept"
+    assert forward(state_of(*chains), packet, to_eth1).verdict == "accept"
+    assert forward(state_of(base("f", FORWARD, seen)), packet, to_eth1).verdict == "drop"
+
+
+# -- where chains are asked --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("way", "hook", "at", "kind"),
+    [
+        (forward, "prerouting", -100, "dnat"),
+        (from_host, "output", -100, "dnat"),
+        (forward, "postrouting", 100, "snat"),
+        (to_host, "input", 100, "snat"),
+    ],
+)
+@pytest.mark.parametrize("priority", [-400, 400])
+def test_chains_that_translate_are_asked_at_the_kernels_place_of_each_hook(
+    way: Any, hook: Any, at: int, kind: Any, priority: int
+) -> None:
+    nat = base("nat", Hook(hook, priority, type="nat"), (Immediate(TWO), Nat(kind, 4, 0)))
+    place, own = (16, FLOATING) if kind == "dnat" else (12, ONE)
+    untouched = (Payload("network", place, 4), Cmp("eq", own), DROP)
+    assert way(state_of(nat, base("c", Hook(hook, at - 1), untouched)), Packet(data=FLOW.data())).verdict == "drop"
+    assert way(state_of(nat, base("c", Hook(hook, at + 1), untouched)), Packet(data=FLOW.data())).verdict == "accept"
+
+
+def test_a_chain_that_filters_between_two_that_translate_does_not_let_the_second_be_asked() -> None:
+    first, second = base("n", Hook("prerouting", -110, type="nat"), TO_TWO), base("m", NAT_PRE, (DROP,))
+    assert sent(first, base("f", Hook("prerouting", -100), (ACCEPT,)), second).verdict == "accept"
+
+
+def test_connection_tracking_comes_after_the_chains_of_its_priority_in_the_first_hook_only() -> None:
+    new = (*ct_is("state", 8), DROP)
+    for hook, priority, known in (
+        ("prerouting", -201, False),
+        ("prerouting", -200, False),
+        ("prerouting", -199, True),
+        ("forward", -300, True),
+        ("postrouting", -300, True),
+    ):
+        outcome = sent(base("c", Hook(hook, priority), new))  # type: ignore[arg-type]
+        assert (outcome.verdict == "drop") == known, (hook, priority)
+
+
+def test_a_packet_left_out_of_tracking_stays_so_in_every_chain_before_tracking() -> None:
+    chains = [base(f"raw{n}", Hook("prerouting", -300 + n), (*ct_is("state", 64), ACCEPT), (DROP,)) for n in (1, 2, 3)]
+    assert sent(base("raw", RAW, (Notrack(),), (Notrack(),)), *chains).verdict == "accept"
+
+
+def test_the_host_owns_its_addresses_and_those_that_it_sends_from() -> None:
+    def is_local(way: str) -> tuple[Expr, ...]:
+        return (Fib("type", (way,)), Cmp("eq", host32(2)), DROP)  # type: ignore[arg-type]
+
+    for own, other in ((ONE, TWO), (ONE6, TWO6)):
+        data = Flow(src=own, dst=other).data()
+        for local, way, dropped in (((), "saddr", True), ((), "daddr", False), ((other,), "daddr", True)):
+            packet = Packet(data=data, local_addresses=frozenset(local))
+            outcome = from_host(state_of(base("o", Hook("output", 0), is_local(way))), packet)
+            assert (outcome.verdict == "drop") == dropped
+    assert from_host(state_of(), Packet(data=b"")).verdict == "accept"
+
+
+def test_whether_a_rule_looked_at_the_source_port_is_known_of_the_whole_way() -> None:
+    source, target = Payload("transport", 0, 2), Payload("transport", 2, 2)
+    looked = base("p", Hook("prerouting", 0), (source, Cmp("neq", b"xx"), target, Cmp("neq", b"xx")))
+    assert sent(looked, base("f", FORWARD, (target, Cmp("neq", b"xx"), ACCEPT))).source_port
+    assert sent(base("f", FORWARD, (Payload("transport", 1, 2),))).source_port
+    assert not sent(base("f", FORWARD, (Payload("network", 0, 2), target, Cmp("neq", b"xx")))).source_port

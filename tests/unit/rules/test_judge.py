@@ -21,16 +21,26 @@ from calico.lib.packed import addr_bytes, net
 from calico.model.keys import ResourceKey
 from calico.netlink.nftables.expr import ConnLimit, Fib, Limit, Rule, Verdict
 from calico.netlink.nftables.objects import Chain, Hook
+from calico.rules.evaluator.evaluate import Outcome
 from calico.rules.evaluator.judge import Connection, Judge
 
 KEY = ResourceKey("NetworkPolicy", "ns", "p")
 ONE, TWO, OUT = (addr_bytes(text) for text in ("10.0.0.1", "10.0.0.2", "192.0.2.9"))
 
+TO_PORT_80: dict[str, Any] = {
+    "protocol": 6,
+    "sport": 0,
+    "dport": 80,
+    "icmp": (0, 0),
+    "asked_dst": b"",
+    "asked_dport": 0,
+}
+
 
 def connection(
     came_from: str | None, goes_to: str | None, src: bytes = ONE, dst: bytes = TWO, **more: Any
 ) -> Connection:
-    return Connection(came_from=came_from, goes_to=goes_to, src=src, dst=dst, **{"protocol": 6, "dport": 80} | more)
+    return Connection(came_from=came_from, goes_to=goes_to, src=src, dst=dst, **TO_PORT_80 | more)
 
 
 def policy(*rules: ActiveRule) -> PolicyUpdate:
@@ -79,6 +89,39 @@ def test_an_outcome_is_remembered_until_it_is_to_be_forgotten(host: Any, judge: 
     assert verdict(judge, "cali1", "cali2", sport=2000) == "accept"
     judge.forget()
     assert verdict(judge, "cali1", "cali2", sport=1000) == "drop"
+
+
+def test_an_outcome_for_one_source_port_is_remembered_until_it_is_to_be_forgotten(host: Any, judge: Judge) -> None:
+    host.say(policy(ActiveRule(action="allow", protocol=6, src=RuleSide(ports=((1000, 1000),)))))
+    assert [verdict(judge, "cali1", "cali2", sport=n) for n in (1000, 1001)] == ["accept", "drop"]
+    host.say(policy(ActiveRule(action="allow", protocol=6, src=RuleSide(ports=((1001, 1001),)))))
+    assert [verdict(judge, "cali1", "cali2", sport=n) for n in (1000, 1001)] == ["accept", "drop"]
+    judge.forget()
+    assert [verdict(judge, "cali1", "cali2", sport=n) for n in (1000, 1001)] == ["drop", "accept"]
+
+
+@pytest.mark.parametrize("by_port", [(), (2,), (2, 3), (1, 2, 3)])
+def test_no_more_outcomes_are_remembered_than_there_is_memory_for(host: Any, judge: Judge, by_port: Any) -> None:
+    def ask(judge: Judge, number: int) -> str | None:
+        return verdict(judge, "cali1", "cali2", sport=1, protocol=17 if number in by_port else 6, dport=number)
+
+    host.say(policy(ActiveRule(action="allow", protocol=17, src=RuleSide(ports=((1, 1),))), ActiveRule(action="allow")))
+    three, two = Judge(host.state, 3), Judge(host.state, 2)
+    assert [ask(judge, number) for judge in (three, two) for number in (1, 2, 3)] == ["accept"] * 6
+    host.say(policy())
+    assert [ask(three, number) for number in (1, 2, 3)] == ["accept"] * 3
+    assert [ask(two, number) for number in (3, 1)] == ["accept", "drop"]
+
+
+def test_a_flow_of_this_host_with_itself_is_accepted_by_no_rule(judge: Judge) -> None:
+    assert judge.judge(connection(None, None, src=OUT, dst=OUT)) == Outcome("accept", (), (), 0, b"", 0, True, False)
+
+
+def test_a_flow_is_translated_if_its_destination_was(judge: Judge) -> None:
+    for asked, status in (({}, 0), ({"asked_dst": OUT, "asked_dport": 8}, 32)):
+        outcome = judge.judge(connection("eth0", "cali2", src=addr_bytes("192.0.2.1"), **asked))
+        assert outcome is not None
+        assert outcome.ct_status == status
 
 
 def test_where_a_rule_asks_for_the_source_port_each_is_judged(host: Any, judge: Judge) -> None:

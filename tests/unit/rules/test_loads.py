@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 
 import pytest
 
 from calico.lib.packed import net
-from calico.netlink.nftables.expr import Bitwise, Cmp, Ct, Meta, MetaSet, Payload
+from calico.netlink.nftables.expr import Bitwise, Cmp, Ct, Fib, Meta, MetaSet, Payload
 from calico.rules.loads import (
     ESTABLISHED_OR_RELATED,
+    FIRST_PACKET,
+    FROM_HERE,
     INVALID,
+    TRANSLATED,
     Side,
     address,
+    icmp_number,
     mark_clear,
+    mark_is_set,
     mark_set,
     mark_unset,
     net_is,
@@ -56,3 +62,27 @@ def test_marks_change_or_look_at_one_bit_in_host_order_and_leave_the_others() ->
     assert mark_set(BIT) == (Meta("mark"), Bitwise(others, host_order(BIT)), MetaSet("mark"))
     assert mark_clear(BIT) == (Meta("mark"), Bitwise(others, bytes(4)), MetaSet("mark"))
     assert mark_unset(BIT) == (Meta("mark"), Bitwise(host_order(BIT), bytes(4)), Cmp("eq", bytes(4)))
+
+
+def test_a_mark_that_is_set_is_one_bit_in_host_order() -> None:
+    assert mark_is_set(BIT) == (Meta("mark"), Bitwise(host_order(BIT), bytes(4)), Cmp("neq", bytes(4)))
+
+
+CONFIRMED_BIT, DST_NAT_BIT = 3, 5
+"""Bits of ``enum ip_conntrack_status`` (linux/netfilter/nf_conntrack_common.h)."""
+
+RTN_LOCAL = 2
+"""An address of this host (linux/rtnetlink.h)."""
+
+
+def test_the_status_of_a_connection_is_a_bit_in_host_order() -> None:
+    assert (Ct("status"), Bitwise(host_order(1 << DST_NAT_BIT), bytes(4)), Cmp("neq", bytes(4))) == TRANSLATED
+    assert (Ct("status"), Bitwise(host_order(1 << CONFIRMED_BIT), bytes(4)), Cmp("eq", bytes(4))) == FIRST_PACKET
+
+
+def test_the_type_of_an_address_is_a_number_in_host_order() -> None:
+    assert (Fib("type", ("saddr",)), Cmp("eq", host_order(RTN_LOCAL))) == FROM_HERE
+
+
+def test_icmp_has_another_number_in_each_family() -> None:
+    assert (icmp_number(4), icmp_number(6)) == (socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6)

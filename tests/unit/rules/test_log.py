@@ -67,3 +67,10 @@ def test_a_rate_limit_stands_right_before_the_log_so_that_it_never_keeps_the_nex
     assert first.exprs == (Limit(10, 60, wanted), Log("calico-packet: "))
     assert not any(isinstance(expr, Limit) for expr in second.exprs)
     assert host.forwards("eth0", "cali1", host.flow("9.9.9.9", "10.0.0.1"))
+
+
+def test_the_kind_of_a_profile_is_profile(make_host: Any) -> None:
+    host = make_host(log_prefix="%k")
+    host.say(ProfileUpdate(name="noted", ingress=LOG, egress=()))
+    host.workload(1, profiles=("noted",))
+    assert host.forward("eth0", "cali1", host.flow("9.9.9.9", "10.0.0.1")).logs == ("Profile: ",)

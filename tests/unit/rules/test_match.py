@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import pytest
@@ -21,7 +21,7 @@ from calico.calc.messages import (
 )
 from calico.lib.packed import addr_bytes, addr_port, net, net_of_host
 from calico.model.keys import ResourceKey
-from calico.netlink.nftables.expr import Range, Reject, Verdict
+from calico.netlink.nftables.expr import Meta, Range, Reject, Verdict
 from calico.rules.config import RulesConfig
 from calico.rules.evaluator.evaluate import Packet, forward
 from calico.rules.loads import ACCEPT, family
@@ -281,6 +281,14 @@ def test_a_rule_may_become_1024_rules_of_the_kernel_and_not_more(count: int, too
     assert is_too_large(ActiveRule(action="allow", ip_version=4, src=side), *sets) == too_large
 
 
+@pytest.mark.parametrize(("sources", "targets", "too_large"), [(32, 32, False), (25, 41, True)])
+def test_so_many_alternatives_of_two_ends_are_counted_together(sources: int, targets: int, too_large: bool) -> None:
+    ids = [f"p{number}" for number in range(41)]
+    sets = [IPSetUpdate(id=name, kind="ports", members=frozenset()) for name in ids]
+    src, dst = (RuleSide(named_ports=tuple(ids[:count])) for count in (sources, targets))
+    assert is_too_large(ActiveRule(action="allow", ip_version=4, protocol=6, src=src, dst=dst), *sets) == too_large
+
+
 @pytest.mark.parametrize(("nets", "too_large"), [((), False), (("10.0.0.0/9",), True)])
 def test_a_rule_of_the_kernel_has_at_most_120_expressions(nets: tuple[str, ...], too_large: bool) -> None:
     sets = [IPSetUpdate(id=f"s{number}", kind="nets", members=frozenset()) for number in range(59)]
@@ -335,3 +343,69 @@ def test_one_range_or_up_to_four_wide_ones_stand_in_rules_and_other_ports_are_lo
     state, _ = policed(ActiveRule(action="allow", protocol=6, dst=RuleSide(ports=tuple(ports))))
     assert len(state.chains["pi-np/ns/a"].rules) == rules
     assert sum(len(state.elements(name)) for name in state.sets if name.startswith("cp-")) == looked_up
+
+
+PORT_FIELDS: list[tuple[str, Any]] = [
+    ("ports", ((80, 80),)),
+    ("ports", ((79, 80),)),
+    ("ports", ((22, 22), (80, 81))),
+    ("not_ports", ((80, 80),)),
+    ("not_ports", ((79, 80),)),
+    ("not_ports", ((22, 22), (80, 81))),
+    ("named_ports", ("http",)),
+    ("named_ports", ("dns", "http")),
+    ("not_named_ports", ("http",)),
+    ("not_named_ports", ("dns", "http")),
+]
+PORT_SIDES = [RuleSide(**{name: value}) for name, value in PORT_FIELDS] + [
+    RuleSide(**dict(both)) for both in combinations(PORT_FIELDS, 2) if both[0][0] != both[1][0]
+]
+PORT_FLOWS = [
+    Flow(src=one, dst=other, protocol=number, sport=sport, dport=dport, icmp=(0, 80), fragment=fragment)
+    for one, other in ((ADDRESSES[0], ADDRESSES[1]), (ADDRESSES[3], ADDRESSES[4]), (ADDRESSES[4], ADDRESSES[3]))
+    for number in (6, 17, 132, 47)
+    for sport, dport, fragment in ((22, 80, False), (80, 53, False), (78, 79, False), (81, 82, False), (80, 80, True))
+]
+
+
+@pytest.mark.parametrize("number", [None, 6, 17, 47])
+@pytest.mark.parametrize("end", ["src", "dst"])
+def test_any_two_conditions_on_ports_mean_what_the_specification_says(number: int | None, end: str) -> None:
+    for side in PORT_SIDES:
+        sides: dict[str, Any] = {end: side}
+        state, reference = policed(ActiveRule(action="allow", protocol=number, **sides))
+        for flow in PORT_FLOWS:
+            assert passes(state, flow) == reference.forwards("eth0", "cali1", flow), (side, flow)
+
+
+ICMP_RULES = [
+    {"protocol": number, "not_protocol": other, name: (8, code)}
+    for number in (None, 1, 58, 6)
+    for other in (None, 1, 6)
+    for name in ("icmp", "not_icmp")
+    for code in (None, 0)
+]
+ICMP_FLOWS = [
+    Flow(src=one, dst=other, protocol=number, icmp=icmp, sport=0x0800, dport=0)
+    for one, other in ((ADDRESSES[0], ADDRESSES[1]), (ADDRESSES[3], ADDRESSES[4]))
+    for number in (1, 58, 6)
+    for icmp in ((8, 0), (8, 1), (3, 0))
+]
+
+
+@pytest.mark.parametrize("fields", ICMP_RULES)
+def test_any_condition_on_icmp_means_what_the_specification_says(fields: dict[str, Any]) -> None:
+    state, reference = policed(ActiveRule(action="allow", **fields))
+    logging, _ = policed(ActiveRule(action="log", **fields))
+    for flow in ICMP_FLOWS:
+        wanted = reference.forwards("eth0", "cali1", flow)
+        assert passes(state, flow) == wanted, flow
+        packet = Packet(data=flow.data(), iifname="eth0", oifname="cali1")
+        assert len(forward(logging, packet).logs) == wanted, flow
+
+
+@pytest.mark.parametrize("fields", [fields for fields in ICMP_RULES if fields["protocol"]])
+def test_a_rule_that_names_its_protocol_asks_for_it_once(fields: dict[str, Any]) -> None:
+    state, _ = policed(ActiveRule(action="allow", **fields))
+    for rule in state.chains["pi-np/ns/a"].rules:
+        assert rule.exprs.count(Meta("l4proto")) == 1

@@ -124,6 +124,14 @@ def test_log_rules_of_a_staged_policy_log_nothing(host: Any) -> None:
     assert not any(isinstance(expr, Log) for each in host.state.chains[CHAIN].rules for expr in each.exprs)
 
 
+def test_a_log_rule_of_a_staged_policy_decides_and_counts_nothing(host: Any) -> None:
+    host.say(staged(rule("log"), msgspec.structs.replace(rule("deny"), comment="why")))
+    host.workload(1, tier("t", S))
+    assert counted(host, 1) == ["StagedNetworkPolicy ns/a ingress rule 1 would deny: why"]
+    (chain,) = [each for each in host.ruleset.staged_chains() if each.direction == "ingress"]
+    assert chain.counts == ("deny", "undecided")
+
+
 def test_a_staged_rule_too_large_for_the_kernel_counts_as_a_denial_and_denies_nothing(host: Any) -> None:
     sets = tuple(f"n{number}" for number in range(60))
     for name in sets:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from calico.netlink.nftables.expr import Rule, Verdict
-from calico.netlink.nftables.objects import Chain, SetDecl
+from calico.netlink.nftables.objects import Chain, Hook, SetDecl
 from calico.rules.room import make_room, size_for
 from calico.rules.table import TableState
 
@@ -68,3 +68,53 @@ def test_room_is_made_when_three_quarters_are_needed() -> None:
         state.want_element("s", bytes((0, 0, 0, number)))
         make_room(state, "s")
     assert state.sets["s"].size == 128
+
+
+def test_a_set_that_declares_no_size_is_never_given_one() -> None:
+    state = state_with_set(size=0)
+    for number in range(200):
+        state.want_element("s", bytes((0, 0, 0, number)))
+        make_room(state, "s")
+    assert state.sets["s"].size == 0
+
+
+def test_a_change_of_a_chain_a_set_or_an_element_alone_is_a_change() -> None:
+    state = state_with_set()
+    for change in (
+        lambda: state.want_chain(Chain("c")),
+        lambda: state.want_element("s", b"1234"),
+        lambda: state.unwant_element("s", b"1234"),
+        lambda: state.want_set(SetDecl("t", ("ipv4_addr",))),
+        lambda: state.unwant_set("t"),
+        lambda: state.unwant_chain("c"),
+    ):
+        change()
+        assert state.take()
+        assert not state.take()
+
+
+def test_a_chain_that_nobody_has_cannot_go() -> None:
+    state = TableState()
+    state.unwant_chain("c")
+    assert not state.take()
+
+
+def test_base_chains_are_those_that_have_a_hook_now() -> None:
+    state, based = TableState(), Chain("c", (), Hook("forward", 0))
+    state.want_chain(based)
+    assert dict(state.base_chains) == {"c": based}
+    state.want_chain(Chain("c"))
+    assert dict(state.base_chains) == {}
+    state.want_chain(based)
+    state.unwant_chain("c")
+    assert dict(state.base_chains) == {}
+    assert state.take().chains == {"c"}
+
+
+def test_room_for_what_is_removed_is_not_needed_by_another_set_of_that_name() -> None:
+    state = state_with_set()
+    state.want_element("s", b"1234")
+    state.unwant_element("s", b"1234")
+    state.unwant_set("s")
+    state.want_set(SetDecl("s", ("ipv4_addr",), size=64))
+    assert state.room_needed("s") == 0

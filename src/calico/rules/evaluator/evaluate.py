@@ -33,6 +33,9 @@ _CONNTRACK_PRIORITY: Final = -200
 _DNAT: Final = 32
 """The bit of a connection's status that says that its destination was translated."""
 
+_JUMP_STACK: Final = 16
+"""The kernel refuses a chain that is so many jumps away from a base chain (NFT_JUMP_STACK_SIZE)."""
+
 _NAT_PRIORITY: Final = {"prerouting": -100, "output": -100, "postrouting": 100, "input": 100}
 
 
@@ -108,11 +111,8 @@ def _way(state: TableState, packet: Packet, hooks: tuple[HookName, ...], transla
     journey = _Journey(state, packet, translated)
     verdict: Literal["accept", "drop"] = "accept"
     for hook in hooks:
-        iifname = "" if hook == "output" else packet.iifname
-        oifname = "" if hook in ("prerouting", "input") else packet.oifname
-        if hook in ("forward", "postrouting"):
-            oifname = journey.rerouted_to() or oifname
-        verdict = journey.meet(hook, iifname, oifname)
+        oifname = "" if hook in ("prerouting", "input") else journey.rerouted_to() or packet.oifname
+        verdict = journey.meet(hook, packet.iifname, oifname)
         if verdict == "drop":
             break
     return journey.outcome(verdict)
@@ -211,11 +211,11 @@ def _position(place: Hook) -> int:
 
 
 def _source(data: bytes) -> bytes:
-    return address_of(data, data[0] >> 4 if data else 0, "src")
+    return address_of(data, read_headers(data).version, "src")
 
 
 def _destination(data: bytes) -> bytes:
-    return address_of(data, data[0] >> 4 if data else 0, "dst")
+    return address_of(data, read_headers(data).version, "dst")
 
 
 class _Run:
@@ -235,13 +235,13 @@ class _Run:
 
     def _chain(self, name: str, depth: int) -> Literal["accept", "drop"] | None:
         """A chain's terminal verdict, or None when it returns to where it was jumped from."""
-        if depth > 16:
+        if depth >= _JUMP_STACK:
             raise InvalidInput("jumps are deeper than the kernel allows", subject=f"chain {name}")
         for rule in self._state.chains[name].rules:
             verdict = self._rule(name, rule)
             match verdict:
                 case None:
-                    continue
+                    pass
                 case Verdict(kind="accept"):
                     return "accept"
                 case Verdict(kind="drop"):
@@ -271,7 +271,7 @@ class _Run:
             if isinstance(result, Verdict) and result.kind != "continue":
                 self.trace.append((chain, rule.comment))
                 return result
-            if result is False:
+            if not result:
                 return None
         self.trace.append((chain, rule.comment))
         return None

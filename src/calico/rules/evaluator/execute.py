@@ -30,7 +30,8 @@ from calico.netlink.nftables.expr import (
     Range,
     Verdict,
 )
-from calico.netlink.nftables.objects import Hook, KeyField
+from calico.netlink.nftables.objects import Hook
+from calico.netlink.nftables.set_codec import key_length
 from calico.rules.evaluator.addresstype import address_type
 from calico.rules.evaluator.headers import Headers
 from calico.rules.evaluator.rewriting import Ports, address_of, set_bytes, set_end
@@ -48,7 +49,6 @@ _CT_STATES = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked
 _NFPROTO = {4: 2, 6: 10}
 _ETHERTYPE = {4: 0x0800, 6: 0x86DD}
 _HOOKS_OF_NAT = {"dnat": ("prerouting", "output"), "snat": ("postrouting", "input")}
-_FIELD_SIZE: dict[KeyField, int] = {"ifname": 16, "ipv6_addr": 16, "ether_addr": 8}
 
 
 class Metadata(Protocol):
@@ -138,7 +138,7 @@ class Machine:
                 unit = expr.unit if isinstance(expr, Limit) else "connections"
                 return (unit in self._meta.exceeded) == expr.over
             case Notrack():
-                self.untracked = self.untracked or self._meta.ct_state == "invalid"
+                self.untracked = self._meta.ct_state == "invalid"
                 return True
             case Nat():
                 return self._nat(expr)
@@ -234,14 +234,13 @@ class Machine:
 
     def _swapped(self, expr: Byteorder) -> bytes:
         value = self._read(expr.src, expr.length)
-        if sys.byteorder == "big":
-            return value
-        return b"".join(value[at : at + expr.size][::-1] for at in range(0, expr.length, expr.size))
+        elements = (value[at : at + expr.size] for at in range(0, expr.length, expr.size))
+        return b"".join(int.from_bytes(each, "big").to_bytes(expr.size, sys.byteorder) for each in elements)
 
     def _lookup(self, expr: Lookup) -> Result:
         decl = self._state.sets[expr.set]
         elements = self._state.elements(expr.set)
-        key = self._read(expr.reg, sum(_FIELD_SIZE.get(field, 4) for field in decl.key))
+        key = self._read(expr.reg, key_length(decl.key))
         if expr.verdict:
             verdict = elements.get(key)
             return verdict if isinstance(verdict, Verdict) else False

@@ -10,8 +10,8 @@ import msgspec
 
 __all__ = ["Headers", "read_headers"]
 
-_HOP_BY_HOP, _ROUTING, _FRAGMENT, _ESP, _AUTH, _NONE, _DESTINATION = 0, 43, 44, 50, 51, 59, 60
-_EXTENSIONS = frozenset((_HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTH, _NONE, _DESTINATION))
+_HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTH, _DESTINATION = 0, 43, 44, 51, 60
+_EXTENSIONS = frozenset((_HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTH, _DESTINATION))
 
 
 class Headers(msgspec.Struct, frozen=True):
@@ -25,25 +25,23 @@ class Headers(msgspec.Struct, frozen=True):
 
 def read_headers(data: bytes) -> Headers:
     """Read a packet that begins with its network header; version 0 when it is neither IPv4 nor IPv6."""
-    version = data[0] >> 4 if data else 0
-    if version == 4 and len(data) >= 20:
+    if len(data) >= 20 and data[0] >> 4 == 4:
         later = int.from_bytes(data[6:8], "big") & 0x1FFF
         return Headers(4, data[9], None if later else (data[0] & 15) * 4)
-    if version == 6 and len(data) >= 40:
+    if len(data) >= 40 and data[0] >> 4 == 6:
         return _read_v6(data)
     return Headers(0)
 
 
 def _read_v6(data: bytes) -> Headers:
     kind, at, seen = data[6], 40, set[int]()
-    while kind in _EXTENSIONS and kind != _NONE:
-        seen.add(kind)
-        if len(data) < at + 8:
+    while kind in _EXTENSIONS:
+        if len(data) < at + (4 if kind in (_ROUTING, _FRAGMENT) else 2):
             return Headers(6, None, None, frozenset(seen))
+        seen.add(kind)
         following = data[at]
         if kind == _FRAGMENT and int.from_bytes(data[at + 2 : at + 4], "big") & 0xFFF8:
-            known = following not in _EXTENSIONS or following == _NONE
-            return Headers(6, following if known else None, None, frozenset(seen))
+            return Headers(6, None if following in _EXTENSIONS else following, None, frozenset(seen))
         length = 8 if kind == _FRAGMENT else (data[at + 1] + 2) * 4 if kind == _AUTH else (data[at + 1] + 1) * 8
         kind, at = following, at + length
     return Headers(6, kind, at, frozenset(seen))

@@ -19,8 +19,9 @@ _MEMORY: Final = 1 << 16
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """A flow as policy sees its first packet: after translation of the destination, before that of the source.
 
-    ``came_from`` and ``goes_to`` are interfaces, None for this host itself; ``icmp`` is (type, code). ``asked_dst`` and
-    ``asked_dport`` are the destination before its translation, empty when there was none.
+    ``came_from`` and ``goes_to`` are interfaces, None for this host itself; ports are 0 and ``icmp`` (type, code) is
+    (0, 0) where there are none. ``asked_dst`` and ``asked_dport`` are the destination before its translation, empty
+    when there was none.
     """
 
     came_from: str | None
@@ -28,18 +29,20 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     src: bytes
     dst: bytes
     protocol: int
-    sport: int = 0
-    dport: int = 0
-    icmp: tuple[int, int] = (0, 0)
-    asked_dst: bytes = b""
-    asked_dport: int = 0
+    sport: int
+    dport: int
+    icmp: tuple[int, int]
+    asked_dst: bytes
+    asked_dport: int
 
 
 class Judge:
-    """Evaluates connections over a ``TableState`` and remembers the outcomes until told that something changed."""
+    """Evaluates connections over a ``TableState`` and remembers the outcomes until told that something changed, or
+    until it has ``most`` of them."""
 
-    def __init__(self, state: TableState) -> None:
+    def __init__(self, state: TableState, most: int = _MEMORY) -> None:
         self._state = state
+        self._most = most
         self._known: dict[Connection, Outcome] = {}
         self._by_port: dict[Connection, Outcome | None] = {}
 
@@ -59,7 +62,7 @@ class Judge:
         if connection in self._by_port:
             return self._by_port[connection]
         outcome = self._evaluate(connection)
-        if len(self._known) + len(self._by_port) >= _MEMORY:
+        if len(self._known) + len(self._by_port) >= self._most:
             self.forget()
         if outcome is None or outcome.source_port:
             self._by_port[connection] = outcome

@@ -59,6 +59,7 @@ class FailsafeChains:
         name = FAILSAFE_CHAINS[direction, raw]
         self._users[name] -= 1
         if not self._users[name]:
+            del self._users[name]
             self._state.unwant_chain(name)
             self._constants.use(name, ())
 

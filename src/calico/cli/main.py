@@ -41,7 +41,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "felix": ("calico.cli.daemons", "felix", "Run Felix on this host, or show the parameters it goes by."),
     "get": ("calico.cli.resources.get", "get", "Show resources as a table, YAML or JSON, once or as they change."),
     "label": ("calico.cli.resources.modify", "label", "Set or remove labels of a resource."),
-    "lab": ("calico.cli.lab", "lab", "Run many hosts in network namespaces on this machine."),
+    "lab": ("calico.cli.lab.group", "lab", "Run many hosts in network namespaces on this machine."),
     "node": ("calico.cli.node.group", "node", "Look at this host: Felix, BIRD, sessions, endpoints; route reflectors."),
     "patch": ("calico.cli.resources.modify", "patch", "Change some fields of resources."),
     "replace": ("calico.cli.resources.write", "replace", "Replace existing resources from files."),

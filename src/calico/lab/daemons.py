@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import msgspec
+
+from calico.datastore.core.cluster import Core, gateway_argv, member_config
+from calico.datastore.etcd.server import etcd_argv
 from calico.lab.addressing import HostPlan, Layout
 from calico.lab.state import ProcessRecord, lab_dir
 
@@ -49,36 +54,30 @@ def _agent(lab: str, plan: HostPlan, kind: str) -> ProcessRecord:
     )
 
 
+def _core(layout: Layout) -> Core:
+    """The core as its file would describe it."""
+    members = {f"etcd{i + 1}": end.address4 for i, end in enumerate(layout.etcd)}
+    return Core(members=members, token=layout.name)
+
+
 def _etcd(layout: Layout) -> Iterator[ProcessRecord]:
     """The core. Nothing of it outlives the lab, so it may skip fsync; a short election makes it ready at once."""
-    peers = ",".join(f"etcd{i + 1}=http://{end.address4}:2380" for i, end in enumerate(layout.etcd))
-    for number, end in enumerate(layout.etcd):
-        name = f"etcd{number + 1}"
+    core = _core(layout)
+    for name in core.members:
         directory = run_dir(layout.name, name)
-        flags = {
-            "name": name,
-            "data-dir": f"{directory}/data",
-            "listen-client-urls": f"http://{end.address4}:2379,http://127.0.0.1:2379",
-            "advertise-client-urls": f"http://{end.address4}:2379",
-            "listen-peer-urls": f"http://{end.address4}:2380",
-            "initial-advertise-peer-urls": f"http://{end.address4}:2380",
-            "initial-cluster": peers,
-            "initial-cluster-token": layout.name,
-            "heartbeat-interval": "50",
-            "election-timeout": "500",
-            "auto-compaction-mode": "periodic",
-            "auto-compaction-retention": "10m",
-            "experimental-watch-progress-notify-interval": "30s",
-        }
-        argv = ("etcd", *(f"--{flag}={value}" for flag, value in flags.items()), "--pre-vote", "--unsafe-no-fsync")
+        config = msgspec.structs.replace(
+            member_config(core, name),
+            data_dir=Path(directory) / "data",
+            also_listen=("http://127.0.0.1:2379",),
+            election_ms=500,
+            unsafe_no_fsync=True,
+        )
+        argv = tuple(etcd_argv(config, "etcd"))
         yield ProcessRecord(kind="etcd", machine=name, netns=layout.netns(name), argv=argv, log=f"{directory}/etcd.log")
 
 
 def _gateway(layout: Layout, plan: HostPlan) -> ProcessRecord:
-    """The proxy of a host. A member that was away is tried again after a second: the default is a minute."""
-    endpoints = ",".join(layout.etcd_endpoints)
-    options = ("--listen-addr", "127.0.0.1:2379", "--endpoints", endpoints, "--retry-delay", "1s")
-    argv = ("etcd", "gateway", "start", *options)
+    argv = tuple(gateway_argv(_core(layout), PROXY_URL.removeprefix("http://")))
     log = f"{run_dir(layout.name, plan.host.name)}/gateway.log"
     return ProcessRecord(kind="gateway", machine=plan.host.name, netns=plan.netns, argv=argv, log=log)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from calico.lab.addressing import HostPlan, Layout, plan_layout
+from calico.lab.core import member_states
 from calico.lab.daemons import run_dir
 from calico.lab.processes import alive
 from calico.lab.resources import endpoint_name
@@ -17,21 +20,24 @@ Document = dict[str, Any]
 
 
 def lab_status(state: LabState) -> Document:
-    """The status document: ``ready`` is true when every host is in sync and every process runs."""
+    """The status document.
+
+    ``ready`` is true when every host is in sync, every process runs and every member of etcd has a leader.
+    """
     layout = plan_layout(state.topology)
     hosts = [_host(state, layout, plan) for plan in layout.hosts]
+    members = member_states(state, layout)
     processes = [_process(record) for record in state.processes.values()]
     return {
         "name": layout.name,
         "phase": state.phase,
-        "ready": all(host["in_sync"] for host in hosts) and all(process["running"] for process in processes),
+        "ready": all(host["in_sync"] for host in hosts)
+        and all(process["running"] for process in processes)
+        and all(member.raft in ("leader", "follower") and not member.cut_off_from for member in members),
         "directory": str(lab_dir(layout.name)),
         "revision": state.revision,
         "fabric": _fabric(layout),
-        "etcd": [
-            {"name": f"etcd{i + 1}", "netns": layout.netns(f"etcd{i + 1}"), "address": end.address4}
-            for i, end in enumerate(layout.etcd)
-        ],
+        "etcd": [msgspec.to_builtins(member) for member in members],
         "hosts": hosts,
         "workloads": [_workload(layout, index) for index in range(len(layout.workloads))],
         "externals": [

@@ -20,16 +20,32 @@ def print_status(document: dict[str, Any], console: Console | None = None) -> No
     fabric = document["fabric"]
     state = "ready" if document["ready"] else "not ready"
     console.print(f"lab {document['name']}: {state}, {fabric['type']} fabric, bgp by {fabric['bgp']}")
+    console.print(_members(document))
     console.print(_hosts(document))
     if document["workloads"] or document["externals"]:
         console.print(_machines(document))
     for host in document["hosts"]:
         for problem in host["problems"]:
             console.print(f"! {problem}", style="red", markup=False)
+    for member in document["etcd"]:
+        if member["cut_off_from"]:
+            whom = "everybody" if member["cut_off_from"] == "all" else "the other members"
+            heal = f"calico lab etcd heal -l {document['name']} {member['name']}"
+            console.print(f"! {member['name']} is cut off from {whom}; {heal}", style="red", markup=False)
     for process in document["processes"]:
         if not process["running"]:
             console.print(f"! {process['name']} is not running; log: {process['log']}", style="red", markup=False)
     console.print(f"files: {document['directory']}", style="dim")
+
+
+def _members(document: dict[str, Any]) -> Table:
+    table = Table("etcd", "address", "state", box=None, header_style="bold", pad_edge=False)
+    for member in document["etcd"]:
+        good = member["raft"] in ("leader", "follower") and not member["cut_off_from"]
+        cut = ", cut off" if member["cut_off_from"] else ""
+        state = Text(f"{member['raft']}{cut}", style="green" if good else "red")
+        table.add_row(member["name"], member["address"], state)
+    return table
 
 
 def _hosts(document: dict[str, Any]) -> Table:

@@ -101,6 +101,9 @@ class Store:
 
         self._with(work)
 
+    def remove(self, key: str) -> None:
+        self._with(lambda backend: backend.txn([Op(key)]))
+
     def lease(self, key: str) -> None:
         self._with(lambda backend: put_with_ttl(backend, key, b"{}", 600))
 

@@ -86,6 +86,28 @@ def test_initialising_is_repeatable_and_a_lock_survives_it(new_store: NewStore) 
     assert json.loads(store.all()[INFO])["spec"]["datastoreReady"] is True
 
 
+def test_defaults_and_pools_are_made_when_asked_for_and_left_alone_when_there(new_store: NewStore) -> None:
+    store = new_store("solo")
+    wrong = store.calico("datastore", "init", "--ipv4-pool", "fd00::/64")
+    assert (wrong.returncode, "of the other family" in wrong.stderr, store.all()) == (2, True, {})
+    store.ok("datastore", "init", "--ipv4-pool", "10.9.0.0/16")
+    options = ("--defaults", "--ipv4-pool", "10.8.0.0/16", "--ipv6-pool", "fd09::/64", "-o", "json")
+    made = json.loads(store.ok("datastore", "init", *options))["created"]
+    assert made == [
+        "FelixConfiguration default",
+        "BGPConfiguration default",
+        "IPAMConfiguration default",
+        "IPPool default-ipv6-ippool",
+    ]
+    found = {key.removeprefix(RESOURCES): json.loads(value)["spec"] for key, value in store.all().items()}
+    ipv4, ipv6 = found["ippools/default-ipv4-ippool"], found["ippools/default-ipv6-ippool"]
+    assert [(pool["cidr"], pool["blockSize"]) for pool in (ipv4, ipv6)] == [("10.9.0.0/16", 26), ("fd09::/64", 122)]
+    assert (ipv4["natOutgoing"], ipv6.get("natOutgoing", False)) == (True, False)
+    assert found["felixconfigurations/default"]["logSeverityScreen"] == "Info"
+    assert found["ipamconfigurations/default"]["autoAllocateBlocks"] is True
+    assert json.loads(store.ok("datastore", "init", *options))["created"] == []
+
+
 def test_status_says_what_a_person_asks_and_fails_when_something_is_wrong(new_store: NewStore) -> None:
     store = new_store("solo")
     done = store.calico("datastore", "status", "-o", "json")
@@ -231,3 +253,28 @@ def test_warnings_about_damaged_entries_do_not_spoil_the_answer(new_store: NewSt
     done = store.calico("get", "globalnetworkpolicies", "-o", "json")
     assert isinstance(json.loads(done.stdout)["items"], list)
     assert "default.torn" in done.stderr
+
+
+def test_policies_of_older_versions_are_shown_as_a_diff_and_then_moved(new_store: NewStore) -> None:
+    store = new_store("solo")
+    store.ok("datastore", "init")
+    prefix = f"{RESOURCES}globalnetworkpolicies/"
+    torn, old = f"{prefix}default.torn", f"{prefix}default.web"
+    store.put({old: b'{"metadata":{"name":"default.web"},"spec":{"selector":"all()"}}', torn: b"{"})
+    before = store.all()
+    refused = store.calico("get", "gnp", "web")
+    assert (refused.returncode, "calico datastore migrate-policy-names" in refused.stderr) == (1, True)
+    tried = store.calico("datastore", "migrate-policy-names", "--dry-run")
+    assert tried.returncode == 1
+    assert [line for line in tried.stdout.splitlines() if line.startswith(("---", "+++"))] == [
+        f"--- {old}",
+        f"+++ {prefix}web",
+    ]
+    assert '-    "name": "default.web"' in tried.stdout
+    assert f"{torn}: cannot be read" in tried.stderr
+    assert store.all() == before
+    done = store.calico("datastore", "migrate-policy-names", "-o", "json")
+    assert (done.returncode, [move["newKey"] for move in json.loads(done.stdout)["moves"]]) == (1, [f"{prefix}web"])
+    store.remove(torn)
+    assert store.ok("datastore", "migrate-policy-names") == "0 policies moved, 0 left as they are\n"
+    assert "web" in store.ok("get", "gnp", "web")

@@ -21,6 +21,7 @@ from calico.lab.probe.matrix import Probe, Target, lab_targets, plan_probes
 from calico.lab.processes import alive, daemon_environment, signal_process, start_process
 from calico.lab.registrar import Request, register
 from calico.lab.state import load_state, save_state
+from calico.lab.status import lab_status
 from calico.lab.topology import parse_topology
 from calico.lab.up import bring_up
 from calico.lab.wait import missing_routes, read_daemon, wait_ready
@@ -80,6 +81,11 @@ class ResilienceLab:
 
     def status(self, machine: str, kind: str) -> dict[str, Any]:
         return read_daemon(self.name, machine, kind)
+
+    def members(self) -> list[Document]:
+        """The members of etcd, as `calico lab status` shows them."""
+        members: list[Document] = lab_status(load_state(self.name))["etcd"]
+        return members
 
     def bird_pid(self, machine: str) -> int:
         return int(Path(run_dir(self.name, machine), "bird.pid").read_text())

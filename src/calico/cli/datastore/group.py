@@ -14,6 +14,7 @@ from calico import __version__
 from calico.cli.output.printing import print_data, print_table
 from calico.datastore.connection import DEFAULT_CONFIG, load_connection, open_store
 from calico.datastore.typed.store import Store
+from calico.model.node import ClusterInformationSpec
 
 __all__ = ["config_option", "datastore", "with_store"]
 
@@ -23,6 +24,7 @@ _ELSEWHERE = {  # command -> module: imported when it runs
     "export": "calico.cli.datastore.transfer",
     "import": "calico.cli.datastore.transfer",
     "migrate": "calico.cli.datastore.transfer",
+    "migrate-policy-names": "calico.cli.datastore.policy_names",
     "roles": "calico.cli.datastore.roles",
     "status": "calico.cli.datastore.status",
 }
@@ -48,7 +50,7 @@ class _Group(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _ELSEWHERE:
-            return getattr(importlib.import_module(_ELSEWHERE[cmd_name]), f"{cmd_name}_command", None)
+            return getattr(importlib.import_module(_ELSEWHERE[cmd_name]), f"{cmd_name.replace('-', '_')}_command", None)
         return super().get_command(ctx, cmd_name)
 
 
@@ -59,24 +61,59 @@ def datastore() -> None:
 
 @datastore.command()
 @click.option("--cluster-type", default="", help="Comma list of what runs this cluster, added to what is recorded.")
+@click.option("--defaults", is_flag=True, help="Also the default configurations of Felix, BGP and IPAM.")
+@click.option("--ipv4-pool", metavar="CIDR", help="Also this pool, natOutgoing, unless there is an IPv4 pool.")
+@click.option("--ipv6-pool", metavar="CIDR", help="Also this pool, unless there is an IPv6 pool.")
 @click.option("-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", help="What to print.")
 @config_option
-def init(cluster_type: str, output: str, config: str | None) -> None:
+def init(
+    cluster_type: str,
+    defaults: bool,
+    ipv4_pool: str | None,
+    ipv6_pool: str | None,
+    output: str,
+    config: str | None,
+) -> None:
     """Create ClusterInformation and the built-in tiers where they are missing.
 
-    Can be repeated: what is there stays, and a datastore that is locked stays locked.
+    Can be repeated: what is there stays, and a datastore that is locked stays locked. The options add what a
+    calico/node container makes at its start for the whole cluster.
     """
-    from calico.datastore.typed.initialise import initialise
+    from calico.datastore.typed.initialise import initialise, initialise_defaults
 
-    info = with_store(config, lambda store: initialise(store, __version__, cluster_type))
-    spec = info.spec
-    data = {"clusterGUID": spec.cluster_guid, "datastoreReady": spec.datastore_ready, "clusterType": spec.cluster_type}
+    pools = [_network(cidr, version) for cidr, version in ((ipv4_pool, 4), (ipv6_pool, 6)) if cidr]
+
+    async def work(store: Store) -> tuple[ClusterInformationSpec, list[str]]:
+        info = await initialise(store, __version__, cluster_type)
+        return info.spec, await initialise_defaults(store, pools, configurations=defaults)
+
+    spec, made = with_store(config, work)
+    data = {
+        "clusterGUID": spec.cluster_guid,
+        "datastoreReady": spec.datastore_ready,
+        "clusterType": spec.cluster_type,
+        "created": made,
+    }
+    for name in made if output == "text" else ():
+        click.echo(f"{name} is created")
     if output != "text":
         print_data(data, output)
     elif spec.datastore_ready:
         click.echo(f"The datastore is initialised, cluster {spec.cluster_guid}")
     else:
         click.echo(f"The datastore is initialised and locked, cluster {spec.cluster_guid}")
+
+
+def _network(cidr: str, version: int) -> str:
+    import ipaddress
+
+    try:
+        network = ipaddress.ip_network(cidr)
+    except ValueError as error:
+        raise click.UsageError(f"--ipv{version}-pool: {error}") from None
+    if network.version != version:
+        raise click.UsageError(f"--ipv{version}-pool: {cidr} is of the other family")
+    return str(network)
 
 
 @datastore.command()

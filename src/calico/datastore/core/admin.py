@@ -151,7 +151,8 @@ class CoreAdmin:
         return done
 
     async def _snapshot(self) -> AsyncIterator[tuple[bytes, int]]:
-        member, call, token = await self._client.open_stream("Snapshot", "opening a backup")
+        stream = await self._client.open_stream("Snapshot", "opening a backup")
+        call = stream.call
         try:
             await call.write(message("SnapshotRequest")())
             await call.done_writing()
@@ -162,9 +163,9 @@ class CoreAdmin:
                     return
                 yield answer.blob, answer.remaining_bytes
         except grpc.aio.AioRpcError as error:
-            raise self._client.stream_error(member, "reading a backup", error, token) from error
+            raise self._client.stream_error(stream, "reading a backup", error) from error
         except TimeoutError:
-            raise Transient(f"etcd at {member.url}: the backup stalled") from None
+            raise Transient(f"etcd at {stream.member.url}: the backup stalled") from None
         finally:
             call.cancel()
 

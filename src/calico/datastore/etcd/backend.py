@@ -165,7 +165,8 @@ class EtcdBackend:
     async def keepalive(self, lease: int) -> int:
         """Renew; remaining TTL in seconds. NotFound when it has expired."""
         doing = f"keeping lease {lease:x} alive"
-        member, call, token = await self._client.open_stream("LeaseKeepAlive", doing)
+        stream = await self._client.open_stream("LeaseKeepAlive", doing)
+        member, call = stream.member, stream.call
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 await call.write(message("LeaseKeepAliveRequest")(ID=lease))
@@ -174,7 +175,7 @@ class EtcdBackend:
             self._client.rotate(member)
             raise Transient(f"etcd at {member.url}: {doing}: no answer within {CALL_TIMEOUT_S:g} s") from None
         except grpc.aio.AioRpcError as err:
-            raise self._client.stream_error(member, doing, err, token) from err
+            raise self._client.stream_error(stream, doing, err) from err
         finally:
             call.cancel()
         if response is grpc.aio.EOF or response.TTL <= 0:

@@ -38,6 +38,7 @@ _OPTIONS = [
 _LOOK_AT_FILES_S = 1.0
 _RETRY_REFUSED_S = 10.0
 _RENEWAL_TIMEOUT_S = 2.0
+_LEAVE_AFTER_S = 1.0
 _READY = grpc.ChannelConnectivity.READY
 _FAILED = grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
@@ -90,6 +91,7 @@ class _Channel:
 
     def __init__(self, channel: grpc.aio.Channel, stamp: Stamp) -> None:
         self.grpc, self.stamp = channel, stamp
+        self.made_at = asyncio.get_running_loop().time()
         self.calls = 0
 
     def is_ready(self) -> bool:
@@ -119,8 +121,9 @@ class _Channel:
 
 class Endpoint:
     """A member's channel, made at first use. A gRPC channel never reads its certificates again, so when the TLS files
-    change on disk another takes its place: at once when it is broken, else when the other is connected. Calls end on
-    the channel on which they began; streams see by ``generation`` that they should begin anew.
+    change on disk another takes its place: at once when it is broken, else when the other is connected. So it does when
+    what answers has no leader. Calls end on the channel on which they began; streams see by ``generation`` that they
+    should begin anew.
     """
 
     def __init__(self, url: str, tls: TLSFiles | None) -> None:
@@ -172,6 +175,23 @@ class Endpoint:
             await self._go_over(stamp)
         finally:
             self._renewing = False
+
+    def leave(self, generation: int) -> None:
+        """What answers on the connection of that generation is of no use: go on by a new one.
+
+        Behind the endpoint may be a gateway, which leads each connection to the next member, and a connection for ever
+        to the same. Not within a second of the last time, so that an election is no storm of connections.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._channel is None or generation != self.generation or now - self._channel.made_at < _LEAVE_AFTER_S:
+            return
+        try:
+            other = self._make(self._files_stamp())
+        except InvalidInput:
+            return
+        self._retired.append(self._channel)
+        self._channel = other
+        self.generation += 1
 
     async def _go_over(self, stamp: Stamp) -> None:
         candidate: _Channel | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
@@ -18,7 +18,7 @@ from calico.datastore.etcd.errors import NO_LEADER, error_of, is_token_error
 from calico.datastore.etcd.wire import METHODS, message
 from calico.errors import CalicoError, InvalidInput, Transient, Uncertain
 
-__all__ = ["CALL_TIMEOUT_S", "CONNECT_TIMEOUT_S", "EtcdClient"]
+__all__ = ["CALL_TIMEOUT_S", "CONNECT_TIMEOUT_S", "EtcdClient", "OpenStream"]
 
 CALL_TIMEOUT_S = 5.0  # etcd was seen to stall for 2 s on a busy disk
 CONNECT_TIMEOUT_S = 2.0
@@ -26,6 +26,15 @@ _ELECTION_PAUSE_S = 0.2
 _ATTEMPTS_PER_MEMBER = 2
 # A member cut off from its quorum then refuses at once instead of answering late or going silently stale.
 _NEEDS_LEADER = ("hasleader", "true")
+
+
+class OpenStream(NamedTuple):
+    """A stream, the member that serves it, the token it was opened with, and the connection it runs on."""
+
+    member: Endpoint
+    call: Any
+    token: str
+    generation: int
 
 
 class EtcdClient:
@@ -59,6 +68,7 @@ class EtcdClient:
         attempts = 0
         while True:
             member = self.current
+            generation = member.generation
             try:
                 return await self.call_member(member, name, request, doing, deadline)
             except Uncertain:
@@ -71,6 +81,7 @@ class EtcdClient:
             if asyncio.get_running_loop().time() >= deadline:
                 break
             if NO_LEADER in problems[-1]:
+                member.leave(generation)
                 await asyncio.sleep(_ELECTION_PAUSE_S)  # an election takes 1-2 s; the budget allows for it
             elif attempts >= _ATTEMPTS_PER_MEMBER * len(self.members):
                 break
@@ -93,29 +104,32 @@ class EtcdClient:
                 raise error_of(member.url, doing, err.code(), details, writes=METHODS[name].writes) from err
         raise AssertionError("unreachable")
 
-    async def open_stream(self, name: str, doing: str) -> tuple[Endpoint, Any, str]:
-        """``(member, call, token)`` of a stream opened at the current member, or the next one that connects."""
+    async def open_stream(self, name: str, doing: str) -> OpenStream:
+        """A stream opened at the current member, or the next one that connects."""
         problems: list[str] = []
         for _ in self.members:
             member = self.current
             try:
                 await member.connected(CONNECT_TIMEOUT_S)
                 token = await self.token(member)
-                return member, member.start(name, metadata=self.metadata(token)), token
+                call = member.start(name, metadata=self.metadata(token))
+                return OpenStream(member, call, token, member.generation)
             except Transient as err:
                 self.rotate(member)
                 problems.append(str(err))
         raise Transient("; ".join(problems) or doing)
 
-    def stream_error(self, member: Endpoint, doing: str, err: grpc.aio.AioRpcError, token: str) -> CalicoError:
+    def stream_error(self, stream: OpenStream, doing: str, err: grpc.aio.AioRpcError) -> CalicoError:
         """Our error for a stream that ended; the next stream goes to another member or with another token."""
         details = err.details() or ""
         if self._username and is_token_error(details):
-            self.forget(token)
-            return Transient(f"etcd at {member.url}: {doing}: {details}")
-        error = error_of(member.url, doing, err.code(), details)
+            self.forget(stream.token)
+            return Transient(f"etcd at {stream.member.url}: {doing}: {details}")
+        error = error_of(stream.member.url, doing, err.code(), details)
+        if NO_LEADER in details:
+            stream.member.leave(stream.generation)
         if not isinstance(error, InvalidInput):
-            self.rotate(member)
+            self.rotate(stream.member)
         return error
 
     async def token(self, member: Endpoint) -> str:

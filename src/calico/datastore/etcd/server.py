@@ -29,13 +29,15 @@ class EtcdConfig(msgspec.Struct, frozen=True, kw_only=True):
     ``cluster`` maps every member's name to its peer URL; empty means a cluster of this one. ``tls`` secures the client
     side and asks clients for a certificate of ``tls.ca``; ``peer_tls`` does so between members. ``unsafe_no_fsync``
     gives up durability, for tests alone. A single member takes about ``election_ms`` to start; the heartbeat is a tenth
-    of it. ``argv_prefix`` runs the server somewhere else, for example ``("nsenter", "--net=/run/netns/x")``.
+    of it. ``also_listen`` are client URLs beside the one that is told to others. ``argv_prefix`` runs the server
+    somewhere else, for example ``("nsenter", "--net=/run/netns/x")``.
     """
 
     name: str
     data_dir: Path
     client_url: str
     peer_url: str
+    also_listen: tuple[str, ...] = ()
     cluster: Mapping[str, str] = {}
     token: str = "calico"
     existing: bool = False
@@ -63,7 +65,7 @@ def etcd_argv(config: EtcdConfig, binary: str) -> list[str]:
     flags = {
         "name": config.name,
         "data-dir": str(config.data_dir),
-        "listen-client-urls": config.client_url,
+        "listen-client-urls": ",".join((config.client_url, *config.also_listen)),
         "advertise-client-urls": config.client_url,
         "listen-peer-urls": config.peer_url,
         "initial-advertise-peer-urls": config.peer_url,

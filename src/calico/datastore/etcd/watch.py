@@ -18,8 +18,7 @@ import grpc
 import grpc.aio
 
 from calico.datastore.api import Compacted, Update, WatchBatch
-from calico.datastore.etcd.channel import Endpoint
-from calico.datastore.etcd.client import CALL_TIMEOUT_S, EtcdClient
+from calico.datastore.etcd.client import CALL_TIMEOUT_S, EtcdClient, OpenStream
 from calico.datastore.etcd.errors import is_token_error
 from calico.datastore.etcd.wire import DELETE, key_of, message, raw_key
 from calico.errors import CalicoError, InvalidInput, Transient
@@ -43,15 +42,16 @@ async def watch_prefix(
 ) -> AsyncGenerator[WatchBatch, None]:
     """Changes under ``prefix`` from ``from_revision`` on. ``probe_after_s`` None: never probe (behind grpc-proxy)."""
     doing = f"watching {prefix}"
-    member, call, token = await client.open_stream("Watch", doing)
-    stream = _Stream(member, call, doing, probe_after_s)
+    opened = await client.open_stream("Watch", doing)
+    member = opened.member
+    stream = _Stream(opened, doing, probe_after_s)
     try:
         await stream.create(raw_key(prefix), from_revision)
         updates: list[Update] = []
         while True:
             response = await stream.next()
             if response.canceled:
-                raise _cancelled(client, member, token, doing, response)
+                raise _cancelled(client, opened, doing, response)
             updates.extend(_update(event) for event in response.events)
             done = len(updates)
             if response.fragment:
@@ -65,10 +65,11 @@ async def watch_prefix(
                 told = not response.created and response.watch_id != _PROGRESS_WATCH_ID
                 yield WatchBatch((), response.header.revision if told else 0)
     except grpc.aio.AioRpcError as err:
-        raise client.stream_error(member, doing, err, token) from err
+        raise client.stream_error(opened, doing, err) from err
     except Transient:
         if not stream.is_superseded():
             client.rotate(member)
+            member.leave(opened.generation)
         raise
     finally:
         await stream.close()
@@ -77,11 +78,11 @@ async def watch_prefix(
 class _Stream:
     """The read side keeps one pending read: cancelling a read would end the whole stream."""
 
-    def __init__(self, member: Endpoint, call: Any, doing: str, probe_after_s: float | None) -> None:
-        self._member, self._call, self._doing = member, call, doing
+    def __init__(self, opened: OpenStream, doing: str, probe_after_s: float | None) -> None:
+        self._member, self._call, self._doing = opened.member, opened.call, doing
         self._probe_after_s = probe_after_s
         self._read: asyncio.Task[Any] | None = None
-        self._generation = member.generation
+        self._generation = opened.generation
 
     async def create(self, prefix: bytes, from_revision: int) -> None:
         request = message("WatchCreateRequest")(
@@ -120,7 +121,7 @@ class _Stream:
     async def _check_certificates(self) -> None:
         await self._member.renew()
         if self.is_superseded():
-            raise Transient(f"etcd at {self._member.url}: {self._doing}: goes on with renewed certificates")
+            raise Transient(f"etcd at {self._member.url}: {self._doing}: goes on by another connection")
 
     async def _probe(self) -> None:
         assert self._read is not None
@@ -153,13 +154,13 @@ def _update(event: Any) -> Update:
     return Update(key_of(kv.key), None if event.type == DELETE else kv.value, kv.mod_revision)
 
 
-def _cancelled(client: EtcdClient, member: Endpoint, token: str, doing: str, response: Any) -> CalicoError:
+def _cancelled(client: EtcdClient, stream: OpenStream, doing: str, response: Any) -> CalicoError:
     reason = response.cancel_reason or "cancelled"
-    text = f"etcd at {member.url}: {doing}: {reason}"
+    text = f"etcd at {stream.member.url}: {doing}: {reason}"
     if response.compact_revision or "compacted" in reason:
         return Compacted(f"{text} (oldest kept revision {response.compact_revision})", response.compact_revision)
     if is_token_error(reason):
-        client.forget(token)
+        client.forget(stream.token)
         return Transient(text)
     if "permission denied" in reason.lower():
         return InvalidInput(f"{text} (the etcd user lacks the right)")

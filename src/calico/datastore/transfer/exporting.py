@@ -24,7 +24,18 @@ from calico.errors import InvalidInput
 from calico.model.keys import ROOT, ResourceKey, key_path, parse_key
 from calico.model.meta import API_VERSION
 
-__all__ = ["KIND", "Entry", "Export", "collect", "is_exported", "means_the_same", "read_document", "to_document"]
+__all__ = [
+    "KIND",
+    "Entry",
+    "Export",
+    "collect",
+    "encoded",
+    "faithful",
+    "is_exported",
+    "means_the_same",
+    "read_document",
+    "to_document",
+]
 
 KIND = "CalicoDatastoreExport"
 _VERSION = 1
@@ -69,7 +80,7 @@ def to_document(export: Export) -> dict[str, Any]:
     """The document, ready for JSON or YAML."""
     resources, keys = [], []
     for entry in export.entries:
-        tree = _faithful(entry.value)
+        tree = faithful(entry.value)
         if isinstance(tree, dict) and _key_of(tree) == entry.key:
             resources.append(tree)
         elif tree is not None:
@@ -101,8 +112,8 @@ def means_the_same(one: bytes, other: bytes) -> bool:
     """Whether two values are equal, or the same JSON written differently."""
     if one == other:
         return True
-    tree = _faithful(one)
-    return tree is not None and tree == _faithful(other)
+    tree = faithful(one)
+    return tree is not None and tree == faithful(other)
 
 
 def _resources(found: object, where: str) -> Iterator[Entry]:
@@ -158,12 +169,13 @@ def _list(found: object, where: str, field: str) -> list[Any]:
 
 def _bytes(tree: object, where: str, field: str) -> bytes:
     try:
-        return _encoded(tree)
+        return encoded(tree)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"is no JSON: {error}", subject=where, field=field) from None
 
 
-def _encoded(tree: object) -> bytes:
+def encoded(tree: object) -> bytes:
+    """As JSON in one line; ValueError for what JSON cannot say."""
     return json.dumps(tree, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
@@ -183,11 +195,11 @@ def _key_of(tree: dict[str, Any]) -> str:
     return path if parse_key(path) == key else ""
 
 
-def _faithful(value: bytes) -> Any:
+def faithful(value: bytes) -> Any:
     """The JSON in ``value`` when it can be written anew without loss, else None."""
     try:
         tree = json.loads(value.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
-        _encoded(tree)
+        encoded(tree)
     except (ValueError, RecursionError):
         return None
     return None if _depth(tree, _MAX_DEPTH) else tree

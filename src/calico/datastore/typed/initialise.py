@@ -1,22 +1,30 @@
-"""Making a datastore usable: ClusterInformation and the built-in tiers (data model, section 7; repeatable)."""
+"""Making a datastore usable: ClusterInformation and the built-in tiers (data model, section 7; repeatable).
+
+``initialise_defaults`` adds, when asked for, what a calico/node container makes at its start for the whole cluster.
+"""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from calico.errors import AlreadyExists, Conflict, NotFound
+from calico.model.bgp import BGPConfiguration
 from calico.model.defaults import PREDEFINED_TIERS
-from calico.model.meta import Metadata
+from calico.model.felixconfig import FelixConfiguration, FelixConfigurationSpec
+from calico.model.ipam import IPAMConfiguration, IPAMConfigurationSpec
+from calico.model.ippool import IPPool, IPPoolSpec
+from calico.model.meta import Metadata, Resource
 from calico.model.node import ClusterInformation, ClusterInformationSpec
 from calico.model.policy import Tier, TierSpec
 
 if TYPE_CHECKING:
     from calico.datastore.typed.store import Store
 
-__all__ = ["BUILT_IN_TIERS", "initialise"]
+__all__ = ["BUILT_IN_TIERS", "initialise", "initialise_defaults"]
 
 BUILT_IN_TIERS = {
     name: TierSpec(order=order, default_action=action) for name, (order, action) in PREDEFINED_TIERS.items()
@@ -82,7 +90,41 @@ async def _ensure_tier(store: Store, name: str, spec: TierSpec) -> None:
     try:
         await store.get("Tier", name)
     except NotFound:
-        try:
-            await store.create(Tier(kind="Tier", metadata=Metadata(name=name), spec=spec))
-        except AlreadyExists:
-            pass
+        await _created(store, Tier(kind="Tier", metadata=Metadata(name=name), spec=spec))
+
+
+async def initialise_defaults(store: Store, pools: Sequence[str] = (), *, configurations: bool = True) -> list[str]:
+    """Create the cluster's configurations and a pool per network of ``pools`` where they are missing; what was made.
+
+    A pool is made only when there is none of its family yet.
+    """
+    metadata = Metadata(name="default")
+    wanted: list[Resource] = []
+    if configurations:
+        wanted += [
+            FelixConfiguration(metadata=metadata, spec=FelixConfigurationSpec(log_severity_screen="Info")),
+            BGPConfiguration(metadata=metadata),
+            IPAMConfiguration(metadata=metadata, spec=_IPAM),
+        ]
+    families = {":" in pool.spec.cidr for pool in await store.list("IPPool") if isinstance(pool, IPPool)}
+    wanted += [_pool(cidr) for cidr in pools if (":" in cidr) not in families]
+    return [f"{type(item).__name__} {item.metadata.name}" for item in wanted if await _created(store, item)]
+
+
+_IPAM = IPAMConfigurationSpec(kube_virt_vm_address_persistence="Enabled")
+
+
+def _pool(cidr: str) -> IPPool:
+    """Workloads' IPv4 is for inside, so it is translated on the way out; IPv6 is not."""
+    version = 6 if ":" in cidr else 4
+    spec = IPPoolSpec(cidr=cidr, nat_outgoing=version == 4)
+    return IPPool(metadata=Metadata(name=f"default-ipv{version}-ippool"), spec=spec)
+
+
+async def _created(store: Store, resource: Resource) -> bool:
+    """False when somebody has made it already."""
+    try:
+        await store.create(resource)
+    except AlreadyExists:
+        return False
+    return True

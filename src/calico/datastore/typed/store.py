@@ -15,6 +15,7 @@ import msgspec
 from calico.datastore.api import Backend, CompareFailed, KeyValue, Op
 from calico.datastore.typed.cascades import before_delete
 from calico.datastore.typed.initialise import initialise
+from calico.datastore.typed.older_names import absent, not_under_older_name, older_name_condition
 from calico.datastore.typed.references import check_references
 from calico.datastore.typed.virtual_profile import DEFAULT_ALLOW, DEFAULT_ALLOW_KEY, refuse_create, refuse_write
 from calico.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Uncertain
@@ -73,7 +74,7 @@ class Store:
             return DEFAULT_ALLOW
         kv = await self.backend.get(key_path(key))
         if kv is None:
-            raise NotFound(f"{key} does not exist")
+            raise await absent(self.backend, key)
         found = decode(key, kv.value, kv.mod_revision)
         if found.resource is None or found.problems:
             raise _damaged(key, found.problems)
@@ -117,13 +118,16 @@ class Store:
             await initialise(self)
         resource = self._with_identity(_prepared(key, resource))
         path, raw = key_path(key), encode(resource)
+        older = not_under_older_name(key)
         for _ in range(_ATTEMPTS):
             conditions = await check_references(self, key, resource, None)
             try:
-                return _at(resource, await self._write(Op(path, raw, expect=0), conditions))
+                return _at(resource, await self._write(Op(path, raw, expect=0), [*conditions, *older]))
             except CompareFailed as err:
                 if err.current.get(path) is not None:
                     raise AlreadyExists(f"{key} exists already") from err
+                there = err.current.get(older[0].key) if older else None
+                older = older_name_condition(key, there) if there is not None else not_under_older_name(key)
         raise Conflict(f"{key}: what it refers to keeps changing")
 
     async def update(self, resource: Resource) -> Resource:
@@ -228,7 +232,7 @@ class Store:
     async def _stored(self, key: ResourceKey) -> KeyValue:
         kv = await self.backend.get(key_path(key))
         if kv is None:
-            raise NotFound(f"{key} does not exist")
+            raise await absent(self.backend, key)
         return kv
 
     def _with_identity(self, resource: Resource) -> Resource:

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from calico.cli.lab.etcd import etcd
+
 __all__ = ["lab"]
 
 _LAB_OPTION = click.option("-l", "--lab", "lab_name", help="The lab; may be left out when there is only one.")
@@ -19,6 +21,9 @@ _OUTPUT = click.option("-o", "--output", type=click.Choice(["json"]), help="Prin
 @click.group()
 def lab() -> None:
     """Run many hosts in network namespaces on this machine, with real etcd, BIRD and Felix."""
+
+
+lab.add_command(etcd)
 
 
 @lab.command()

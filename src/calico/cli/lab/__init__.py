@@ -1,0 +1,1 @@
+"""``calico lab``: many hosts on one machine."""

@@ -11,9 +11,13 @@ from calico.errors import InvalidInput
 from calico.ipam.block import Attribute, Block
 from calico.ipam.keys import network, parse_block_key
 
-__all__ = ["decode_block", "encode_block"]
+__all__ = ["DamagedBlock", "decode_block", "encode_block"]
 
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class DamagedBlock(InvalidInput):
+    """A block that cannot be read, or contradicts itself: nothing is given out from it."""
 
 
 class _Attribute(msgspec.Struct):
@@ -43,7 +47,7 @@ _MAX_BITS = 12  # a /20 or /116, the largest that Calico allows
 
 
 def decode_block(key: str, raw: bytes) -> Block:
-    """The block under a key. InvalidInput, naming what is wrong, for one from which nothing may be given out."""
+    """The block under a key. DamagedBlock, naming what is wrong, for one from which nothing may be given out."""
     try:
         tree = _DECODER.decode(raw)
         found = msgspec.convert(tree, _Block, str_keys=True)
@@ -104,8 +108,8 @@ def _check(key: str, block: Block) -> None:
         raise _damaged(key, "unallocated: an ordinal stands twice")
 
 
-def _damaged(key: str, message: str) -> InvalidInput:
-    return InvalidInput(message, subject=f"block {parse_block_key(key) or key}")
+def _damaged(key: str, message: str) -> DamagedBlock:
+    return DamagedBlock(message, subject=f"block {parse_block_key(key) or key}")
 
 
 def encode_block(block: Block) -> bytes:

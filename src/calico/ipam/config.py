@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 
 from calico.datastore.api import Backend, KeyValue, Op
@@ -30,6 +32,10 @@ class IPAMSettings(msgspec.Struct, frozen=True, kw_only=True):
         """How many blocks a host may have, when a request asks for at most so many (0: it does not say)."""
         limits = [limit for limit in (asked, self.max_blocks_per_host) if limit > 0]
         return min(limits) if limits else DEFAULT_BLOCKS_PER_HOST
+
+
+class _Reader(Protocol):
+    async def get(self, key: str) -> KeyValue | None: ...
 
 
 class _Stored(msgspec.Struct, omit_defaults=True):
@@ -74,7 +80,7 @@ def check_settings(settings: IPAMSettings) -> None:
         raise InvalidInput("must be Enabled or Disabled", subject=_SUBJECT, field="kubeVirtVMAddressPersistence")
 
 
-async def read_settings(backend: Backend) -> tuple[IPAMSettings, KeyValue | None]:
+async def read_settings(backend: _Reader) -> tuple[IPAMSettings, KeyValue | None]:
     """The settings that hold, and what is stored."""
     stored = await backend.get(CONFIG_KEY)
     return decode_settings(stored.value if stored is not None else None), stored

@@ -26,6 +26,7 @@ __all__ = [
     "handle_key",
     "host_key",
     "network",
+    "parse_address",
     "parse_affinity_key",
     "parse_block_key",
     "parse_handle_key",
@@ -55,6 +56,14 @@ class AffinityKey(msgspec.Struct, frozen=True, order=True):
 def network(cidr: str) -> Network:
     """The network of a CIDR; ValueError when it is malformed or has host bits set."""
     return ipaddress.ip_network(cidr)
+
+
+def parse_address(text: str) -> Address:
+    """An address; InvalidInput when it is none."""
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError as error:
+        raise InvalidInput(str(error), subject=text) from error
 
 
 def blocks_prefix(version: int) -> str:

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import ipaddress
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from calico.errors import InvalidInput
 from calico.ipam.keys import Address, Network
+from calico.ipam.ranges import Ranges
 from calico.model.ipam import IPReservation
 from calico.model.ippool import IPPool
 from calico.model.selector import parse
 
-__all__ = ["Pool", "Reserved", "enabled_fault", "pool_of", "pools_for_use", "usable_pools"]
+__all__ = [
+    "Choice",
+    "Pool",
+    "enabled_fault",
+    "pool_around",
+    "pool_for_address",
+    "pool_of",
+    "reserved_ranges",
+    "usable_pools",
+]
 
 _DEFAULT_SIZE = {4: 26, 6: 122}
 _DEFAULT_USES = ("Workload", "Tunnel")
@@ -122,54 +131,34 @@ def _selection_fault(
     return ""
 
 
-def pools_for_use(resources: Iterable[IPPool], address: Address, use: str) -> tuple[Pool | None, str]:
-    """The pool that an address lies in, if it may be given (for ``use``, when that is said); else why not."""
+def pool_around(resources: Iterable[IPPool], address: Address) -> tuple[Pool | None, IPPool | None]:
+    """The first pool that an address lies in, usable or not."""
     for resource in resources:
         try:
             pool = pool_of(resource)
         except ValueError:
             continue
         if address.version == pool.version and address in pool.network:
-            if fault := enabled_fault(resource):
-                return None, f"IPPool {pool.name}: {fault}"
-            if use and use not in pool.uses:
-                return None, f"IPPool {pool.name}: its allowedUses do not contain {use}"
-            return pool, ""
-    return None, "it lies in no IPPool"
+            return pool, resource
+    return None, None
 
 
-class Reserved:
-    """The addresses of all IPReservations, as ranges that do not touch."""
-
-    def __init__(self, reservations: Iterable[IPReservation]) -> None:
-        ranges: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
-        for reservation in reservations:
-            for cidr in reservation.spec.reserved_cidrs:
-                net = ipaddress.ip_network(cidr, strict=False)
-                ranges[net.version].append((int(net.network_address), int(net.broadcast_address)))
-        self._ranges = {version: _joined(found) for version, found in ranges.items()}
-
-    def covers(self, version: int, address: int) -> bool:
-        """Whether an address, as a number, is reserved."""
-        ranges = self._ranges[version]
-        index = bisect_right(ranges, address, key=lambda pair: pair[0])
-        return index > 0 and address <= ranges[index - 1][1]
-
-    def covers_all(self, block: Network) -> bool:
-        """Whether no address of a block is free of reservation."""
-        ranges = self._ranges[block.version]
-        index = bisect_right(ranges, int(block.network_address), key=lambda pair: pair[0])
-        return index > 0 and int(block.broadcast_address) <= ranges[index - 1][1]
+def pool_for_address(resources: Iterable[IPPool], address: Address, use: str) -> tuple[Pool | None, str]:
+    """The pool that an address lies in, if it may be given (for ``use``, when that is said); else why not."""
+    pool, resource = pool_around(resources, address)
+    if pool is None or resource is None:
+        return None, "it lies in no IPPool"
+    if fault := enabled_fault(resource):
+        return None, f"IPPool {pool.name}: {fault}"
+    if use and use not in pool.uses:
+        return None, f"IPPool {pool.name}: its allowedUses do not contain {use}"
+    return pool, ""
 
 
-def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    joined: list[tuple[int, int]] = []
-    for first, last in sorted(ranges):
-        if joined and first <= joined[-1][1] + 1:
-            joined[-1] = (joined[-1][0], max(last, joined[-1][1]))
-        else:
-            joined.append((first, last))
-    return joined
+def reserved_ranges(reservations: Iterable[IPReservation], version: int) -> Ranges:
+    """The reserved addresses of an IP version."""
+    networks = [ipaddress.ip_network(cidr, strict=False) for each in reservations for cidr in each.spec.reserved_cidrs]
+    return Ranges(net for net in networks if net.version == version)
 
 
 def _named(resource: IPPool) -> str:

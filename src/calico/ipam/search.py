@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from calico.ipam.keys import Network
+from calico.ipam.keys import Address, Network
+from calico.ipam.ranges import Ranges
 
-__all__ = ["block_of", "block_order", "host_seed"]
+__all__ = ["block_around", "free_blocks", "host_seed"]
 
 _FNV_OFFSET, _FNV_PRIME = 2166136261, 16777619
 _MASK = (1 << 64) - 1
@@ -20,26 +21,50 @@ def host_seed(host: str) -> int:
     return seed
 
 
-def block_order(pool: Network, block_size: int, seed: int) -> Iterator[Network]:
-    """All blocks of a pool once: from a place that the seed decides to the end, then from the start.
+def free_blocks(pool: Network, block_size: int, seed: int, occupied: Ranges, reserved: Ranges) -> Iterator[Network]:
+    """The blocks of a pool that touch nothing occupied and are not wholly reserved, each once.
 
-    The seed is mixed first: the seeds of hosts numbered in a row lie in a row, and so would their blocks.
+    From a place that the seed decides to the end, then from the start. The seed is mixed first: the seeds of hosts
+    numbered in a row lie in a row, and so would their blocks. Ranges are stepped over, however long.
     """
     count = 1 << (block_size - pool.prefixlen) if block_size >= pool.prefixlen else 0
     if not count:
         return
-    width = 1 << (pool.max_prefixlen - block_size)
-    base = int(pool.network_address)
     start = _mixed(seed) % count
-    kind = type(pool)
-    for step in range(count):
-        yield kind((base + (start + step) % count * width, block_size))
+    for first, end in ((start, count), (0, start)):
+        index = first
+        while index < end:
+            block = _block(pool, block_size, index)
+            after = _blocked_until(pool, block, occupied, reserved)
+            if after is None:
+                yield block
+            index = index + 1 if after is None else max(index + 1, after)
 
 
-def block_of(pool: Network, block_size: int, address: int) -> Network:
-    """The block of a pool in which an address lies."""
-    width = pool.max_prefixlen - block_size
-    return type(pool)((address >> width << width, block_size))
+def _blocked_until(pool: Network, block: Network, occupied: Ranges, reserved: Ranges) -> int | None:
+    """The index of the first block that may be free again, when this one is not."""
+    first, last = int(block.network_address), int(block.broadcast_address)
+    width = last - first + 1
+    base = int(pool.network_address)
+    taken = occupied.next_within(first, last)
+    if taken is not None:
+        return -((base - taken - 1) // width)
+    end = reserved.end_of(first)
+    if end is not None and end >= last:
+        return (end + 1 - base) // width
+    return None
+
+
+def _block(pool: Network, block_size: int, index: int) -> Network:
+    width = 1 << (pool.max_prefixlen - block_size)
+    return type(pool)((int(pool.network_address) + index * width, block_size))
+
+
+def block_around(address: Address, block_size: int) -> str:
+    """The CIDR of the block of a size in which an address lies."""
+    width = address.max_prefixlen - block_size
+    start = type(address)(int(address) >> width << width)
+    return f"{start}/{block_size}"
 
 
 def _mixed(seed: int) -> int:

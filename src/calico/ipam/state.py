@@ -25,10 +25,10 @@ from calico.ipam.keys import (
 from calico.model.codec import decode
 from calico.model.ippool import IPPool
 from calico.model.keys import kind_prefix, parse_key
-from calico.model.node import Node
+from calico.model.node import Node, tunnel_addresses
 from calico.model.workload import WorkloadEndpoint
 
-__all__ = ["IPAMState", "User", "decode_ipam", "read_state", "tunnel_addresses"]
+__all__ = ["IPAMState", "User", "decode_ipam", "read_state"]
 
 
 class User(msgspec.Struct, frozen=True, order=True):
@@ -89,7 +89,7 @@ async def read_state(backend: Backend) -> IPAMState:
             elif isinstance(resource, Node):
                 nodes.add(resource.metadata.name)
                 users += [
-                    User(address, f"{what} tunnel of Node {resource.metadata.name}", resource.metadata.name)
+                    User(_plain(address), f"{what} tunnel of Node {resource.metadata.name}", resource.metadata.name)
                     for what, address in tunnel_addresses(resource).items()
                 ]
             elif isinstance(resource, WorkloadEndpoint):
@@ -98,19 +98,6 @@ async def read_state(backend: Backend) -> IPAMState:
     return msgspec.structs.replace(
         state, revision=at, pools=tuple(pools), nodes=frozenset(nodes), users=tuple(sorted(users))
     )
-
-
-def tunnel_addresses(node: Node) -> dict[str, str]:
-    """What a node's tunnels have, by the kind of tunnel."""
-    spec = node.spec
-    found = {
-        "ipip": spec.bgp.ipv4_ipip_tunnel_addr if spec.bgp is not None else "",
-        "vxlan": spec.ipv4_vxlan_tunnel_addr,
-        "vxlan-v6": spec.ipv6_vxlan_tunnel_addr,
-        "wireguard": spec.wireguard.interface_ipv4_address if spec.wireguard is not None else "",
-        "wireguard-v6": spec.wireguard.interface_ipv6_address if spec.wireguard is not None else "",
-    }
-    return {what: _plain(address) for what, address in found.items() if address}
 
 
 def _of_endpoint(endpoint: WorkloadEndpoint) -> list[User]:

@@ -93,10 +93,10 @@ class OwnAddresses:
         for address in wish.exactly:
             try:
                 await self._allocator.assign_ip(
-                    address, attached.handle, wish.attrs, hostname=attached.node, use="Workload"
+                    address, hostname=attached.node, handle=attached.handle, attrs=wish.attrs, use="Workload"
                 )
             except AlreadyExists as error:
-                raise PluginError(NO_ADDRESS, f"address {address} was asked for, but somebody has it: {error}") from None
+                raise PluginError(NO_ADDRESS, f"address {address} was asked for: {error}") from None
         return [f"{address}/{ipaddress.ip_address(address).max_prefixlen}" for address in wish.exactly]
 
     async def _some(self, attached: Attached, wish: Wish) -> list[str]:
@@ -115,8 +115,7 @@ class OwnAddresses:
         if (len(assignment.v4), len(assignment.v6)) != (wish.v4, wish.v6):
             wanted = " and ".join(f"{n} IPv{family}" for family, n in ((4, wish.v4), (6, wish.v6)) if n)
             raise PluginError(NO_ADDRESS, f"{wanted} address: {assignment.reason}")
-        every = (*assignment.v4, *assignment.v6)
-        return [f"{interface.ip}/{interface.ip.max_prefixlen}" for interface in every]
+        return [*(f"{found.ip}/32" for found in assignment.v4), *(f"{found.ip}/128" for found in assignment.v6)]
 
 
 class DelegatedAddresses:

@@ -47,9 +47,7 @@ async def attach(agent: Agent, call: Call) -> Result:
     if known.is_of(attached) and await asyncio.to_thread(_has_interface, call.netns, attached.interface):
         raise PluginError(EXISTS, f"the container already has an interface {attached.interface}")
     source = agent.addresses(request)
-    record = Record(
-        attached=attached, host_interface=host_interface, netns=request.netns, config=request.raw.decode()
-    )
+    record = Record(attached=attached, host_interface=host_interface, netns=request.netns, config=request.raw.decode())
     agent.records.write(record)
     agent.on_step("recorded")
     try:
@@ -195,4 +193,3 @@ def _result(call: Call, attached: Attached, host_interface: str, addresses: Resu
         routes=tuple(Route(dst=route.dst, gw=gateways[":" in route.dst]) for route in addresses.routes),
         dns=addresses.dns,
     )
-

@@ -70,5 +70,7 @@ def _nats(addresses: Sequence[str], floating: Sequence[str]) -> tuple[IPNAT, ...
     """Each floating address leads to the own one of its family."""
     own = {":" in address: address.partition("/")[0] for address in reversed(addresses)}
     return tuple(
-        IPNAT(internal_ip=own[":" in external], external_ip=external) for external in floating if (":" in external) in own
+        IPNAT(internal_ip=own[":" in external], external_ip=external)
+        for external in floating
+        if (":" in external) in own
     )

@@ -1,9 +1,9 @@
 """What shim and daemon say to one another over the socket. Pure; the shim has its own few lines of the same.
 
-A question: ``calico-cni 1 <plugin> <inode> <size> <size>\\n``, then the environment as ``K=V`` with NULs between, then
+A question is a line ``calico-cni 1 <plugin> <inode> <size> <size>``, the environment as ``K=V`` with NULs between, and
 standard input; ``inode`` is that of the caller's network namespace. The first bytes carry a descriptor of the
-container's namespace (SCM_RIGHTS), when the caller could open it. An answer: ``calico-cni 1 <exit code> <size>\\n``, then
-standard output.
+container's namespace (SCM_RIGHTS), when the caller could open it. An answer is ``calico-cni 1 <exit code> <size>`` on a
+line, and standard output.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ but the names that the runtime tells."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -29,7 +29,7 @@ class PodSource(Protocol):
         """NotFound when there is no such pod; Transient when nobody can say now."""
         ...
 
-    async def attached(self, namespace: str, name: str, addresses: tuple[str, ...], container_id: str) -> None:
+    async def attached(self, namespace: str, name: str, addresses: Sequence[str], container_id: str) -> None:
         """Tell the pod its addresses (none when it was detached) and its sandbox."""
         ...
 
@@ -40,5 +40,5 @@ class NoKubernetes:
     async def pod(self, namespace: str, name: str) -> PodFacts:
         return PodFacts()
 
-    async def attached(self, namespace: str, name: str, addresses: tuple[str, ...], container_id: str) -> None:
+    async def attached(self, namespace: str, name: str, addresses: Sequence[str], container_id: str) -> None:
         return None

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from calico.orchestrators.cni.fault import UNDECODABLE, PluginError
 from calico.orchestrators.cni.protocol import NEWEST, version_number
 
-__all__ = ["Interface", "IPConfig", "Result", "Route", "extend", "parse_result", "render_result"]
+__all__ = ["IPConfig", "Interface", "Result", "Route", "extend", "parse_result", "render_result"]
 
 
 class Interface(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -60,7 +60,9 @@ def render_result(result: Result, version: str) -> dict[str, Any]:
     number = version_number(version)
     if number < (0, 3, 0):
         return {"cniVersion": version, **_render_two_addresses(result), "dns": result.dns}
-    interfaces = [_without(one, () if number >= (1, 1, 0) else ("mtu", "socketPath", "pciID")) for one in result.interfaces]
+    interfaces = [
+        _without(one, () if number >= (1, 1, 0) else ("mtu", "socketPath", "pciID")) for one in result.interfaces
+    ]
     ips: list[dict[str, Any]] = []
     for ip in result.ips:
         family = {} if number >= (1, 0, 0) else {"version": "6" if ":" in ip.address else "4"}

@@ -156,7 +156,10 @@ class World:
     def _listens(self) -> bool:
         assert self.processes["daemon"].poll() is None, self.log("daemon")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            return sock.connect_ex(str(self.socket)) == 0
+            if sock.connect_ex(str(self.socket)):
+                return False
+            sock.shutdown(socket.SHUT_WR)
+            return sock.recv(1) == b""
 
     def log(self, name: str) -> str:
         path = self.directory / f"{name}.out"

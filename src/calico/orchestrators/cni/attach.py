@@ -55,7 +55,7 @@ async def attach(agent: Agent, call: Call) -> Result:
         addresses = await _assign(agent, source, attached, known, asked, wish)
         agent.on_step("allocated")
         cable = _cable(call, attached, host_interface, addresses, asked)
-        wired = await asyncio.to_thread(wire, cable, "", agent.on_step)
+        wired = await asyncio.to_thread(wire, cable, agent.on_step)
         agent.on_step("wired")
         endpoint = build_endpoint(
             attached,

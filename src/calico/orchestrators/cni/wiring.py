@@ -6,6 +6,7 @@ reachable before its policy. Everything here is synchronous and takes about a mi
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,6 +27,7 @@ __all__ = ["GATEWAY_V4", "HOST_MAC", "Cable", "Wired", "mac_text", "unwire", "wi
 
 GATEWAY_V4: Final = "169.254.1.1"
 HOST_MAC: Final = bytes.fromhex("eeeeeeeeeeee")
+_LATER_METRIC: Final = 2048
 _LINK_LOCAL_TRIES: Final = 60
 _LINK_LOCAL_PAUSE_S: Final = 0.01
 
@@ -62,10 +64,10 @@ class Wired(msgspec.Struct, frozen=True, kw_only=True):
     gateway_v6: str = ""
 
 
-def wire(cable: Cable, host_netns: str = "", on_step: OnStep = unwatched) -> Wired:
+def wire(cable: Cable, on_step: OnStep = unwatched) -> Wired:
     """Make the pair and set up the container's end. What is half done is for ``unwire``; PluginError when a name is
     taken by somebody else."""
-    with Links(host_netns) as host, _inside(cable.netns) as inside:
+    with Links() as host, _inside(cable.netns) as inside:
         _free_names(cable, host, inside)
         host.create_veth(
             cable.host_interface,
@@ -79,7 +81,7 @@ def wire(cable: Cable, host_netns: str = "", on_step: OnStep = unwatched) -> Wir
         host.describe(cable.host_interface, cable.alias)
         on_step("paired")
         if cable.has_v6:
-            _in(host_netns, lambda: _prepare_host_v6(cable.host_interface))
+            _prepare_host_v6(cable.host_interface)
         in_netns(cable.netns, lambda: _prepare_container(cable))
         host.set_up(cable.host_interface)
         inside.set_up(cable.interface)
@@ -90,13 +92,13 @@ def wire(cable: Cable, host_netns: str = "", on_step: OnStep = unwatched) -> Wir
     return Wired(mac=mac_text(made.mac), mtu=made.mtu, gateway_v6=gateway_v6)
 
 
-def unwire(cable: Cable, host_netns: str = "") -> None:
+def unwire(cable: Cable) -> None:
     """Take the pair away by the host's end, if that is this container's; nothing is an error that is gone already.
 
     The other end goes with it, so the container's namespace is not asked: it may be gone, or its path may lead to
     another by now. An end of a newer sandbox stays.
     """
-    with Links(host_netns) as host, suppress(NotFound):
+    with Links() as host, suppress(NotFound):
         old = host.get(cable.host_interface)
         if old.alias == cable.alias or _is_half_made(old):
             host.delete(cable.host_interface)
@@ -176,30 +178,34 @@ def _address(cable: Cable, inside: Links) -> None:
 
 
 def _route(cable: Cable, inside: Links, gateway_v6: str) -> None:
-    """A gateway that every container shares, and what is reached by it: all, or what the IPAM says."""
+    """A gateway that every container shares, and what is reached by it: all, or what the IPAM says.
+
+    Routes of an earlier interface win: this one's then have a metric of their own.
+    """
+    number = inside.index(cable.interface)
     if cable.has_v4:
-        inside.add_route(f"{GATEWAY_V4}/32", dev=cable.interface)
+        _add_route(inside, f"{GATEWAY_V4}/32", "", cable.interface, number)
     for dst in cable.destinations:
         via = gateway_v6 if ":" in dst else GATEWAY_V4
         if via and (cable.has_v6 if ":" in dst else cable.has_v4):
-            with suppress(AlreadyExists):
-                inside.add_route(dst, via=via, dev=cable.interface)
+            _add_route(inside, dst, via, cable.interface, number)
+
+
+def _add_route(inside: Links, dst: str, via: str, interface: str, number: int) -> None:
+    try:
+        inside.add_route(dst, via=via, dev=interface)
+    except AlreadyExists:
+        inside.add_route(dst, via=via, dev=interface, metric=_LATER_METRIC + number)
 
 
 def _link_local(host: Links, interface: str) -> str:
     """The link-local address of the host's end, which the kernel gives soon after it is up."""
-    import ipaddress
-
     for _ in range(_LINK_LOCAL_TRIES):
         for found in host.addresses(interface):
             if found.address[:2] == b"\xfe\x80" and found.scope == SCOPE_LINK:
                 return str(ipaddress.ip_address(found.address))
         time.sleep(_LINK_LOCAL_PAUSE_S)
     raise Transient(f"interface {interface} got no IPv6 link-local address; is IPv6 disabled on the host?")
-
-
-def _in(netns: str, work: object) -> None:
-    in_netns(netns, work) if netns else work()  # type: ignore[arg-type, operator]
 
 
 def _set(path: str, value: str) -> None:

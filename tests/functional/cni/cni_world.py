@@ -288,6 +288,34 @@ class Container:
         **config: Any,
     ) -> Answer:
         """One command of the plugin in a network ``net`` with our IPAM, unless ``config`` says otherwise."""
+        command_line, stdin, environment = self._prepare(command, plugin, version, args, ifname, netns, path, config)
+        where = self.world.enter() if enter is None else enter
+        return Answer(
+            subprocess.run([*where, *command_line], input=stdin, capture_output=True, check=False, env=environment)
+        )
+
+    def start(self, command: str) -> subprocess.Popen[bytes]:
+        """A command that is not waited for."""
+        line, stdin, environment = self._prepare(command, "calico", "1.1.0", "", "eth0", None, "", {})
+        process = subprocess.Popen([*self.world.enter(), *line], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                                   env=environment)  # fmt: skip
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):
+            process.stdin.write(stdin)
+            process.stdin.close()
+        return process
+
+    def _prepare(
+        self,
+        command: str,
+        plugin: str,
+        version: str,
+        args: str,
+        ifname: str,
+        netns: str | None,
+        path: str,
+        config: dict[str, Any],
+    ) -> tuple[list[str], bytes, dict[str, str]]:
         network = {"cniVersion": version, "name": "net", "type": "calico", "ipam": {"type": "calico-ipam"}, **config}
         environment = {
             "PATH": os.environ["PATH"], "CNI_COMMAND": command, "CNI_CONTAINERID": self.identity,
@@ -295,10 +323,7 @@ class Container:
             "CNI_PATH": path or f"{self.world.bin_dir}:/usr/lib/cni",
         }  # fmt: skip
         executable = str(self.world.bin_dir / plugin)
-        where = self.world.enter() if enter is None else enter
-        done = subprocess.run([*where, executable], input=json.dumps(network).encode(), capture_output=True,
-                              check=False, env={k: v for k, v in environment.items() if v})  # fmt: skip
-        return Answer(done)
+        return [executable], json.dumps(network).encode(), {k: v for k, v in environment.items() if v}
 
     def add(self, **options: Any) -> Answer:
         answer = self.call("ADD", **options)

@@ -18,6 +18,7 @@ from calico.obs.programmed import SOCKET, Question, await_programmed
 from calico.orchestrators.cni.addresses import AddressSource, Wish, wish_of
 from calico.orchestrators.cni.agent import Agent, Call
 from calico.orchestrators.cni.annotations import Asked, read_annotations
+from calico.orchestrators.cni.delegate import find_plugin
 from calico.orchestrators.cni.detach import remove
 from calico.orchestrators.cni.endpoint import build_endpoint, network_profile
 from calico.orchestrators.cni.fault import EXISTS, TRY_AGAIN, UNKNOWN_CONTAINER, WRONG_NAMESPACE, PluginError
@@ -40,6 +41,8 @@ async def attach(agent: Agent, call: Call) -> Result:
     key = attached.key
     host_interface = attached.host_interface(agent.settings.interface_prefix)
     _check_namespace(call)
+    if not request.config.is_own_ipam:
+        find_plugin(request.config.ipam.type, request.path)
     facts = await agent.pods.pod(attached.namespace, attached.pod) if attached.pod else PodFacts()
     asked = read_annotations(facts.annotations, facts.namespace_annotations, request.config.feature_control)
     wish = wish_of(attached, request, asked, facts)

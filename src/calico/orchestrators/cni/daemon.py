@@ -25,6 +25,7 @@ from calico.obs.logger import Logger
 from calico.orchestrators.cni.agent import Agent, Call, Settings
 from calico.orchestrators.cni.fault import WRONG_NAMESPACE, PluginError
 from calico.orchestrators.cni.frames import Question, encode_answer, parse_question
+from calico.orchestrators.cni.place import OWN_NETNS, place_at
 from calico.orchestrators.cni.plugin import Reply, answer, failure
 from calico.orchestrators.cni.pods import PodSource
 from calico.orchestrators.cni.protocol import Request
@@ -39,7 +40,6 @@ _BACKLOG: Final = 1024
 _FINISH_S: Final = 20.0
 _READ_S: Final = 10.0
 _UCRED = struct.Struct("=iII")
-_OWN_NETNS: Final = "/proc/self/ns/net"
 
 
 class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +73,7 @@ class _Server:
 
     def __init__(self, agent: Agent, path: str) -> None:
         self._agent, self._path = agent, Path(path)
-        self._netns = os.stat(_OWN_NETNS).st_ino
+        self._netns = os.stat(OWN_NETNS).st_ino
         self._calls: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -124,7 +124,8 @@ class _Server:
         else:
 
             def place(request: Request) -> Call:
-                return _call(request, descriptors, self._netns)
+                # what the caller opened: the path of its file system may lead elsewhere in ours
+                return place_at(request, f"/proc/self/fd/{descriptors[0]}") if descriptors else Call(request=request)
 
             reply = await answer(self._agent, question.environment, question.stdin, question.plugin, place)
         took_ms = round((asyncio.get_running_loop().time() - began) * 1000, 1)
@@ -181,13 +182,3 @@ async def _first_bytes(connection: socket.socket, descriptors: list[int]) -> byt
     data, received, _, _ = socket.recv_fds(connection, 65536, 1, socket.MSG_CMSG_CLOEXEC)
     descriptors += received
     return data
-
-
-def _call(request: Request, descriptors: list[int], host_inode: int) -> Call:
-    """The namespace is the one that the caller opened: its path may mean another one here."""
-    if not descriptors or not request.netns:
-        return Call(request=request)
-    found = os.fstat(descriptors[0])
-    if found.st_ino == host_inode and found.st_dev == os.stat(_OWN_NETNS).st_dev:
-        return Call(request=request, netns_is_host=True)
-    return Call(request=request, netns=f"/proc/self/fd/{descriptors[0]}")

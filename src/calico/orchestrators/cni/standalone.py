@@ -15,6 +15,7 @@ from calico.orchestrators.cni.agent import Agent, Call, Settings
 from calico.orchestrators.cni.daemon import utc_now
 from calico.orchestrators.cni.fault import PluginError
 from calico.orchestrators.cni.netconf import NetConf, decode_config
+from calico.orchestrators.cni.place import place_at
 from calico.orchestrators.cni.plugin import Reply, answer, failure
 from calico.orchestrators.cni.protocol import Request
 
@@ -52,13 +53,7 @@ def etcd_of(stdin: bytes, config: str | None) -> Connection:
 
 def place_by_path(request: Request) -> Call:
     """The namespace that CNI_NETNS leads to, if it is one."""
-    try:
-        found, own = os.stat(request.netns), os.stat("/proc/self/ns/net")
-    except OSError:
-        return Call(request=request)
-    if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino):
-        return Call(request=request, netns_is_host=True)
-    return Call(request=request, netns=os.path.abspath(request.netns))
+    return place_at(request, os.path.abspath(request.netns)) if request.netns else Call(request=request)
 
 
 @contextmanager

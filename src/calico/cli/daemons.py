@@ -22,7 +22,7 @@ from calico.cli.felix import config_file_option, felix_config, guard, parameters
 from calico.errors import CalicoError
 from calico.obs.log import configure_logging
 
-__all__ = ["bgp", "felix"]
+__all__ = ["bgp", "felix", "node_name", "serve"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -76,14 +76,14 @@ def felix(
     there = {name.lower(): value for name, value in parameters.items()}
     configure_logging(level=log_level, file=log_file or there.get("logfilepath"))
     settings = FelixSettings(
-        node=_node_name(node or there.get("felixhostname")),
+        node=node_name(node or there.get("felixhostname")),
         etcd=connection_of(config, etcd, parameters=parameters),
         run_dir=run_dir,
         file=parameters,
         file_name=path,
         arguments={"LogSeverityScreen": log_level} if _is_said(context, "log_level") else {},
     )
-    _serve(run(settings))
+    serve(run(settings))
 
 
 for command in (felix_config, guard):
@@ -133,14 +133,14 @@ def bgp(
 
     configure_logging(level=log_level, file=log_file)
     settings = BGPSettings(
-        node=_node_name(node),
+        node=node_name(node),
         etcd=connection_of(config, etcd),
         run_dir=run_dir,
         bird=bird_binary,
         secrets_dir=secrets_dir,
         export_mode=export_mode,
     )
-    _serve(run(settings))
+    serve(run(settings))
 
 
 for command in (drain, peers, routes, status, why):
@@ -154,7 +154,8 @@ def _is_said(context: click.Context, option: str) -> bool:
     return source is ParameterSource.COMMANDLINE or (source is ParameterSource.ENVIRONMENT and not own)
 
 
-def _node_name(given: str | None) -> str:
+def node_name(given: str | None) -> str:
+    """The name of this host's Node: the one that is given, else the host's."""
     if given:
         return given
     import socket
@@ -162,7 +163,7 @@ def _node_name(given: str | None) -> str:
     return socket.gethostname().lower()
 
 
-def _serve(coroutine: Coroutine[Any, Any, None]) -> None:
+def serve(coroutine: Coroutine[Any, Any, None]) -> None:
     """Run a daemon until SIGTERM or SIGINT, which end it cleanly with exit code 0."""
 
     async def supervise() -> None:

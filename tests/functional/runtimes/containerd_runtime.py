@@ -52,6 +52,10 @@ class Pod:
         self.runtime, self.sandbox, self.container = runtime, sandbox, container
 
     @property
+    def address(self) -> str:
+        return self.addresses[0]
+
+    @property
     def addresses(self) -> list[str]:
         """The addresses that the runtime learned from the plugin."""
         network = self.runtime.cri.call("PodSandboxStatus", pod_sandbox_id=self.sandbox).status.network
@@ -148,7 +152,11 @@ class Containerd:
     def run_pod(self, name: str, *command: str, **options: Any) -> Pod:
         """Sandbox, container, start. The command's default is to sleep."""
         config = self.sandbox_config(name, **options)
-        sandbox = self.cri.call("RunPodSandbox", config=config).pod_sandbox_id
+        return self.run_container(config, self.cri.call("RunPodSandbox", config=config).pod_sandbox_id, *command)
+
+    def run_container(self, config: Any, sandbox: str, *command: str) -> Pod:
+        """A container in a sandbox that is there."""
+        name = config.metadata.name
         container = message(
             "ContainerConfig",
             metadata=message("ContainerMetadata", name="main"),
@@ -163,13 +171,21 @@ class Containerd:
     def sandboxes(self) -> list[str]:
         return [one.id for one in self.cri.call("ListPodSandbox").items]
 
+    @property
+    def has_ended(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+    def remove_all(self) -> None:
+        """Every pod, as the kubelet does when it finds pods that nobody wants."""
+        for sandbox in self.sandboxes():
+            self.cri.call("StopPodSandbox", pod_sandbox_id=sandbox, timeout=20)
+            self.cri.call("RemovePodSandbox", pod_sandbox_id=sandbox, timeout=20)
+
     def close(self) -> None:
         """End everything that this containerd started, also what outlives it."""
         if self.process is not None and self.process.poll() is None:
             with suppress(grpc.RpcError):
-                for sandbox in self.sandboxes():
-                    self.cri.call("StopPodSandbox", pod_sandbox_id=sandbox, timeout=20)
-                    self.cri.call("RemovePodSandbox", pod_sandbox_id=sandbox, timeout=20)
+                self.remove_all()
             self.process.terminate()
             self.process.wait(timeout=20)
         self.cri.close()

@@ -74,9 +74,12 @@ class Podman:
     def remove(self, name: str) -> None:
         self("rm", "--force", "--time", "0", name)
 
+    def remove_all(self) -> None:
+        self("rm", "--all", "--force", "--time", "0")
+
     def close(self) -> None:
         with suppress(Exception):
-            self("rm", "--all", "--force", "--time", "0")
+            self.remove_all()
         with suppress(Exception):
             self("system", "reset", "--force")
         unmount_below(self.directory)

@@ -48,22 +48,28 @@ class Site:
         """A namespace without anything, as a container's before its network is made."""
         return self.make_netns(f"{self.netns}-{name}")
 
+    def end_workload(self, netns: str) -> None:
+        """The namespace goes, as when a host was rebooted."""
+        delete_netns(netns)
+        self.made.remove(netns)
+
     def configure(self, *plugins: dict[str, Any], name: str = "testnet", version: str = "1.0.0") -> None:
         """The one list of plugins that all runtimes of this host call."""
         self.conflist.write_text(json.dumps({"cniVersion": version, "name": name, "plugins": list(plugins)}, indent=1))
 
-    def run(self, *command: str, timeout: float = 60, environment: dict[str, str] | None = None) -> str:
+    def run(self, *command: str, **options: Any) -> str:
         """What a command on this host prints; the test fails if the command does."""
-        done = self.attempt(*command, timeout=timeout, environment=environment)
+        done = self.attempt(*command, **options)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
         return done.stdout
 
     def attempt(
-        self, *command: str, timeout: float = 60, environment: dict[str, str] | None = None
+        self, *command: str, timeout: float = 60, stdin: str = "", environment: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
+        """A command on this host, whatever comes of it."""
         return subprocess.run(
-            [*self.enter, *command], capture_output=True, text=True, check=False, timeout=timeout,
-            stdin=subprocess.DEVNULL, env={**os.environ, **(environment or {})},
+            [*self.enter, *command], capture_output=True, text=True, check=False, timeout=timeout, input=stdin,
+            env={**os.environ, **(environment or {})},
         )  # fmt: skip
 
     @staticmethod

@@ -67,3 +67,18 @@ def test_status_says_whether_containers_can_be_attached(cluster: Cluster) -> Non
     assert refused["code"] == 50
     node.start_daemon()
     libcni.call("status")
+
+
+def test_containers_whose_ids_begin_alike_are_both_attached(cluster: Cluster) -> None:
+    """ctr's ids are its namespace and a name: ``default-web1`` and ``default-web2`` share eleven characters."""
+    node = cluster.nodes[0]
+    libcni = node.libcni()
+    first, second = node.site.workload("i1"), node.site.workload("i2")
+    libcni.add(first, container="default-web1")
+    libcni.add(second, container="default-web2")
+    assert len(node.workload_links()) == 2
+    libcni.call("check", first, container="default-web1")
+    libcni.call("check", second, container="default-web2")
+    libcni.delete(first, container="default-web1")
+    libcni.call("check", second, container="default-web2")
+    libcni.delete(second, container="default-web2")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -52,6 +53,7 @@ class Node:
         self._stack = ExitStack()
         self._stack.callback(self.site.close)
         self.start_felix()
+        self.install()
         self.start_daemon()
 
     def _start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
@@ -59,10 +61,26 @@ class Node:
         with open(self.cluster.fabric.directory / f"{self.host.name}-{name}.log", "ab") as output:
             return subprocess.Popen(command, stdout=output, stderr=output)
 
+    def install(self) -> None:
+        """Put the plugin beside Debian's, as an operator does."""
+        install = ["cni", "install", "--bin-dir", str(self.site.bin_dir), "--conf-dir", str(self.site.conf_dir)]
+        install += [
+            "--name",
+            NETWORK,
+            "--file",
+            self.site.conflist.name,
+            "--socket",
+            str(self.host.run_dir / "cni.sock"),
+        ]
+        self.site.run(sys.executable, "-m", "calico", *install)
+
     def start_daemon(self) -> None:
-        """The CNI daemon, which answers when this returns."""
-        options = ["--node", self.host.name, "--run-dir", str(self.host.run_dir)]
+        """The CNI daemon; it answers when this returns."""
+        path = self.host.run_dir / "cni.sock"
+        options = ["--node", self.host.name, "--run-dir", str(self.host.run_dir), "--socket", str(path)]
+        options += ["--state-dir", str(self.site.directory / "cni"), "--log-level", "debug"]
         self.daemon = self._start("cni", "cni-daemon", *options, "--etcd-endpoints", self.cluster.fabric.etcd_url)
+        until(lambda: _listens(path), "the CNI daemon listens")
 
     def kill_daemon(self) -> None:
         assert self.daemon is not None
@@ -89,7 +107,8 @@ class Node:
 
     def configure(self, *chained: dict[str, Any], version: str = "1.0.0", **fields: Any) -> None:
         """Our plugin, and others behind it."""
-        ours = {"type": "calico", "nodename": self.host.name, "ipam": {"type": "calico-ipam"}, **fields}
+        capabilities = {"ips": True, "mac": True}
+        ours = {"type": "calico", "ipam": {"type": "calico-ipam"}, "capabilities": capabilities, **fields}
         self.site.configure(ours, *chained, name=NETWORK, version=version)
 
     @cached_property
@@ -223,6 +242,13 @@ class Cluster:
         for path in sorted(self.fabric.directory.glob("*.log")):
             print(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}")
         self.fabric.close()
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client, suppress(OSError):
+        client.connect(str(path))
+        return True
+    return False
 
 
 def _allocated(block: dict[str, Any]) -> dict[str, str]:

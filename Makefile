@@ -41,7 +41,7 @@ functional: runtimes ## One real kernel namespace, one real etcd, one real BIRD
 system: deps ## Many hosts in the lab, with real packets
 	$(PYTEST) tests/system -q --reruns $(RERUNS)
 
-bench: deps ## Measurements as ratios against a peer; results in bench/results
+bench: runtimes ## Measurements as ratios against a peer; results in bench/results
 	@for bench in bench/[a-z]*.py; do echo "== $$bench"; $(BIN)/python $$bench $(BENCH_ARGS) || exit 1; done
 
 mutants: deps ## Break rules and calc in one place at a time: does a test notice? ONLY=rules/lists for one module

@@ -19,7 +19,7 @@ from calico.cli.etcd_options import connection_of, etcd_options
 from calico.errors import CalicoError
 from calico.obs.log import configure_logging
 
-__all__ = ["bgp", "felix"]
+__all__ = ["bgp", "felix", "node_name", "serve"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -55,8 +55,8 @@ def felix(
     from calico.felix.daemon import FelixSettings, run
 
     configure_logging(level=log_level, file=log_file)
-    settings = FelixSettings(node=_node_name(node), etcd=connection_of(config, etcd), run_dir=run_dir)
-    _serve(run(settings))
+    settings = FelixSettings(node=node_name(node), etcd=connection_of(config, etcd), run_dir=run_dir)
+    serve(run(settings))
 
 
 @click.group(invoke_without_command=True, subcommand_metavar="[COMMAND]")
@@ -102,21 +102,22 @@ def bgp(
 
     configure_logging(level=log_level, file=log_file)
     settings = BGPSettings(
-        node=_node_name(node),
+        node=node_name(node),
         etcd=connection_of(config, etcd),
         run_dir=run_dir,
         bird=bird_binary,
         secrets_dir=secrets_dir,
         export_mode=export_mode,
     )
-    _serve(run(settings))
+    serve(run(settings))
 
 
 for command in (drain, peers, routes, status, why):
     bgp.add_command(command)
 
 
-def _node_name(given: str | None) -> str:
+def node_name(given: str | None) -> str:
+    """The name of this host's Node: the one that is given, else the host's."""
     if given:
         return given
     import socket
@@ -124,7 +125,7 @@ def _node_name(given: str | None) -> str:
     return socket.gethostname().lower()
 
 
-def _serve(coroutine: Coroutine[Any, Any, None]) -> None:
+def serve(coroutine: Coroutine[Any, Any, None]) -> None:
     """Run a daemon until SIGTERM or SIGINT, which end it cleanly with exit code 0."""
 
     async def supervise() -> None:

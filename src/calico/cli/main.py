@@ -26,6 +26,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "apply": ("calico.cli.resources.write", "apply", "Create or replace resources from files."),
     "bgp": ("calico.cli.daemons", "bgp", "Run the BGP agent, or look at this host's sessions and routes."),
     "cluster": ("calico.cli.cluster", "cluster", "Look at the whole cluster: versions, hosts, resources."),
+    "cni": ("calico.cli.cni", "cni", "Attach containers: install the CNI plugin, call it by hand."),
+    "cni-daemon": ("calico.cli.cni", "cni_daemon", "Attach containers for this host's CNI plugin."),
     "completion": ("calico.cli.completion", "completion", "Print the completion of a shell."),
     "convert": ("calico.cli.resources.convert", "convert", "Turn old and Kubernetes manifests into resources."),
     "create": ("calico.cli.resources.write", "create", "Create resources from files."),

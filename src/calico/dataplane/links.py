@@ -29,7 +29,8 @@ _MISSING = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVA
 class Links:
     """A netlink socket inside one namespace (the caller's own when ``netns`` is empty). A context manager.
 
-    Interfaces are named. Other namespaces are named too: ``peer_netns="w1"`` makes the other end be born there.
+    Interfaces are named. Other namespaces are named too, or given by path: ``peer_netns="w1"`` makes the other end be
+    born there.
     """
 
     def __init__(self, netns: str = "") -> None:
@@ -101,6 +102,13 @@ class Links:
 
     def rename(self, name: str, new: str) -> None:
         self._do(rt_link.set_link(self._seq(), self.index(name), rename=new), f"interface {name}")
+
+    def describe(self, name: str, alias: str) -> None:
+        """Write an alias on an interface (at most 255 bytes), for people and for whoever made it."""
+        self._do(rt_link.set_link(self._seq(), name, alias=alias), f"interface {name}")
+
+    def set_mtu(self, name: str, mtu: int) -> None:
+        self._do(rt_link.set_link(self._seq(), name, mtu=mtu), f"interface {name}")
 
     def move(self, name: str, netns: str) -> None:
         """Put an interface into another namespace, where it is down and has no addresses."""

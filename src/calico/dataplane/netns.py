@@ -74,10 +74,13 @@ def list_netns() -> list[str]:
 
 
 def open_netns(name: str) -> int:
-    """A descriptor of the namespace, which the caller closes. NotFound if there is none."""
+    """A descriptor of the namespace, given by name or absolute path, which the caller closes.
+
+    NotFound if there is none. ``/proc/self/fd/N`` is the path of one that is open already.
+    """
     try:
-        return os.open(_path(name), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        return os.open(name if name.startswith("/") else _path(name), os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"network namespace {name} does not exist") from None
 
 
@@ -87,7 +90,7 @@ def enter_netns(fd: int) -> None:
 
 
 def in_netns(name: str, work: Callable[[], T]) -> T:
-    """Run ``work`` inside the namespace, in a thread of its own, and return (or raise) what it did.
+    """Run ``work`` inside the namespace (by name or path), in a thread of its own, and return (or raise) what it did.
 
     Sockets made by ``work`` belong to the namespace for ever and may be used from any thread afterwards.
     """

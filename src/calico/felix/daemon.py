@@ -34,6 +34,8 @@ from calico.felix.reporter import EndpointStatusReporter, HostStatusReporter
 from calico.felix.steps import OnStep, unwatched
 from calico.model.keys import RESOURCE_PREFIX
 from calico.obs.conditions import Conditions
+from calico.obs.programmed import SOCKET as PROGRAMMED_SOCKET
+from calico.obs.programmed import Programmed, ProgrammedServer, Question
 from calico.obs.statussocket import StatusServer
 
 __all__ = ["FelixSettings", "run"]
@@ -137,7 +139,10 @@ async def run(
     applied_reporter = AppliedReporter(
         backend, settings.node, lambda: config().openstack_region, applied_answer(inputs, apply_loop, conditions)
     )
-    apply_loop.on_applied = applied_reporter.on_applied
+    programmed = ProgrammedServer(
+        Path(settings.run_dir) / PROGRAMMED_SOCKET, endpoint_answer(inputs, apply_loop, host, conditions)
+    )
+    apply_loop.on_applied = told(applied_reporter.on_applied, programmed.on_applied)
     configuration.listeners += [endpoint_reporter.on_config, host_reporter.on_config]
     configuration.listeners.append(lambda: host.on_config(configuration.current))
     status = StatusServer(
@@ -156,6 +161,7 @@ async def run(
             services.create_task(endpoint_reporter.run(), name="endpoint-status")
             services.create_task(host_reporter.run(), name="host-status")
             services.create_task(applied_reporter.run(), name="applied-revision")
+            services.create_task(programmed.run(), name="programmed")
     finally:
         host.close()
         await backend.close()
@@ -180,6 +186,36 @@ def applied_answer(inputs: Inputs, apply_loop: ApplyLoop, conditions: Conditions
         progress = apply_loop.progress
         in_sync = inputs.in_sync and progress.applies > 0 and inputs.status is SyncStatus.IN_SYNC
         return Answer(progress.applied_revision, why_not_applied(in_sync, inputs.reason, conditions))
+
+    return answer
+
+
+def told(*listeners: Callable[[], None]) -> Callable[[], None]:
+    """One listener for several."""
+
+    def tell() -> None:
+        for listener in listeners:
+            listener()
+
+    return tell
+
+
+def endpoint_answer(
+    inputs: Inputs, apply_loop: ApplyLoop, host: Host, conditions: Conditions
+) -> Callable[[Question], Programmed]:
+    """What those on this host are told who wait for an endpoint of theirs. What of others the kernel refused is not
+    their concern; what of theirs it refused is denied."""
+    applied = applied_answer(inputs, apply_loop, Conditions())
+
+    def answer(question: Question) -> Programmed:
+        state = applied()
+        if not state.reaches(question.revision):
+            return Programmed(why=state.why or f"the kernel is at revision {state.revision} of {question.revision}")
+        found = host.endpoint_states.get(question.endpoint, "unknown to Felix") if question.endpoint else "up"
+        if found == "up":
+            return Programmed(done=True)
+        reasons = [c.message for c in conditions if c.code == "endpoint-error" and c.object == question.endpoint]
+        return Programmed(why=": ".join([f"the endpoint is {found}", *reasons]), error=found == "error")
 
     return answer
 

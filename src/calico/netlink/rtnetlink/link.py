@@ -44,6 +44,7 @@ _IFLA_LINK: Final = 5
 _IFLA_MASTER: Final = 10
 _IFLA_OPERSTATE: Final = 16
 _IFLA_LINKINFO: Final = 18
+_IFLA_IFALIAS: Final = 20
 _IFLA_NET_NS_FD: Final = 28
 _IFLA_INFO_KIND: Final = 1
 _IFLA_INFO_DATA: Final = 2
@@ -54,7 +55,8 @@ _CREATE = wire.NLM_F_REQUEST | wire.NLM_F_CREATE | wire.NLM_F_EXCL
 
 
 class Link(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One interface. ``peer`` is the index of the device it is tied to (a veth's other end), ``kind`` its driver."""
+    """One interface. ``peer`` is the index of the device it is tied to (a veth's other end), ``kind`` its driver,
+    ``alias`` what somebody wrote about it."""
 
     index: int
     name: str
@@ -65,6 +67,7 @@ class Link(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     master: int = 0
     peer: int = 0
     kind: str = ""
+    alias: str = ""
 
     @property
     def up(self) -> bool:
@@ -95,6 +98,7 @@ def decode_link(payload: bytes) -> Link:
         master=_u32_or_0(attrs, _IFLA_MASTER),
         peer=_u32_or_0(attrs, _IFLA_LINK),
         kind=wire.text(info.get(_IFLA_INFO_KIND, b"")),
+        alias=wire.text(attrs.get(_IFLA_IFALIAS, b"")),
     )
 
 
@@ -125,6 +129,7 @@ def set_link(
     rename: str | None = None,
     master: int | None = None,
     netns_fd: int | None = None,
+    alias: str | None = None,
 ) -> bytes:
     """Change what is given. ``master`` 0 frees it from its bridge; ``netns_fd`` moves it, which clears its addresses.
 
@@ -139,6 +144,8 @@ def set_link(
         body += link_name(rename)
     if master is not None:
         body += wire.attr_u32(_IFLA_MASTER, master)
+    if alias is not None:
+        body += wire.attr_str(_IFLA_IFALIAS, alias)
     body += _settings(mac=mac, mtu=mtu, netns_fd=netns_fd)
     return wire.message(RTM_NEWLINK, wire.NLM_F_REQUEST, seq, body)
 

@@ -1,0 +1,90 @@
+"""What the commands of the plugin work with, made once per process and shared by all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from calico.datastore.typed.store import Store
+from calico.ipam.allocator import Allocator
+from calico.orchestrators.cni.addresses import AddressSource, DelegatedAddresses, OwnAddresses
+from calico.orchestrators.cni.names import DEFAULT_PREFIX, Attached
+from calico.orchestrators.cni.pods import NoKubernetes, PodSource
+from calico.orchestrators.cni.protocol import Request
+from calico.orchestrators.cni.records import DEFAULT_DIRECTORY, Records
+from calico.orchestrators.cni.steps import OnStep, unwatched
+
+__all__ = ["Agent", "Call", "Settings"]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Of this host: its Node, the prefix of workloads' interfaces, Felix's folder of sockets, ours of records, and how
+    long an ADD waits for Felix (0: not at all)."""
+
+    node: str
+    interface_prefix: str = DEFAULT_PREFIX
+    felix_run_dir: str = "/var/run/calico"
+    records: str = DEFAULT_DIRECTORY
+    policy_setup_timeout_s: float = 5.0
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """A request, and ``netns``: the path by which this process reaches the container's namespace; empty when it is
+    gone or is the host's own."""
+
+    request: Request
+    netns: str = ""
+    netns_is_host: bool = False
+
+
+class Agent:
+    """The plugin of one host. Commands of one container come one after the other, those of others side by side."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        allocator: Allocator,
+        pods: PodSource | None = None,
+        on_step: OnStep = unwatched,
+    ) -> None:
+        self.settings, self.store, self.allocator, self.on_step = settings, store, allocator, on_step
+        self.pods: PodSource = pods or NoKubernetes()
+        self.records = Records(settings.records)
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    def attached(self, request: Request) -> Attached:
+        """What the request is about: a pod's interface when the runtime names a pod, else a container's."""
+        pod = request.arguments.get("K8S_POD_NAME", "")
+        namespace = request.arguments.get("K8S_POD_NAMESPACE", "")
+        in_kubernetes = bool(pod and namespace)
+        return Attached(
+            network=request.config.name,
+            container_id=request.container_id,
+            interface=request.interface,
+            node=request.config.nodename or self.settings.node,
+            namespace=namespace if in_kubernetes else "default",
+            pod=pod if in_kubernetes else "",
+        )
+
+    def addresses(self, request: Request) -> AddressSource:
+        """Who gives addresses in the request's network."""
+        return OwnAddresses(self.allocator) if request.config.is_own_ipam else DelegatedAddresses(request)
+
+    @asynccontextmanager
+    async def alone(self, container_id: str) -> AsyncIterator[None]:
+        """While it lasts, nobody else works on the container."""
+        lock, users = self._locks.get(container_id, (asyncio.Lock(), 0))
+        self._locks[container_id] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._locks[container_id]
+            if users == 1:
+                del self._locks[container_id]
+            else:
+                self._locks[container_id] = (lock, users - 1)

@@ -1,0 +1,198 @@
+"""ADD: from a container without a network to one whose policy is in the kernel.
+
+The order is such that whatever is left by a process that dies is found again: the record first, then addresses under
+the container's handle, then the veth with the container's alias, and the endpoint last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from calico.dataplane.links import Links
+from calico.datastore.typed.ready import require_ready
+from calico.errors import AlreadyExists, CalicoError, InvalidInput, NotFound
+from calico.model.workload import WorkloadEndpoint
+from calico.obs.logger import Logger
+from calico.obs.programmed import SOCKET, Question, await_programmed
+from calico.orchestrators.cni.addresses import AddressSource, Wish, wish_of
+from calico.orchestrators.cni.agent import Agent, Call
+from calico.orchestrators.cni.annotations import Asked, read_annotations
+from calico.orchestrators.cni.delegate import find_plugin
+from calico.orchestrators.cni.detach import remove
+from calico.orchestrators.cni.endpoint import build_endpoint, network_profile
+from calico.orchestrators.cni.fault import EXISTS, TRY_AGAIN, UNKNOWN_CONTAINER, WRONG_NAMESPACE, PluginError
+from calico.orchestrators.cni.known import Known, look_up
+from calico.orchestrators.cni.names import Attached
+from calico.orchestrators.cni.pods import PodFacts
+from calico.orchestrators.cni.records import Record
+from calico.orchestrators.cni.result import Interface, IPConfig, Result, Route, extend, parse_result
+from calico.orchestrators.cni.wiring import GATEWAY_V4, HOST_MAC, Cable, Wired, mac_text, wire
+
+__all__ = ["attach", "await_policy", "put_profile"]
+
+log = Logger(__name__)
+
+
+async def attach(agent: Agent, call: Call) -> Result:
+    """The result of ADD, once the container's policy is programmed. After an error nothing is left."""
+    request = call.request
+    attached = agent.attached(request)
+    key = attached.key
+    host_interface = attached.host_interface(agent.settings.interface_prefix)
+    _check_namespace(call)
+    if not request.config.is_own_ipam:
+        find_plugin(request.config.ipam.type, request.path)
+    facts = await agent.pods.pod(attached.namespace, attached.pod) if attached.pod else PodFacts()
+    asked = read_annotations(facts.annotations, facts.namespace_annotations, request.config.feature_control)
+    wish = wish_of(attached, request, asked, facts)
+    _, known = await asyncio.gather(require_ready(agent.store.backend), look_up(agent.store, attached))
+    if known.is_of(attached) and await asyncio.to_thread(_has_interface, call.netns, attached.interface):
+        raise PluginError(EXISTS, f"the container already has an interface {attached.interface}")
+    source = agent.addresses(request)
+    record = Record(attached=attached, host_interface=host_interface, netns=request.netns, config=request.raw.decode())
+    agent.records.write(record)
+    agent.on_step("recorded")
+    try:
+        profiles = await _profiles(agent, call, attached)
+        addresses = await _assign(agent, source, attached, known, asked, wish)
+        agent.on_step("allocated")
+        cable = _cable(call, attached, host_interface, addresses, asked)
+        wired = await asyncio.to_thread(wire, cable, agent.on_step)
+        agent.on_step("wired")
+        endpoint = build_endpoint(
+            attached,
+            host_interface=host_interface,
+            mac=wired.mac,
+            addresses=cable.addresses,
+            profiles=profiles,
+            labels=None,
+            facts=facts,
+            asked=asked,
+        )
+        stored = await agent.store.apply(endpoint)
+        agent.on_step("endpoint written")
+        await await_policy(agent, stored, request.config.policy_setup_timeout_seconds)
+        if attached.pod:
+            await agent.pods.attached(attached.namespace, attached.pod, cable.addresses, attached.container_id)
+        agent.on_step("programmed")
+    except BaseException as error:
+        log.warning("an attachment failed and is undone", endpoint=str(key), error=str(error))
+        await _undo(agent, attached, host_interface, source)
+        raise
+    ours = _result(call, attached, host_interface, addresses, wired)
+    previous = request.config.prev_result
+    return extend(parse_result(previous, request.version), ours) if previous else ours
+
+
+async def put_profile(agent: Agent, network: str, *, kubernetes: bool = False) -> None:
+    """Make the network's profile, unless there is one: it may have been changed by hand."""
+    try:
+        await agent.store.get("Profile", network)
+    except NotFound:
+        with suppress(AlreadyExists):
+            await agent.store.create(network_profile(network, kubernetes=kubernetes))
+
+
+async def await_policy(agent: Agent, stored: WorkloadEndpoint | object, timeout_s: float | None) -> None:
+    """Return when Felix has programmed the endpoint. Without an answer in time it goes on: such an endpoint is closed
+    until Felix opens it. What Felix cannot program is an error."""
+    if not isinstance(stored, WorkloadEndpoint):
+        return
+    limit = agent.settings.policy_setup_timeout_s if timeout_s is None else timeout_s
+    if limit <= 0:
+        return
+    metadata = stored.metadata
+    name = f"{metadata.namespace}/{metadata.name}"
+    path = f"{agent.settings.felix_run_dir}/{SOCKET}"
+    answer = await await_programmed(path, Question(name, int(metadata.resource_version)), limit)
+    if answer.error:
+        raise PluginError(TRY_AGAIN, f"Felix cannot program endpoint {name}: {answer.why}")
+    if not answer.done:
+        log.warning("policy was not programmed in time; the endpoint is closed until it is", endpoint=name,
+                    why=answer.why, waited_s=limit)  # fmt: skip
+
+
+def _check_namespace(call: Call) -> None:
+    if call.netns_is_host:
+        raise PluginError(WRONG_NAMESPACE, f"CNI_NETNS {call.request.netns} is the host's own network namespace")
+    if not call.netns:
+        raise PluginError(UNKNOWN_CONTAINER, f"CNI_NETNS {call.request.netns} is not a network namespace")
+
+
+def _has_interface(netns: str, name: str) -> bool:
+    with suppress(NotFound), Links(netns) as inside:
+        inside.get(name)
+        return True
+    return False
+
+
+async def _profiles(agent: Agent, call: Call, attached: Attached) -> tuple[str, ...]:
+    """The profiles to name: none where those of the pod's namespace and account apply."""
+    if attached.pod and call.request.config.is_kubernetes_policy:
+        return ()
+    await put_profile(agent, attached.network, kubernetes=bool(attached.pod))
+    agent.on_step("profiled")
+    return (attached.network,)
+
+
+async def _assign(
+    agent: Agent, source: AddressSource, attached: Attached, known: Known, asked: Asked, wish: Wish
+) -> Result:
+    """Addresses anew. What an earlier attempt of the same container left is released first, or nobody would."""
+    if asked.addresses_without_ipam:
+        nets = [f"{address}/{128 if ':' in address else 32}" for address in asked.addresses_without_ipam]
+        return Result(
+            ips=tuple(IPConfig(address=net) for net in nets),
+            routes=tuple(Route(dst="::/0" if ":" in net else "0.0.0.0/0") for net in nets),
+        )
+    left = await source.held(attached)
+    if left and left - known.kept_addresses:
+        await source.release(attached, known.kept_addresses)
+    return await source.assign(attached, wish)
+
+
+def _cable(call: Call, attached: Attached, host_interface: str, addresses: Result, asked: Asked) -> Cable:
+    config = call.request.config
+    mac = asked.mac or call.request.arguments.get("MAC", "") or config.runtime_config.mac
+    return Cable(
+        netns=call.netns,
+        interface=attached.interface,
+        host_interface=host_interface,
+        alias=attached.alias,
+        addresses=tuple(ip.address for ip in addresses.ips),
+        destinations=tuple(route.dst for route in addresses.routes),
+        mac=_checked_mac(mac),
+        mtu=config.mtu,
+        forwarding=config.container_settings.allow_ip_forwarding,
+        replaces_sandbox=bool(attached.pod),
+    )
+
+
+def _checked_mac(text: str) -> str:
+    try:
+        octets = bytes.fromhex(text.replace(":", ""))
+    except ValueError:
+        octets = b"\xff"
+    if text and (len(octets) != 6 or octets[0] & 1):
+        raise InvalidInput(f"{text!r} is not the MAC of one interface", field="mac")
+    return text
+
+
+async def _undo(agent: Agent, attached: Attached, host_interface: str, source: AddressSource) -> None:
+    """As DEL does; what cannot be undone now is left to the DEL that the runtime sends, or to a GC."""
+    try:
+        await remove(agent, attached, host_interface, source)
+    except CalicoError as error:
+        log.warning("a failed attachment could not be undone", container=attached.container_id, error=str(error))
+
+
+def _result(call: Call, attached: Attached, host_interface: str, addresses: Result, wired: Wired) -> Result:
+    gateways = {True: wired.gateway_v6, False: GATEWAY_V4}
+    container = Interface(name=attached.interface, mac=wired.mac, mtu=wired.mtu, sandbox=call.request.netns)
+    return Result(
+        interfaces=(Interface(name=host_interface, mac=mac_text(HOST_MAC), mtu=wired.mtu), container),
+        ips=tuple(IPConfig(address=ip.address, interface=1) for ip in addresses.ips),
+        routes=tuple(Route(dst=route.dst, gw=gateways[":" in route.dst]) for route in addresses.routes),
+        dns=addresses.dns,
+    )

@@ -1,0 +1,44 @@
+"""DEL: endpoint, veth and addresses go, in that order; what is gone already is no error.
+
+An endpoint or veth of another sandbox of the same pod stays, and so do the addresses of the container's other
+interfaces. While the datastore cannot be asked nothing is touched, and the runtime tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from calico.datastore.typed.ready import require_ready
+from calico.orchestrators.cni.addresses import AddressSource
+from calico.orchestrators.cni.agent import Agent, Call
+from calico.orchestrators.cni.known import delete_endpoint, look_up
+from calico.orchestrators.cni.names import Attached
+from calico.orchestrators.cni.wiring import Cable, unwire
+
+__all__ = ["detach", "remove"]
+
+
+async def detach(agent: Agent, call: Call) -> None:
+    """Whatever ADD made of this attachment is gone afterwards."""
+    request = call.request
+    attached = agent.attached(request)
+    host_interface = attached.host_interface(agent.settings.interface_prefix)
+    await require_ready(agent.store.backend)
+    await remove(agent, attached, host_interface, agent.addresses(request))
+
+
+async def remove(agent: Agent, attached: Attached, host_interface: str, source: AddressSource) -> None:
+    """The steps of DEL. An error of the addresses' source is raised after all else is done."""
+    known = await look_up(agent.store, attached)
+    was_ours = known.is_of(attached) and known.endpoint is not None
+    await delete_endpoint(agent.store, attached, known)
+    agent.on_step("endpoint deleted")
+    cable = Cable(netns="", interface=attached.interface, host_interface=host_interface, alias=attached.alias)
+    await asyncio.to_thread(unwire, cable)
+    agent.on_step("unwired")
+    await source.release(attached, known.kept_addresses)
+    agent.on_step("released")
+    if attached.pod and was_ours:
+        await agent.pods.attached(attached.namespace, attached.pod, (), attached.container_id)
+    agent.records.forget(attached)
+    agent.on_step("forgotten")

@@ -1,0 +1,85 @@
+"""What an attachment is called everywhere: endpoint, host interface, address handle (data model §8, §9). Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+import msgspec
+
+from calico.errors import InvalidInput
+from calico.model.keys import ResourceKey
+from calico.model.names import WorkloadEndpointIdentifiers
+
+__all__ = ["DEFAULT_PREFIX", "Attached", "host_interface_name"]
+
+DEFAULT_PREFIX: Final = "cali"
+_HASHED: Final = 11
+"""Characters of a host interface after its prefix of four: the kernel takes fifteen in all."""
+
+
+class Attached(msgspec.Struct, frozen=True, kw_only=True):
+    """One interface of one container in one network. ``pod`` is set in Kubernetes, and the namespace is then the
+    pod's."""
+
+    network: str
+    container_id: str
+    interface: str
+    node: str
+    namespace: str = "default"
+    pod: str = ""
+
+    @property
+    def orchestrator(self) -> str:
+        return "k8s" if self.pod else "cni"
+
+    @property
+    def endpoint_name(self) -> str:
+        """The name of its WorkloadEndpoint; InvalidInput naming the part that cannot be in one."""
+        identifiers = WorkloadEndpointIdentifiers(
+            node=self.node,
+            orchestrator=self.orchestrator,
+            pod=self.pod,
+            container_id=self.container_id,
+            endpoint=self.interface,
+        )
+        return identifiers.name()
+
+    @property
+    def key(self) -> ResourceKey:
+        return ResourceKey("WorkloadEndpoint", self.namespace, self.endpoint_name)
+
+    @property
+    def siblings(self) -> WorkloadEndpointIdentifiers:
+        """The endpoints of the same workload on this node, whatever their interface."""
+        return WorkloadEndpointIdentifiers(
+            node=self.node, orchestrator=self.orchestrator, pod=self.pod, container_id=self.container_id
+        )
+
+    @property
+    def handle(self) -> str:
+        """Under what its addresses are allocated: by container, so that an old sandbox never frees a new one's."""
+        return f"{self.network}.{self.container_id}"
+
+    @property
+    def alias(self) -> str:
+        """Written on the host interface: whose it is, without asking the datastore."""
+        return f"calico {self.container_id} {self.interface}"
+
+    def host_interface(self, prefix: str = DEFAULT_PREFIX) -> str:
+        """The host's end: the same for every sandbox of a pod."""
+        return host_interface_name(prefix, self.namespace, self.pod, self.container_id, self.interface)
+
+
+def host_interface_name(prefix: str, namespace: str, pod: str, container_id: str, interface: str = "eth0") -> str:
+    """``cali`` and 11 characters of the pod's hash, or of the container's id.
+
+    A second interface of a container that is not a pod has the hash of both, for the id alone is taken by eth0.
+    """
+    if len(prefix) > len(DEFAULT_PREFIX):
+        raise InvalidInput(f"{prefix!r} is longer than {len(DEFAULT_PREFIX)} characters", field="InterfacePrefix")
+    if pod:
+        return prefix + hashlib.sha1(f"{namespace}.{pod}".encode(), usedforsecurity=False).hexdigest()[:_HASHED]
+    if interface == "eth0":
+        return prefix + container_id[:_HASHED]
+    return prefix + hashlib.sha1(f"{container_id}.{interface}".encode(), usedforsecurity=False).hexdigest()[:_HASHED]

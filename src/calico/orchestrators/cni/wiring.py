@@ -1,0 +1,217 @@
+"""The cable of a container: a veth from its namespace to the host, addressed on the container's side.
+
+Settings, routes and neighbours of the host's side are Felix's, which writes them after the packet filters: nothing is
+reachable before its policy. Everything here is synchronous and takes about a millisecond; call it in a thread.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from calico.dataplane.links import Links
+from calico.dataplane.netns import in_netns
+from calico.errors import AlreadyExists, NotFound, Transient
+from calico.netlink.rtnetlink.address import SCOPE_LINK
+from calico.netlink.rtnetlink.link import Link
+from calico.orchestrators.cni.fault import EXISTS, PluginError
+from calico.orchestrators.cni.steps import OnStep, unwatched
+
+__all__ = ["GATEWAY_V4", "HOST_MAC", "Cable", "Wired", "mac_text", "unwire", "wire"]
+
+GATEWAY_V4: Final = "169.254.1.1"
+HOST_MAC: Final = bytes.fromhex("eeeeeeeeeeee")
+_LATER_METRIC: Final = 2048
+_LINK_LOCAL_TRIES: Final = 60
+_LINK_LOCAL_PAUSE_S: Final = 0.01
+
+
+class Cable(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be wired. ``netns`` is a path, ``alias`` says on the host's end whose it is. ``replaces_sandbox``: an
+    end with another container's alias is an older sandbox of the same workload and gives way."""
+
+    netns: str
+    interface: str
+    host_interface: str
+    alias: str
+    addresses: Sequence[str] = ()
+    destinations: Sequence[str] = ()
+    mac: str = ""
+    mtu: int = 0
+    forwarding: bool = False
+    replaces_sandbox: bool = False
+
+    @property
+    def has_v6(self) -> bool:
+        return any(":" in address for address in self.addresses)
+
+    @property
+    def has_v4(self) -> bool:
+        return any(":" not in address for address in self.addresses)
+
+
+class Wired(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of it; ``gateway_v6`` is the host end's link-local address, when IPv6 is wired."""
+
+    mac: str
+    mtu: int
+    gateway_v6: str = ""
+
+
+def wire(cable: Cable, on_step: OnStep = unwatched) -> Wired:
+    """Make the pair and set up the container's end. What is half done is for ``unwire``; PluginError when a name is
+    taken by somebody else."""
+    with Links() as host, _inside(cable.netns) as inside:
+        _free_names(cable, host, inside)
+        host.create_veth(
+            cable.host_interface,
+            cable.interface,
+            peer_netns=cable.netns,
+            mac=HOST_MAC,
+            peer_mac=bytes.fromhex(cable.mac.replace(":", "")) if cable.mac else None,
+            mtu=cable.mtu or None,
+            up=False,
+        )
+        host.describe(cable.host_interface, cable.alias)
+        on_step("paired")
+        if cable.has_v6:
+            _prepare_host_v6(cable.host_interface)
+        in_netns(cable.netns, lambda: _prepare_container(cable))
+        host.set_up(cable.host_interface)
+        inside.set_up(cable.interface)
+        _address(cable, inside)
+        gateway_v6 = _link_local(host, cable.host_interface) if cable.has_v6 else ""
+        _route(cable, inside, gateway_v6)
+        made = inside.get(cable.interface)
+    return Wired(mac=mac_text(made.mac), mtu=made.mtu, gateway_v6=gateway_v6)
+
+
+def unwire(cable: Cable) -> None:
+    """Take the pair away by the host's end, if that is this container's; nothing is an error that is gone already.
+
+    The other end goes with it, so the container's namespace is not asked: it may be gone, or its path may lead to
+    another by now. An end of a newer sandbox stays.
+    """
+    with Links() as host, suppress(NotFound):
+        old = host.get(cable.host_interface)
+        if old.alias == cable.alias or _is_half_made(old):
+            host.delete(cable.host_interface)
+
+
+def mac_text(mac: bytes) -> str:
+    """A MAC with colons."""
+    return mac.hex(":")
+
+
+def _inside(netns: str) -> Links:
+    try:
+        return Links(netns)
+    except Transient as error:
+        raise NotFound(f"{netns} is not a network namespace: {error}") from None
+
+
+def _free_names(cable: Cable, host: Links, inside: Links) -> None:
+    """Make room for the pair where the names are taken by our own earlier attempt; PluginError where by others."""
+    old = _get(host, cable.host_interface)
+    if old is not None and not _is_ours(cable, old):
+        whose = f"it is described as {old.alias!r}" if old.alias else "nothing says whose it is"
+        message = f"the host already has an interface {cable.host_interface}, which is not this container's: {whose}"
+        raise PluginError(EXISTS, message, "delete it, or start the container anew so that it gets another id")
+    taken = _get(inside, cable.interface)
+    if taken is not None and not (old is not None and old.alias in ("", cable.alias) and _is_peer(old, taken)):
+        raise PluginError(EXISTS, f"the container already has an interface {cable.interface}")
+    if old is not None:
+        with suppress(NotFound):
+            host.delete(cable.host_interface)
+
+
+def _is_ours(cable: Cable, old: Link) -> bool:
+    """By its alias; without one, by what else is known of it."""
+    if not old.alias:
+        return _is_half_made(old) or (cable.replaces_sandbox and old.kind == "veth")
+    if cable.replaces_sandbox:
+        return old.alias.startswith("calico ") and old.alias.split()[-1] == cable.interface
+    return old.alias == cable.alias
+
+
+def _is_half_made(old: Link) -> bool:
+    """Whether it was left before it was described, and so never brought up."""
+    return old.kind == "veth" and not old.alias and not old.up
+
+
+def _is_peer(host_end: Link, container_end: Link) -> bool:
+    return host_end.peer == container_end.index and container_end.peer == host_end.index
+
+
+def _get(links: Links, name: str) -> Link | None:
+    with suppress(NotFound):
+        return links.get(name)
+    return None
+
+
+def _prepare_host_v6(interface: str) -> None:
+    """Before the host's end comes up: its link-local address is the containers' gateway and is answered at once."""
+    _set(f"ipv6/conf/{interface}/disable_ipv6", "0")
+    _set(f"ipv6/conf/{interface}/accept_dad", "0")
+
+
+def _prepare_container(cable: Cable) -> None:
+    if cable.has_v6:
+        for which in ("all", "default", "lo"):
+            _set(f"ipv6/conf/{which}/disable_ipv6", "0")
+        _set(f"ipv6/conf/{cable.interface}/disable_ipv6", "0")
+        _set(f"ipv6/conf/{cable.interface}/accept_dad", "0")
+        _set("ipv6/conf/all/forwarding", "1" if cable.forwarding else "0")
+    if cable.has_v4:
+        _set("ipv4/ip_forward", "1" if cable.forwarding else "0")
+
+
+def _address(cable: Cable, inside: Links) -> None:
+    for address in cable.addresses:
+        inside.add_address(cable.interface, address)
+
+
+def _route(cable: Cable, inside: Links, gateway_v6: str) -> None:
+    """A gateway that every container shares, and what is reached by it: all, or what the IPAM says.
+
+    Routes of an earlier interface win: this one's then have a metric of their own.
+    """
+    number = inside.index(cable.interface)
+    if cable.has_v4:
+        _add_route(inside, f"{GATEWAY_V4}/32", "", cable.interface, number)
+    for dst in cable.destinations:
+        via = gateway_v6 if ":" in dst else GATEWAY_V4
+        if via and (cable.has_v6 if ":" in dst else cable.has_v4):
+            _add_route(inside, dst, via, cable.interface, number)
+
+
+def _add_route(inside: Links, dst: str, via: str, interface: str, number: int) -> None:
+    try:
+        inside.add_route(dst, via=via, dev=interface)
+    except AlreadyExists:
+        inside.add_route(dst, via=via, dev=interface, metric=_LATER_METRIC + number)
+
+
+def _link_local(host: Links, interface: str) -> str:
+    """The link-local address of the host's end, which the kernel gives soon after it is up."""
+    for _ in range(_LINK_LOCAL_TRIES):
+        for found in host.addresses(interface):
+            if found.address[:2] == b"\xfe\x80" and found.scope == SCOPE_LINK:
+                return str(ipaddress.ip_address(found.address))
+        time.sleep(_LINK_LOCAL_PAUSE_S)
+    raise Transient(f"interface {interface} got no IPv6 link-local address; is IPv6 disabled on the host?")
+
+
+def _set(path: str, value: str) -> None:
+    file = Path("/proc/sys/net", path)
+    try:
+        if file.read_text().strip() != value:
+            file.write_text(value)
+    except OSError as error:
+        raise Transient(f"{file}: {error.strerror}") from error

@@ -6,13 +6,16 @@ JOBS ?= 2
 RERUNS ?= 0
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help deps demo test check unit contract functional system bench mutants docs clean
+.PHONY: help deps runtimes demo test check unit contract functional system bench mutants docs clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 deps: ## Install Debian packages and the locked virtual environment
 	@packaging/bootstrap $(VENV)
+
+runtimes: deps ## Install the container runtimes that the tests drive as well
+	@packaging/bootstrap $(VENV) runtimes
 
 demo: deps ## A real multi-host network on this machine, with policy that packets obey
 	@$(BIN)/calico lab demo
@@ -32,13 +35,13 @@ unit: deps ## Tests of the pure core
 contract: deps ## Fakes and real things held by one suite
 	$(PYTEST) tests/contract -q
 
-functional: deps ## One real kernel namespace, one real etcd, one real BIRD
+functional: runtimes ## One real kernel namespace, one real etcd, one real BIRD
 	$(PYTEST) tests/functional -q --reruns $(RERUNS)
 
 system: deps ## Many hosts in the lab, with real packets
 	$(PYTEST) tests/system -q --reruns $(RERUNS)
 
-bench: deps ## Measurements as ratios against a peer; results in bench/results
+bench: runtimes ## Measurements as ratios against a peer; results in bench/results
 	@for bench in bench/[a-z]*.py; do echo "== $$bench"; $(BIN)/python $$bench $(BENCH_ARGS) || exit 1; done
 
 mutants: deps ## Break rules and calc in one place at a time: does a test notice? ONLY=rules/lists for one module

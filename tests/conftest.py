@@ -18,6 +18,7 @@ _PROGRAMS = {
     "etcd": ("etcd",),
     "bird": ("bird",),
     "lab": ("etcd", "bird", "nsenter"),
+    "runtimes": ("containerd", "runc", "podman", "/usr/lib/cni/ptp", "/bin/busybox"),
     "routers": ("/usr/lib/frr/bgpd", "gobgpd"),
 }
 

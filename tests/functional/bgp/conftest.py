@@ -316,11 +316,19 @@ class Fabric:
         """The keys under a prefix."""
         return self._ctl("get", "--prefix", "--keys-only", prefix).stdout.split()
 
+    def values(self, prefix: str) -> list[str]:
+        """The values, each a line of JSON, of the keys under a prefix."""
+        return self._ctl("get", "--prefix", "--print-value-only", prefix).stdout.splitlines()
+
     def put_raw(self, key: str, value: str) -> None:
         self._etcdctl("put", key, stdin=value)
 
     def delete(self, plural: str, name: str) -> None:
         self._etcdctl("del", f"{_RESOURCES}/{plural}/{name}")
+
+    def delete_all(self, plural: str) -> None:
+        """Every resource of a kind."""
+        self._etcdctl("del", "--prefix", f"{_RESOURCES}/{plural}/")
 
     def add_host(
         self,

@@ -1,0 +1,66 @@
+// A container runtime that does nothing but call CNI plugins, through the library that real runtimes use.
+// usage: runner COMMAND CONFLIST PLUGIN_DIRS CACHE_DIR CONTAINER_ID NETNS IFNAME [CNI_ARGS [CAPABILITY_ARGS_JSON]]
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/containernetworking/cni/libcni"
+)
+
+// Commands of CNI 1.1, where the library has them.
+var modern = map[string]func(context.Context, *libcni.CNIConfig, *libcni.NetworkConfigList, []string) error{}
+
+func run(args []string) error {
+	command, rest := args[0], args[6:]
+	list, err := libcni.ConfListFromFile(args[1])
+	if err != nil {
+		return err
+	}
+	config := libcni.NewCNIConfigWithCacheDir(strings.Split(args[2], ":"), args[3], nil)
+	rt := &libcni.RuntimeConf{ContainerID: args[4], NetNS: args[5], IfName: rest[0]}
+	if len(rest) > 1 && rest[1] != "" {
+		for _, pair := range strings.Split(rest[1], ";") {
+			key, value, _ := strings.Cut(pair, "=")
+			rt.Args = append(rt.Args, [2]string{key, value})
+		}
+	}
+	if len(rest) > 2 {
+		if err := json.Unmarshal([]byte(rest[2]), &rt.CapabilityArgs); err != nil {
+			return err
+		}
+	}
+	ctx := context.Background()
+	switch command {
+	case "add":
+		result, err := config.AddNetworkList(ctx, list, rt)
+		if err != nil {
+			return err
+		}
+		return result.Print()
+	case "check":
+		return config.CheckNetworkList(ctx, list, rt)
+	case "del":
+		return config.DelNetworkList(ctx, list, rt)
+	}
+	if call, known := modern[command]; known {
+		return call(ctx, config, list, rest[1:])
+	}
+	return fmt.Errorf("this libcni does not know %s", command)
+}
+
+func main() {
+	if len(os.Args) < 8 {
+		fmt.Fprintln(os.Stderr, "usage: runner COMMAND CONFLIST PLUGIN_DIRS CACHE_DIR ID NETNS IFNAME [ARGS [CAPABILITIES]]")
+		os.Exit(2)
+	}
+	if err := run(os.Args[1:]); err != nil {
+		json.NewEncoder(os.Stdout).Encode(err)
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,102 @@
+"""libcni as a runtime of its own: a few lines of Go, built once for each source and kept outside of the checkout.
+
+``1.1.2`` is Debian's, built with Debian's Go: CNI up to 1.0.0. ``1.3.0`` knows GC and STATUS; it is the module of that
+version with the checksum in ``go.sum``, and needs a Go of at least 1.21, which Debian 12 does not have.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from functional.runtimes.site import Site
+
+__all__ = ["LibCni", "runner"]
+
+_SOURCE = Path(__file__).with_name("libcni")
+_CACHE = Path("/var/cache/calico-tests")
+_DEBIAN_GO = "/usr/lib/go-1.19/bin/go"
+
+
+@cache
+def runner(version: str) -> Path:
+    """The program that calls this version of the library; skips the test where it cannot be built."""
+    sources = sorted(_SOURCE.iterdir())
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    folder = _CACHE / f"libcni-{version}-{digest}"
+    program = folder / "runner"
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    with (_CACHE / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not program.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(_SOURCE, folder / "source")
+            _build(version, folder)
+    return program
+
+
+def _build(version: str, folder: Path) -> None:
+    environment = {**os.environ, "GOCACHE": str(folder / "gocache"), "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
+    environment |= {"GOFLAGS": "-buildvcs=false"}
+    if version == "1.1.2":
+        environment |= {"GO111MODULE": "off", "GOPATH": "/usr/share/gocode"}
+        command = [_DEBIAN_GO, "build"]
+    else:
+        environment |= {"GOPATH": str(folder / "gopath"), "GOFLAGS": "-buildvcs=false -mod=readonly -modcacherw"}
+        command = [_modern_go(), "build", "-tags", "cni11"]
+    done = subprocess.run(
+        [*command, "-o", str(folder / "built"), "."],
+        cwd=folder / "source", env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"building libcni {version}: {done.stderr}"
+    for name in ("gocache", "gopath", "source"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / "built").rename(folder / "runner")
+
+
+def _modern_go() -> str:
+    """A Go that can build libcni 1.3."""
+    found = shutil.which("go")
+    words = subprocess.run([found, "version"], capture_output=True, text=True, check=True).stdout if found else ""
+    version = re.search(r"go1\.(\d+)", words)
+    if found is None or version is None or int(version[1]) < 21:
+        pytest.skip("needs Go 1.21 or newer in PATH to build libcni 1.3.0")
+    return found
+
+
+class LibCni:
+    """A runtime that attaches namespaces as they are; every answer is the plugin's."""
+
+    def __init__(self, site: Site, version: str = "1.1.2") -> None:
+        self.site, self.program = site, runner(version)
+        self.cache = site.directory / f"libcni-{version}"
+
+    def call(self, command: str, netns: str = "", *, container: str = "", ifname: str = "eth0", args: str = "",
+             capabilities: dict[str, Any] | None = None, check: bool = True) -> Any:  # fmt: skip
+        """What one command prints: the result of ADD, nothing, or the plugin's error."""
+        path = f"/run/netns/{netns}" if netns else ""
+        words = [str(self.program), command, str(self.site.conflist), str(self.site.bin_dir), str(self.cache)]
+        words += [container or netns, path, ifname, args]
+        words += [json.dumps(capabilities)] if capabilities is not None else []
+        done = subprocess.run([*self.site.enter, *words], capture_output=True, text=True, check=False)
+        if check:
+            assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        else:
+            assert done.returncode != 0, f"{command} succeeded: {done.stdout}"
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def add(self, netns: str, **options: Any) -> Any:
+        return self.call("add", netns, **options)
+
+    def delete(self, netns: str, **options: Any) -> Any:
+        return self.call("del", netns, **options)

@@ -1,0 +1,113 @@
+"""Faults while real runtimes attach and detach: what fails is tried again, and nothing is left."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import grpc
+import pytest
+from cluster import Cluster, Node, until
+from serving import WEB, fetch
+
+pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.bird, pytest.mark.runtimes]
+
+
+def _retried(node: Node, name: str, *command: str) -> Any:
+    """As the kubelet: every attempt is a sandbox of its own, until one is made."""
+    made: list[Any] = []
+
+    def attempt() -> bool:
+        config = node.containerd.sandbox_config(name, attempt=next(attempts))
+        try:
+            sandbox = node.containerd.cri.call("RunPodSandbox", config=config).pod_sandbox_id
+        except grpc.RpcError:
+            return False
+        made.append(node.containerd.run_container(config, sandbox, *command))
+        return True
+
+    attempts = iter(range(1000))
+    until(attempt, "a sandbox was made")
+    return made[0]
+
+
+def test_a_pod_that_starts_while_the_daemon_is_away_is_refused_and_made_later(cluster: Cluster) -> None:
+    node = cluster.nodes[0]
+    node.kill_daemon()
+    config = node.containerd.sandbox_config("web")
+    with pytest.raises(grpc.RpcError) as refused:
+        node.containerd.cri.call("RunPodSandbox", config=config)
+    assert "calico" in str(refused.value)
+    assert cluster.allocations() == {}
+    node.start_daemon()
+    web = _retried(node, "web", *WEB)
+    client = cluster.nodes[1].containerd.run_pod("client")
+    until(lambda: fetch(client.exec, web.address), "the pod serves")
+    assert sorted(cluster.allocations()) == sorted([web.address, client.address])
+
+
+@pytest.mark.parametrize("moment", [0.02, 0.06, 0.12])
+def test_a_daemon_killed_while_pods_start_costs_a_retry_and_nothing_else(cluster: Cluster, moment: float) -> None:
+    node = cluster.nodes[0]
+    node.containerd.run_pod("warm").stop()
+    killer = threading.Timer(moment, node.kill_daemon)
+    restart = threading.Timer(moment + 0.5, node.start_daemon)
+    killer.start()
+    restart.start()
+    try:
+        pods = [_retried(node, f"web{number}", *WEB) for number in range(2)]
+    finally:
+        killer.join()
+        restart.join()
+    client = cluster.nodes[1].containerd.run_pod("client")
+    for pod in pods:
+        until(lambda pod=pod: fetch(client.exec, pod.address), "every pod serves")
+    assert set(cluster.allocations()) >= {pod.address for pod in (*pods, client)}
+
+
+def test_a_runtime_that_is_killed_and_started_again_keeps_its_pods_and_can_end_them(cluster: Cluster) -> None:
+    node = cluster.nodes[0]
+    web = node.containerd.run_pod("web", *WEB)
+    client = cluster.nodes[1].containerd.run_pod("client")
+    until(lambda: fetch(client.exec, web.address), "the pod serves")
+    address = web.address
+    node.containerd.kill()
+    assert fetch(client.exec, address)
+    node.containerd.start()
+    assert web.addresses == [address]
+    assert fetch(client.exec, address)
+    web.stop()
+    until(lambda: not fetch(client.exec, address), "the pod is gone")
+    assert list(cluster.allocations()) == client.addresses
+
+
+def test_a_pod_that_ends_while_etcd_is_away_is_refused_and_ended_later(cluster: Cluster) -> None:
+    node = cluster.nodes[0]
+    pod = node.containerd.run_pod("web")
+    node.podman.run("box")
+    cluster.stop_etcd()
+    with pytest.raises(grpc.RpcError):
+        node.containerd.cri.call("StopPodSandbox", pod_sandbox_id=pod.sandbox)
+    cluster.fabric.start_etcd()
+    assert len(cluster.allocations()) == 2
+
+    def stopped() -> bool:
+        try:
+            pod.stop()
+        except grpc.RpcError:
+            return False
+        return True
+
+    until(stopped, "the pod is ended")
+    assert len(cluster.allocations()) == 1
+
+
+def test_the_end_of_an_old_sandbox_does_not_touch_the_new_one_of_the_same_pod(cluster: Cluster) -> None:
+    node = cluster.nodes[0]
+    old = node.containerd.run_pod("web", *WEB)
+    new = node.containerd.run_pod("web", *WEB, attempt=1)
+    client = cluster.nodes[1].containerd.run_pod("client")
+    until(lambda: fetch(client.exec, new.address), "the new sandbox serves")
+    old.stop()
+    assert fetch(client.exec, new.address)
+    assert sorted(cluster.allocations()) == sorted([new.address, client.address])

@@ -1,0 +1,84 @@
+"""Our plugin under libcni's own runner: every version of the protocol, and the commands of 1.1."""
+
+from __future__ import annotations
+
+import pytest
+from cluster import Cluster
+
+pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.bird, pytest.mark.runtimes]
+
+
+@pytest.mark.parametrize("version", ["0.3.1", "0.4.0", "1.0.0", "1.1.0"])
+def test_a_namespace_is_attached_checked_and_detached_in_every_version(cluster: Cluster, version: str) -> None:
+    node = cluster.nodes[0]
+    node.configure(version=version)
+    libcni = node.libcni("1.3.0" if version == "1.1.0" else "1.1.2")
+    netns = node.site.workload("v" + version.replace(".", ""))
+    result = libcni.add(netns)
+    (ip,) = result["ips"]
+    assert result["cniVersion"] == version
+    assert list(cluster.allocations()) == [ip["address"].partition("/")[0]]
+    assert node.workload_links() == {result["interfaces"][0]["name"]}
+    assert ("version" in ip) == (version < "1")
+    if version != "0.3.1":
+        libcni.call("check", netns)
+        node.site.ip(netns, "addr", "flush", "dev", "eth0", "scope", "global")
+        refused = libcni.call("check", netns, check=False)
+        assert ip["address"].partition("/")[0] in refused["msg"]
+    libcni.delete(netns)
+    assert cluster.allocations() == {}
+    libcni.delete(netns)
+
+
+def test_an_address_that_is_asked_for_is_given_or_refused(cluster: Cluster) -> None:
+    node = cluster.nodes[0]
+    libcni = node.libcni()
+    one, two = node.site.workload("a"), node.site.workload("b")
+    result = libcni.add(one, args="IP=10.65.77.7")
+    assert result["ips"][0]["address"] == "10.65.77.7/32"
+    refused = libcni.call("add", two, args="IP=10.65.77.7", check=False)
+    assert "10.65.77.7" in refused["msg"]
+    libcni.delete(two)
+    assert list(cluster.allocations()) == ["10.65.77.7"]
+    libcni.delete(one)
+
+
+def test_gc_detaches_what_is_not_listed_as_alive(cluster: Cluster) -> None:
+    node = cluster.nodes[0]
+    node.configure(version="1.1.0")
+    libcni = node.libcni("1.3.0")
+    kept, lost = node.site.workload("kept"), node.site.workload("lost")
+    address = libcni.add(kept)["ips"][0]["address"].partition("/")[0]
+    libcni.add(lost)
+    node.site.end_workload(lost)
+    libcni.call("gc", args=f"{kept}/eth0")
+    assert list(cluster.allocations()) == [address]
+    assert len(cluster.endpoints()) == 1
+    libcni.delete(kept)
+
+
+def test_status_says_whether_containers_can_be_attached(cluster: Cluster) -> None:
+    node = cluster.nodes[0]
+    node.configure(version="1.1.0")
+    libcni = node.libcni("1.3.0")
+    libcni.call("status")
+    node.kill_daemon()
+    refused = libcni.call("status", check=False)
+    assert refused["code"] == 50
+    node.start_daemon()
+    libcni.call("status")
+
+
+def test_containers_whose_ids_begin_alike_are_both_attached(cluster: Cluster) -> None:
+    """ctr's ids are its namespace and a name: ``default-web1`` and ``default-web2`` share eleven characters."""
+    node = cluster.nodes[0]
+    libcni = node.libcni()
+    first, second = node.site.workload("i1"), node.site.workload("i2")
+    libcni.add(first, container="default-web1")
+    libcni.add(second, container="default-web2")
+    assert len(node.workload_links()) == 2
+    libcni.call("check", first, container="default-web1")
+    libcni.call("check", second, container="default-web2")
+    libcni.delete(first, container="default-web1")
+    libcni.call("check", second, container="default-web2")
+    libcni.delete(second, container="default-web2")

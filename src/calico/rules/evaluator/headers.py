@@ -40,7 +40,7 @@ def _read_v6(data: bytes) -> Headers:
             return _of_v6(places, None, None)
         places.setdefault(kind, at)
         following = data[at]
-        if kind == _FRAGMENT and int.from_bytes(data[at + 2 : at + 4], "big") & 0xFFF8:
+        if kind == _FRAGMENT and int.from_bytes(data[at + 2 : at + 4], "big") >> 3:
             return _of_v6(places, None if following in _EXTENSIONS else following, None)
         length = 8 if kind == _FRAGMENT else (data[at + 1] + 2) * 4 if kind == _AUTH else (data[at + 1] + 1) * 8
         kind, at = following, at + length

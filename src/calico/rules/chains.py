@@ -177,8 +177,12 @@ class PolicyChains:
 
     def _note_size(self, name: str, chain: str, rendered: RenderedRules) -> None:
         """A set that is made of other kernel sets can make a rule too large, or no longer so: all packets matter."""
-        if rendered.too_large != (chain in self._too_large):
-            self._too_large ^= {chain}
+        was = chain in self._too_large
+        if rendered.too_large:
+            self._too_large.add(chain)
+        else:
+            self._too_large.discard(chain)
+        if was != rendered.too_large:
             self._changed.add(name)
 
     def _index(self, name: str, before: Definition | None, after: Definition | None) -> None:

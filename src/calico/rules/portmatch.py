@@ -35,7 +35,7 @@ def port_conditions(
     """
     has_ports = number is None or number in PORT_PROTOCOLS
     if side.ports or side.named_ports:
-        positive = _numeric(name, side.ports, number, constants) if side.ports else []
+        positive = _numeric(name, side.ports, number, constants)
         positive += [_named(name, part, version) for part in _parts(side.named_ports, version, parts)]
         yield positive if has_ports else []
     if has_ports and (side.not_ports or side.not_named_ports):

@@ -64,12 +64,10 @@ def test_a_later_ipv4_fragment_has_a_protocol_and_no_transport(bit: int) -> None
     assert read_headers(v4(socket.IPPROTO_UDP, 1 << bit)) == Headers(4, socket.IPPROTO_UDP, None)
 
 
-@given(
-    st.lists(st.sampled_from((*LONG, AUTH, FRAGMENT)), max_size=4),
-    st.integers(0, 3),
-    ANY,
-    st.sampled_from(NO_EXTENSIONS),
-)
+KINDS = st.lists(st.sampled_from((*LONG, FRAGMENT)), max_size=4)
+
+
+@given(KINDS, st.integers(0, 3), ANY, st.sampled_from(NO_EXTENSIONS))
 def test_an_ipv6_packet_has_its_transport_after_all_extension_headers(
     kinds: list[int], units: int, filling: int, last: int
 ) -> None:
@@ -78,11 +76,31 @@ def test_an_ipv6_packet_has_its_transport_after_all_extension_headers(
     assert found == Headers(6, last, 40 + len(headers), frozenset(kinds))
 
 
-@pytest.mark.parametrize("kind", [*LONG, AUTH, FRAGMENT])
+@given(KINDS, KINDS, st.integers(0, 3), ANY)
+def test_an_authentication_header_is_the_protocol_and_what_is_behind_it_still_an_extension_header(
+    before: list[int], behind: list[int], units: int, filling: int
+) -> None:
+    _, headers = chained(before, units, filling, AUTH)
+    for second in ([], [AUTH]):
+        first, all_of_them = chained([*before, AUTH, *second, *behind], units, filling, socket.IPPROTO_TCP)
+        assert all_of_them.startswith(headers)
+        found = read_headers(v6(first, all_of_them + bytes(8)))
+        assert found == Headers(6, AUTH, 40 + len(headers), frozenset((*before, AUTH, *behind)))
+
+
+def test_an_authentication_header_is_the_protocol_also_of_a_packet_that_ends_behind_it_and_of_a_fragment() -> None:
+    header = extension(AUTH, FRAGMENT, 1, 0)
+    for rest, kinds in ((b"", ()), (extension(FRAGMENT, socket.IPPROTO_TCP, 0, 0, fragment=8), (FRAGMENT,))):
+        assert read_headers(v6(AUTH, header + rest)) == Headers(6, AUTH, 40, frozenset((AUTH, *kinds)))
+
+
+@pytest.mark.parametrize("kind", [*LONG, FRAGMENT, AUTH])
 @pytest.mark.parametrize("units", [0, 1])
 def test_each_extension_header_is_as_long_as_its_rfc_says(kind: int, units: int) -> None:
-    header = extension(kind, socket.IPPROTO_TCP, units, 0)
-    assert read_headers(v6(kind, header + bytes(8))) == Headers(6, socket.IPPROTO_TCP, 40 + len(header), {kind})  # type: ignore[arg-type]
+    header = extension(kind, LONG[2], units, 0)
+    found = read_headers(v6(kind, header + extension(LONG[2], kind, 0, 0)))
+    assert found.extensions == {kind, LONG[2]}
+    assert kind == AUTH or found.protocol is None
 
 
 @pytest.mark.parametrize("bit", range(3, 16))
@@ -122,6 +140,8 @@ def test_a_packet_that_ends_before_what_the_kernel_reads_of_an_extension_header_
         found = read_headers(v6(kind, header[:length]))
         if length < READ[kind]:
             assert found == Headers(6), length
+        elif kind == AUTH:
+            assert found == Headers(6, AUTH, 40, frozenset((kind,))), length
         else:
             assert found == Headers(6, socket.IPPROTO_TCP, 40 + len(header), frozenset((kind,))), length
     first = extension(LONG[2], kind, 0, 0)

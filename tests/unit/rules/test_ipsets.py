@@ -12,6 +12,7 @@ from calico.lib.packed import addr_bytes, addr_port, net, net_of_host
 from calico.model.keys import ResourceKey
 from calico.rules.ipsets import IPSets
 from calico.rules.table import TableState
+from retained import retained
 
 KEY = ResourceKey("NetworkPolicy", "ns", "a")
 
@@ -203,3 +204,44 @@ def test_a_set_of_ports_is_declared_larger_before_it_is_full() -> None:
     sets.change(IPSetDelta(id="p", added=members, removed=frozenset()))
     assert state.sets["hp4-p"].size >= 128
     assert len(state.elements("hp4-p")) == 100
+
+
+def port_update(*members: bytes) -> IPSetUpdate:
+    return IPSetUpdate(id="p", kind="ports", members=frozenset(members))
+
+
+def test_a_ports_set_has_the_members_that_it_was_told_and_keeps_nothing_of_the_others() -> None:
+    one, two = (addr_port(addr_bytes("10.0.0.1"), number, 0x1234) for number in (6, 17))
+    six, more = (addr_port(addr_bytes("fd00::1"), 132, port) for port in (80, 0xFF01))
+    state = TableState()
+    sets = IPSets(state)
+    assert sets.members("p") == set()
+    for said in ((one, six), (two, six, more), (), (one, two, more)):
+        sets.replace(port_update(*said))
+        assert sets.members("p") == set(said)
+        fresh = TableState()
+        IPSets(fresh).replace(port_update(*said))
+        assert content(state) == content(fresh)
+    sets.change(IPSetDelta(id="p", added=frozenset({six}), removed=frozenset({one, more})))
+    assert sets.members("p") == {two, six}
+    sets.remove("p")
+    assert sets.members("p") == set()
+    assert not state.sets
+
+
+def test_a_set_of_networks_has_its_members_whatever_the_kernel_is_shown() -> None:
+    sets = IPSets(TableState())
+    said = nets("10.0.0.0/8", "10.0.0.1", "fd00::/64", "fd00::1")
+    sets.replace(IPSetUpdate(id="s", kind="nets", members=said))
+    assert sets.members("s") == said
+
+
+def test_a_set_that_is_removed_is_forgotten() -> None:
+    state = TableState()
+    sets = IPSets(state)
+    sets.replace(update("10.0.0.1", "10.1.0.0/16", "fd00::/64"))
+    sets.replace(port_update(addr_port(addr_bytes("10.0.0.1"), 6, 80)))
+    for name in ("s", "p"):
+        sets.remove(name)
+    state.take()
+    assert retained(sets) == retained(IPSets(TableState()))

@@ -1,7 +1,7 @@
 """What the kernel knows of a packet's headers when it evaluates a rule: version, innermost protocol, where it begins.
 
-Follows ``ipv6_find_hdr`` (net/ipv6/exthdrs_core.c) for extension headers: fragments but the first have no transport
-header, and a chain of headers that ends early has no protocol.
+Follows ``ipv6_find_hdr`` (net/ipv6/exthdrs_core.c) as ``nft_set_pktinfo_ipv6`` calls it: fragments but the first have
+no transport header, a chain of headers that ends early has no protocol, and an authentication header is one.
 """
 
 from __future__ import annotations
@@ -34,14 +34,22 @@ def read_headers(data: bytes) -> Headers:
 
 
 def _read_v6(data: bytes) -> Headers:
-    kind, at, seen = data[6], 40, set[int]()
+    kind, at, places = data[6], 40, dict[int, int]()
     while kind in _EXTENSIONS:
         if len(data) < at + (4 if kind in (_ROUTING, _FRAGMENT) else 2):
-            return Headers(6, None, None, frozenset(seen))
-        seen.add(kind)
+            return _of_v6(places, None, None)
+        places.setdefault(kind, at)
         following = data[at]
-        if kind == _FRAGMENT and int.from_bytes(data[at + 2 : at + 4], "big") & 0xFFF8:
-            return Headers(6, None if following in _EXTENSIONS else following, None, frozenset(seen))
+        if kind == _FRAGMENT and int.from_bytes(data[at + 2 : at + 4], "big") >> 3:
+            return _of_v6(places, None if following in _EXTENSIONS else following, None)
         length = 8 if kind == _FRAGMENT else (data[at + 1] + 2) * 4 if kind == _AUTH else (data[at + 1] + 1) * 8
         kind, at = following, at + length
-    return Headers(6, kind, at, frozenset(seen))
+    return _of_v6(places, kind, at)
+
+
+def _of_v6(places: dict[int, int], protocol: int | None, transport: int | None) -> Headers:
+    """A rule that asks for the protocol is told of an authentication header, one that asks for an extension header also
+    of those behind it."""
+    if _AUTH in places:
+        protocol, transport = _AUTH, places[_AUTH]
+    return Headers(6, protocol, transport, frozenset(places))

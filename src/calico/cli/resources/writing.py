@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +14,7 @@ import msgspec
 from calico.cli.documents.reading import read_documents
 from calico.cli.options import config_option, opened
 from calico.cli.output.printing import safe
+from calico.cli.resources.batches import Deleted, Work, do_all
 from calico.errors import CalicoError, InvalidInput, Transient
 from calico.model.keys import ResourceKey, key_path
 from calico.model.manifest import to_resource
@@ -36,16 +37,6 @@ __all__ = [
 ]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-
-
-class Deleted(msgspec.Struct, frozen=True):
-    """The result of a write that deleted; revision 0 when there was nothing."""
-
-    revision: int
-
-
-Work = Sequence[tuple[ResourceKey, Callable[["Store"], Coroutine[Any, Any, object]]]]
-"""What to do with each key. The result is the resource as written, ``Deleted``, or anything else: nothing was done."""
 
 
 class How(msgspec.Struct, frozen=True):
@@ -145,7 +136,7 @@ def write_all(done: str, work: Work, how: How) -> None:
                 await _rehearse(store, work, done)
                 return
             if within_s is None or not work:
-                errors, results, trial_id = *await _write(store, work), ""
+                errors, results, trial_id = *await do_all(store, work), ""
             else:
                 errors, results, trial_id = await _write_on_trial(store, work, within_s, how)
             if errors:
@@ -167,24 +158,6 @@ async def _wait(store: Store, revision: int, wanted: bool, timeout_s: float) -> 
             raise click.exceptions.Exit(1)
 
 
-async def _write(store: Store, work: Work) -> tuple[list[str], dict[ResourceKey, object]]:
-    """What failed, and the result for each key; for one that failed the error."""
-    errors: list[str] = []
-    results: dict[ResourceKey, object] = {}
-    for key, action in work:
-        try:
-            result = await action(store)
-        except CalicoError as error:
-            if isinstance(error, Transient) or key not in results:
-                results[key] = error
-            text, subject = str(error), f"{key.kind} {key.name}"
-            errors.append(text if subject in text else f"{subject}: {text}")
-        else:
-            if isinstance(result, Resource | Deleted) or key not in results:
-                results[key] = result
-    return errors, results
-
-
 async def _write_on_trial(
     store: Store, work: Work, within_s: float, how: How
 ) -> tuple[list[str], dict[ResourceKey, object], str]:
@@ -194,7 +167,7 @@ async def _write_on_trial(
     trials = Trials(store.backend, now=time.time)
     trial = await trials.begin([key for key, _ in work], within_s, author())
     start_guard(trial.id, how.config)
-    errors, results = await _write(store, work)
+    errors, results = await do_all(store, work)
     try:
         await trials.note(trial, {key_path(key): _noted(result) for key, result in results.items()})
         if errors:
@@ -228,7 +201,7 @@ async def _rehearse(store: Store, work: Work, done: str) -> None:
 
     rehearsal = AsyncClient(store.backend, store).rehearse().store
     befores = {key: await store.backend.get(key_path(key)) for key, _ in work}
-    errors, results = await _write(rehearsal, work)
+    errors, results = await do_all(rehearsal, work, at_once=1)
     for key, result in results.items():
         if isinstance(result, CalicoError):
             continue

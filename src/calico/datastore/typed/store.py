@@ -18,7 +18,7 @@ from calico.datastore.typed.initialise import initialise
 from calico.datastore.typed.older_names import absent, not_under_older_name, older_name_condition
 from calico.datastore.typed.references import check_references
 from calico.datastore.typed.virtual_profile import DEFAULT_ALLOW, DEFAULT_ALLOW_KEY, refuse_create, refuse_write
-from calico.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Uncertain
+from calico.errors import AlreadyExists, Conflict, InvalidInput, Uncertain
 from calico.model.codec import decode, encode, merge_unknown
 from calico.model.defaults import with_defaults
 from calico.model.keys import ResourceKey, key_path, kind_prefix, parse_key
@@ -142,15 +142,7 @@ class Store:
         expected = _required_version(key, resource.metadata)
         stored = await self._stored(key)
         _check_version(key, stored, expected)
-        resource = _prepared(key, resource)
-        conditions = await check_references(
-            self, key, resource, decode(key, stored.value, stored.mod_revision).resource
-        )
-        raw = merge_unknown(stored.value, encode(resource))
-        try:
-            return _at(resource, await self._write(Op(stored.key, raw, expect=expected), conditions))
-        except CompareFailed as err:
-            raise Conflict(f"{key} was changed meanwhile: {err}") from err
+        return await self._update(key, resource, stored, decode(key, stored.value, stored.mod_revision).resource)
 
     async def apply(self, resource: Resource) -> Resource:
         """Create or replace. Without a ``resourceVersion`` conflicts are retried; a stale one is a Conflict."""
@@ -196,28 +188,37 @@ class Store:
                     raise
         raise AssertionError("unreachable")
 
+    async def _update(self, key: ResourceKey, resource: Resource, stored: KeyValue, old: Resource | None) -> Resource:
+        resource = _prepared(key, resource)
+        conditions = await check_references(self, key, resource, old)
+        raw = merge_unknown(stored.value, encode(resource))
+        try:
+            return _at(resource, await self._write(Op(stored.key, raw, expect=stored.mod_revision), conditions))
+        except CompareFailed as err:
+            raise Conflict(f"{key} was changed meanwhile: {err}") from err
+
     async def _create_or_replace(self, key: ResourceKey, resource: Resource, version: str) -> Resource:
-        if await self.backend.get(key_path(key)) is not None:
-            return await self._replace(key, resource, version)
+        stored = await self.backend.get(key_path(key))
+        if stored is not None:
+            return await self._replace_stored(key, resource, version, stored)
         bare = msgspec.structs.replace(resource.metadata, resource_version="", uid="", creation_timestamp=None)
         return await self.create(msgspec.structs.replace(resource, metadata=bare))
 
     async def _replace(self, key: ResourceKey, resource: Resource, version: str) -> Resource:
-        kv = await self._stored(key)
-        found = decode(key, kv.value, kv.mod_revision).resource
-        stored = found.metadata if found is not None else Metadata(resource_version=str(kv.mod_revision))
+        return await self._replace_stored(key, resource, version, await self._stored(key))
+
+    async def _replace_stored(self, key: ResourceKey, resource: Resource, version: str, stored: KeyValue) -> Resource:
+        if version:
+            _check_version(key, stored, _number(key, version))
+        old = decode(key, stored.value, stored.mod_revision).resource
+        identity = old.metadata if old is not None else Metadata()
         metadata = msgspec.structs.replace(
             resource.metadata,
-            uid=stored.uid or self._new_uid(),
-            creation_timestamp=stored.creation_timestamp or self._now(),
-            resource_version=version or stored.resource_version,
+            uid=identity.uid or self._new_uid(),
+            creation_timestamp=identity.creation_timestamp or self._now(),
+            resource_version=str(stored.mod_revision),
         )
-        try:
-            return await self.update(msgspec.structs.replace(resource, metadata=metadata))
-        except NotFound as err:
-            if await self.backend.get(key_path(key)) is not None:
-                raise  # something it refers to is missing
-            raise Conflict(f"{key} was deleted meanwhile") from err
+        return await self._update(key, msgspec.structs.replace(resource, metadata=metadata), stored, old)
 
     async def _write(self, op: Op, conditions: Sequence[Op]) -> int:
         """One transaction; an answer that was lost is settled by reading: our bytes are there, or they are not."""

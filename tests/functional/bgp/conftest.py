@@ -326,6 +326,12 @@ class Fabric:
     def delete(self, plural: str, name: str) -> None:
         self._etcdctl("del", f"{_RESOURCES}/{plural}/{name}")
 
+    def run(self, *command: str) -> str:
+        """What a command says beside etcd, which its environment names."""
+        environment = {**os.environ, "CALICO_ETCD_ENDPOINTS": self.etcd_url}
+        command = ("nsenter", f"--net=/run/netns/{self.netns}", *command)
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+
     def delete_all(self, plural: str) -> None:
         """Every resource of a kind."""
         self._etcdctl("del", "--prefix", f"{_RESOURCES}/{plural}/")

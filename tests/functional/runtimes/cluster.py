@@ -165,6 +165,7 @@ class Cluster:
         self.fabric, self.archive = fabric, archive
         self.nodes: list[Node] = []
         fabric.start_etcd()
+        fabric.run(sys.executable, "-m", "calico", "datastore", "init")
         fabric.put("ippools", "pool4", "IPPool", {"cidr": "10.65.0.0/16", "blockSize": 26})
         fabric.put("ippools", "pool6", "IPPool", {"cidr": "fd65::/112", "blockSize": 122})
         for number in range(1, hosts + 1):
@@ -206,11 +207,11 @@ class Cluster:
             node.configure()
 
     def clear(self) -> None:
-        """Neither containers nor policies."""
+        """Neither containers nor policies, nor the networks' profiles."""
         self.start_again()
         for node in self.nodes:
             node.remove_containers()
-        for kind in ("globalnetworkpolicies", "networkpolicies"):
+        for kind in ("globalnetworkpolicies", "networkpolicies", "profiles"):
             self.fabric.delete_all(kind)
 
     def endpoints(self) -> list[str]:

@@ -132,7 +132,7 @@ def cni() -> None:
 @click.option("--chain", multiple=True, help="Plugins behind ours, such as portmap, bandwidth or tuning.")
 @click.option("--ipv6/--no-ipv6", default=False, help="Give each container an IPv6 address as well.")
 @click.option("--ipv4/--no-ipv4", default=True, help="Give each container an IPv4 address.")
-@click.option("--pool", "pools", multiple=True, help="IPPools (names or CIDRs) to take addresses from.")
+@click.option("--pool", "pools", multiple=True, help="IPPools, as CIDRs, to take addresses from.")
 @click.option("--mtu", type=int, help="MTU of the containers; the kernel's default when not given.")
 @click.option("--kubernetes-policy", is_flag=True, help="Pods get the profiles of namespace and service account.")
 @click.option("--socket", default=DEFAULT_SOCKET, show_default=True, help="Socket of `calico cni-daemon`.")

@@ -23,7 +23,7 @@ from calico.netlink.rtnetlink.link import Link
 from calico.orchestrators.cni.fault import EXISTS, PluginError
 from calico.orchestrators.cni.steps import OnStep, unwatched
 
-__all__ = ["GATEWAY_V4", "HOST_MAC", "Cable", "Wired", "mac_text", "unwire", "wire"]
+__all__ = ["GATEWAY_V4", "HOST_MAC", "Cable", "Wired", "adopt", "mac_text", "unwire", "wire"]
 
 GATEWAY_V4: Final = "169.254.1.1"
 HOST_MAC: Final = bytes.fromhex("eeeeeeeeeeee")
@@ -90,6 +90,21 @@ def wire(cable: Cable, on_step: OnStep = unwatched) -> Wired:
         _route(cable, inside, gateway_v6)
         made = inside.get(cable.interface)
     return Wired(mac=mac_text(made.mac), mtu=made.mtu, gateway_v6=gateway_v6)
+
+
+def adopt(cable: Cable) -> Wired:
+    """A device that somebody else made and will delete: it is brought up, and its other end is theirs to address.
+
+    ``mac`` of the answer is the one given, which is the guest's; the device's own is nobody's concern.
+    """
+    with Links() as host:
+        found = host.get(cable.host_interface)
+        if cable.has_v6:
+            _prepare_host_v6(cable.host_interface)
+        host.set_up(cable.host_interface)
+        is_carrying = host.get(cable.host_interface).oper_up
+        gateway = _link_local(host, cable.host_interface) if cable.has_v6 and is_carrying else ""
+    return Wired(mac=cable.mac, mtu=found.mtu, gateway_v6=gateway)
 
 
 def unwire(cable: Cable) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from functional.runtimes.site import Site
 __all__ = ["NETWORK", "Cluster", "Node", "until"]
 
 NETWORK = "testnet"
+_ENDING = Path(__file__).parents[1] / "cni" / "cni_ending.py"
 _DEADLINE_S = 60.0
 
 
@@ -50,36 +52,31 @@ class Node:
         self.site = Site(cluster.fabric.directory / f"site{number}", self.host.netns)
         self.felix: subprocess.Popen[bytes] | None = None
         self.daemon: subprocess.Popen[bytes] | None = None
+        self._runners: dict[str, LibCni] = {}
         self._stack = ExitStack()
         self._stack.callback(self.site.close)
         self.start_felix()
         self.install()
         self.start_daemon()
 
-    def _start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
-        command = [*self.site.enter, sys.executable, "-m", "calico", *arguments]
+    def _start(self, name: str, *program: str, **environment: str) -> subprocess.Popen[bytes]:
+        command = [*self.site.enter, sys.executable, *program]
         with open(self.cluster.fabric.directory / f"{self.host.name}-{name}.log", "ab") as output:
-            return subprocess.Popen(command, stdout=output, stderr=output)
+            return subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **environment})
 
     def install(self) -> None:
         """Put the plugin beside Debian's, as an operator does."""
-        install = ["cni", "install", "--bin-dir", str(self.site.bin_dir), "--conf-dir", str(self.site.conf_dir)]
-        install += [
-            "--name",
-            NETWORK,
-            "--file",
-            self.site.conflist.name,
-            "--socket",
-            str(self.host.run_dir / "cni.sock"),
-        ]
-        self.site.run(sys.executable, "-m", "calico", *install)
+        options = f"--bin-dir {self.site.bin_dir} --conf-dir {self.site.conf_dir} --file {self.site.conflist.name}"
+        options += f" --name {NETWORK} --socket {self.host.run_dir}/cni.sock"
+        self.site.run(sys.executable, "-m", "calico", "cni", "install", *options.split())
 
-    def start_daemon(self) -> None:
-        """The CNI daemon; it answers when this returns."""
+    def start_daemon(self, *, end_at: str = "") -> None:
+        """The CNI daemon, or one that kills itself when it reaches a step; it answers when this returns."""
         path = self.host.run_dir / "cni.sock"
-        options = ["--node", self.host.name, "--run-dir", str(self.host.run_dir), "--socket", str(path)]
-        options += ["--state-dir", str(self.site.directory / "cni"), "--log-level", "debug"]
-        self.daemon = self._start("cni", "cni-daemon", *options, "--etcd-endpoints", self.cluster.fabric.etcd_url)
+        program = [str(_ENDING)] if end_at else ["-m", "calico", "cni-daemon"]
+        program += ["--node", self.host.name, "--run-dir", str(self.host.run_dir), "--socket", str(path)]
+        program += ["--state-dir", str(self.site.directory / "cni"), "--etcd-endpoints", self.cluster.fabric.etcd_url]
+        self.daemon = self._start("cni", *program, CNI_TEST_END_AT=end_at)
         until(lambda: _listens(path), "the CNI daemon listens")
 
     def kill_daemon(self) -> None:
@@ -89,7 +86,9 @@ class Node:
 
     def start_felix(self) -> None:
         options = ["--node", self.host.name, "--run-dir", str(self.host.run_dir)]
-        self.felix = self._start("felix", "felix", *options, "--etcd-endpoints", self.cluster.fabric.etcd_url)
+        self.felix = self._start(
+            "felix", "-m", "calico", "felix", *options, "--etcd-endpoints", self.cluster.fabric.etcd_url
+        )
 
     @property
     def felix_status(self) -> dict[str, Any]:
@@ -127,7 +126,8 @@ class Node:
         return made
 
     def libcni(self, version: str = "1.1.2") -> LibCni:
-        return LibCni(self.site, version)
+        """libcni's runner on this host."""
+        return self._runners.setdefault(version, LibCni(self.site, version))
 
     def workload_links(self) -> set[str]:
         """The host ends of workloads that are in the kernel."""
@@ -142,12 +142,15 @@ class Node:
         return found
 
     def remove_containers(self) -> None:
-        """Every container of every runtime that was started here."""
+        """Every container of every runtime that was started here, and every namespace of a workload."""
         started = self.__dict__  # what the cached properties have made
         if "containerd" in started:
             self.containerd.remove_all()
         if "podman" in started:
             self.podman.remove_all()
+        for runner in self._runners.values():
+            runner.remove_all()
+        self.site.end_workloads()
 
     def close(self) -> None:
         """Runtimes first, while their plugins can still be called."""
@@ -201,7 +204,7 @@ class Cluster:
     def start_again(self) -> None:
         """Whatever a test before has ended."""
         if self.fabric.etcd is None or self.fabric.etcd.poll() is not None:
-            self.fabric.start_etcd()
+            self.fabric.restart_etcd()
         for node in self.nodes:
             node.start_again()
             node.configure()

@@ -53,6 +53,10 @@ class Site:
         delete_netns(netns)
         self.made.remove(netns)
 
+    def end_workloads(self) -> None:
+        for netns in [name for name in self.made if name != self.netns]:
+            self.end_workload(netns)
+
     def configure(self, *plugins: dict[str, Any], name: str = "testnet", version: str = "1.0.0") -> None:
         """The one list of plugins that all runtimes of this host call."""
         self.conflist.write_text(json.dumps({"cniVersion": version, "name": name, "plugins": list(plugins)}, indent=1))

@@ -9,14 +9,15 @@ import pytest
 from calico.errors import InvalidInput
 from calico.orchestrators.cni.names import Attached
 
-CONTAINER = Attached(network="net", container_id="0123456789abcdef", interface="eth0", node="node-1")
+ID = "0123456789abcdef" * 4
+CONTAINER = Attached(network="net", container_id=ID, interface="eth0", node="node-1")
 POD = Attached(network="net", container_id="cd", interface="eth0", node="node-1", namespace="shop", pod="web-0")
 
 
 def test_a_containers_names_come_from_its_id() -> None:
-    assert CONTAINER.endpoint_name == "node--1-cni-0123456789abcdef-eth0"
+    assert CONTAINER.endpoint_name == f"node--1-cni-{ID}-eth0"
     assert CONTAINER.host_interface() == "cali0123456789a"
-    assert CONTAINER.handle == "net.0123456789abcdef"
+    assert CONTAINER.handle == f"net.{ID}"
     assert CONTAINER.key.namespace == "default"
 
 
@@ -29,13 +30,13 @@ def test_a_pods_names_are_the_same_for_every_sandbox_but_its_handle_is_not() -> 
 
 
 def test_a_second_interface_of_a_container_has_a_cable_of_its_own() -> None:
-    second = Attached(network="net", container_id="0123456789abcdef", interface="net1", node="n")
+    second = Attached(network="net", container_id=ID, interface="net1", node="n")
     assert second.host_interface() != CONTAINER.host_interface()
     assert len(second.host_interface()) == 15
 
 
 def test_a_name_that_no_endpoint_can_have_is_refused() -> None:
     with pytest.raises(InvalidInput, match="dash"):
-        _ = Attached(network="net", container_id="abc-", interface="eth0", node="n").endpoint_name
+        _ = Attached(network="net", container_id=ID, interface="eth0", node="n-").endpoint_name
     with pytest.raises(InvalidInput, match="longer"):
         CONTAINER.host_interface("calico")

@@ -73,7 +73,7 @@ class Node:
     def start_daemon(self, *, end_at: str = "") -> None:
         """The CNI daemon, or one that kills itself when it reaches a step; it answers when this returns."""
         path = self.host.run_dir / "cni.sock"
-        program = [str(_ENDING)] if end_at else ["-m", "calico", "cni-daemon"]
+        program = [str(_ENDING)] if end_at else ["-m", "calico", "cni-daemon", "--sweep-interval", "0.5"]
         program += ["--node", self.host.name, "--run-dir", str(self.host.run_dir), "--socket", str(path)]
         program += ["--state-dir", str(self.site.directory / "cni"), "--etcd-endpoints", self.cluster.fabric.etcd_url]
         self.daemon = self._start("cni", *program, CNI_TEST_END_AT=end_at)

@@ -122,6 +122,28 @@ def test_a_pod_that_ends_while_etcd_is_away_is_refused_and_ended_later(cluster: 
     assert len(cluster.allocations()) == 1
 
 
+@pytest.mark.parametrize("away", ["etcd", "daemon"])
+def test_a_container_that_podman_removes_while_nobody_can_detach_it_is_detached_later(
+    cluster: Cluster, away: str
+) -> None:
+    """podman asks once and forgets the container, whatever the answer was."""
+    node = cluster.nodes[0]
+    node.podman.run("gone")
+    node.podman.run("kept")
+    kept = node.podman.address("kept")
+    if away == "etcd":
+        cluster.stop_etcd()
+    else:
+        node.kill_daemon()
+    node.podman.attempt("rm", "--force", "--time", "0", "gone")
+    assert "gone" not in node.podman("ps", "--all")
+    cluster.start_again()
+    assert len(cluster.allocations()) == 2
+    until(lambda: list(cluster.allocations()) == [kept], "the address of the removed container is free")
+    assert len(cluster.endpoints()) == len(node.workload_links()) == 1
+    node.site.run("ping", "-c", "1", "-W", "2", kept)
+
+
 def test_the_end_of_an_old_sandbox_does_not_touch_the_new_one_of_the_same_pod(cluster: Cluster) -> None:
     node = cluster.nodes[0]
     old = node.containerd.run_pod("web", *WEB)

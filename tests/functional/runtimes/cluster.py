@@ -50,6 +50,7 @@ class Node:
         self.cluster = cluster
         self.host: Host = cluster.fabric.add_host(number)
         self.site = Site(cluster.fabric.directory / f"site{number}", self.host.netns)
+        self.state_dir = self.site.directory / "cni"
         self.felix: subprocess.Popen[bytes] | None = None
         self.daemon: subprocess.Popen[bytes] | None = None
         self._runners: dict[str, LibCni] = {}
@@ -64,18 +65,18 @@ class Node:
         with open(self.cluster.fabric.directory / f"{self.host.name}-{name}.log", "ab") as output:
             return subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **environment})
 
-    def install(self) -> None:
+    def install(self, *options: str) -> None:
         """Put the plugin beside Debian's, as an operator does."""
-        options = f"--bin-dir {self.site.bin_dir} --conf-dir {self.site.conf_dir} --file {self.site.conflist.name}"
-        options += f" --name {NETWORK} --socket {self.host.run_dir}/cni.sock"
-        self.site.run(sys.executable, "-m", "calico", "cni", "install", *options.split())
+        places = f"--bin-dir {self.site.bin_dir} --conf-dir {self.site.conf_dir} --file {self.site.conflist.name}"
+        places += f" --name {NETWORK} --socket {self.host.run_dir}/cni.sock --force"
+        self.site.run(sys.executable, "-m", "calico", "cni", "install", *places.split(), *options)
 
     def start_daemon(self, *, end_at: str = "") -> None:
         """The CNI daemon, or one that kills itself when it reaches a step; it answers when this returns."""
         path = self.host.run_dir / "cni.sock"
         program = [str(_ENDING)] if end_at else ["-m", "calico", "cni-daemon", "--sweep-interval", "0.5"]
         program += ["--node", self.host.name, "--run-dir", str(self.host.run_dir), "--socket", str(path)]
-        program += ["--state-dir", str(self.site.directory / "cni"), "--etcd-endpoints", self.cluster.fabric.etcd_url]
+        program += ["--state-dir", str(self.state_dir), "--etcd-endpoints", self.cluster.fabric.etcd_url]
         self.daemon = self._start("cni", *program, CNI_TEST_END_AT=end_at)
         until(lambda: _listens(path), "the CNI daemon listens")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from cluster import NETWORK, Cluster, until
 from serving import WEB, fetch, policy
@@ -79,3 +81,20 @@ def test_pods_have_addresses_of_both_families(cluster: Cluster, family: int) -> 
     client = cluster.nodes[1].containerd.run_pod("client")
     (target,) = [address for address in web.addresses if (":" in address) == (family == 6)]
     until(lambda: fetch(client.exec, target), f"the pod is reached over IPv{family}")
+
+
+def test_many_pods_start_and_end_at_once_on_both_hosts(cluster: Cluster) -> None:
+    runtimes = [node.containerd for node in cluster.nodes]
+    names = [f"pod{number}" for number in range(8)]
+    client = runtimes[0].run_pod("client")
+    with ThreadPoolExecutor(16) as threads:
+        started = [threads.submit(runtime.run_pod, name, *WEB) for name in names for runtime in runtimes]
+        pods = [one.result() for one in started]
+        addresses = {pod.address for pod in pods}
+        assert len(addresses) == len(pods)
+        assert set(cluster.allocations()) == addresses | {client.address}
+        for pod in pods:
+            until(lambda pod=pod: fetch(client.exec, pod.address), f"pod {pod.address} is reached")
+        for ended in [threads.submit(pod.stop) for pod in pods]:
+            ended.result()
+    assert list(cluster.allocations()) == [client.address]

@@ -19,7 +19,7 @@ _HASHED: Final = 11
 """Characters of a host interface after its prefix of four: the kernel takes fifteen in all."""
 _STORABLE: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,62}[a-z0-9])?")
 """What an endpoint's name can hold. CNI allows capitals, dots, underscores and dashes anywhere, and ctr uses them."""
-_RANDOM: Final = re.compile(r"[0-9a-f]{32,}")
+_RANDOM: Final = re.compile(r"[0-9a-f]{16,}")
 """Ids of which the first characters tell them apart: those that podman and containerd draw."""
 
 

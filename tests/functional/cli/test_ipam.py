@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from calico.datastore.etcd.backend import EtcdBackend
@@ -256,8 +257,6 @@ async def test_deleting_a_node_frees_the_addresses_and_blocks_that_it_had(world:
     tunnel = await world.address("vxlan-tunnel-addr-there", "there")
     node = await world.store.get("Node", "there")
     assert isinstance(node, Node)
-    import msgspec
-
     await world.store.update(msgspec.structs.replace(node, spec=NodeSpec(ipv4_vxlan_tunnel_addr=tunnel)))
     await world.run("delete", "node", "there")
     assert (await world.backend.list("/calico/ipam/v2/")).items == ()

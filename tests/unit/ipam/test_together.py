@@ -23,7 +23,7 @@ class Unlucky:
 
     def __init__(self, cluster: Cluster, fates: Sequence[str]) -> None:
         self._backend, self._fates = cluster.backend, iter(fates)
-        self.get, self.list = cluster.backend.get, cluster.backend.list
+        self.get, self.list, self.read = cluster.backend.get, cluster.backend.list, cluster.backend.read
         self.writes = 0
 
     async def txn(self, ops: Sequence[Op]) -> int:

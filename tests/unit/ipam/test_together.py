@@ -12,7 +12,7 @@ from allocation.cluster import Cluster
 from calico.datastore.api import Op
 from calico.errors import Transient, Uncertain
 from calico.ipam.allocator import Allocator
-from calico.ipam.requests import AssignRequest
+from calico.ipam.requests import AssignRequest, ReleaseRequest
 from calico.ipam.sharedreads import SharedReads
 
 FATES = ("done", "done", "lost", "not done", "refused")
@@ -85,6 +85,38 @@ def test_every_request_gets_its_own_addresses_in_spite_of_lost_answers_and_cance
             assert len(mine) == requests[number].v4, answer.reason
             assert sorted(mine) == sorted(address for address, handle in held.items() if handle == f"h.{number}")
         assert await cluster.problems() == []
+
+    asyncio.run(run())
+
+
+@given(st.lists(st.sampled_from(FATES), max_size=30), st.integers(1, 2), st.booleans())
+def test_every_release_is_told_of_just_the_addresses_that_it_freed(
+    fates: list[str], processes: int, by_address: bool
+) -> None:
+    async def run() -> None:
+        cluster = await Cluster().hosts()
+        await cluster.pool("p", "10.0.0.0/24", block_size=29)
+        before = allocator(cluster, Unlucky(cluster, ()))
+        given_out = {f"h.{n}": [str(a.ip) for a in (await before.auto_assign(request(n))).v4] for n in range(12)}
+        backend = Unlucky(cluster, fates)
+        allocators = [allocator(cluster, backend) for _ in range(processes)]
+
+        async def free(number: int) -> tuple[str, ...]:
+            one, handle = allocators[number % processes], f"h.{number}"
+            if not by_address:
+                return await one.release_by_handle(handle)
+            asked = [ReleaseRequest(address=address, handle=handle) for address in given_out[handle]]
+            return (await one.release_ips(asked)).released
+
+        answers = await asyncio.gather(*(free(number) for number in range(10)))
+        for number, answer in enumerate(answers):
+            assert sorted(answer) == sorted(given_out[f"h.{number}"])
+        state = await cluster.state()
+        assert state.handles.keys() == {"h.10", "h.11"}
+        assert await cluster.problems() == []
+
+    def request(number: int) -> AssignRequest:
+        return AssignRequest(hostname="a", v4=1 + number % 2, handle=f"h.{number}")
 
     asyncio.run(run())
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from cri_wire import Cri, message
-from images import BUSYBOX, PAUSE
 
+from functional.runtimes.cri_wire import Cri, message
+from functional.runtimes.images import BUSYBOX, PAUSE
 from functional.runtimes.leftovers import end_cgroup, end_shims, unmount_below
 from functional.runtimes.site import Site
 

@@ -7,8 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from images import BUSYBOX
-
+from functional.runtimes.images import BUSYBOX
 from functional.runtimes.leftovers import unmount_below
 from functional.runtimes.site import Site
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from cluster import NETWORK, Cluster, until
-from serving import WEB, fetch, policy
+
+from functional.runtimes.cluster import NETWORK, Cluster, until
+from functional.runtimes.serving import WEB, fetch, policy
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.bird, pytest.mark.runtimes]
 
@@ -60,7 +61,7 @@ def test_containers_of_a_network_without_policy_reach_each_other_only_within_it(
     assert "-cni-" in endpoint
     node.podman.run("client")
     assert fetch(lambda *command: node.podman.exec("client", *command), node.podman.address("web"))
-    profile = cluster.calico("get", "profile", NETWORK, "-o", "yaml")
+    profile = cluster.nodes[0].calico("get", "profile", NETWORK, "-o", "yaml")
     assert f"has({NETWORK})" in profile
 
 
@@ -95,6 +96,9 @@ def test_many_pods_start_and_end_at_once_on_both_hosts(cluster: Cluster) -> None
         assert set(cluster.allocations()) == addresses | {client.address}
         for pod in pods:
             until(lambda pod=pod: fetch(client.exec, pod.address), f"pod {pod.address} is reached")
+        for node in cluster.nodes:
+            node.check_addresses()
         for ended in [threads.submit(pod.stop) for pod in pods]:
             ended.result()
     assert list(cluster.allocations()) == [client.address]
+    cluster.nodes[0].check_addresses()

@@ -7,8 +7,9 @@ from typing import Any
 
 import grpc
 import pytest
-from cluster import Cluster, Node, until
-from serving import WEB, fetch
+
+from functional.runtimes.cluster import Cluster, Node, until
+from functional.runtimes.serving import WEB, fetch
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.bird, pytest.mark.runtimes]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from cluster import NETWORK, Cluster, Node
-from podman_runtime import Podman
-from serving import WEB, fetch
+
+from functional.runtimes.cluster import NETWORK, Cluster, Node
+from functional.runtimes.podman_runtime import Podman
+from functional.runtimes.serving import WEB, fetch
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.bird, pytest.mark.runtimes]
 
@@ -73,10 +74,10 @@ def test_a_container_in_two_networks_is_reached_in_each_and_only_there(cluster: 
         other.unlink()
 
 
-def test_the_plugin_works_without_a_daemon(without_daemon: Node) -> None:
+def test_the_plugin_works_without_a_daemon(cluster: Cluster, without_daemon: Node) -> None:
     podman = without_daemon.podman
     podman.run("web", *WEB)
     podman.run("client")
     assert serves(podman, "client", podman.address("web"))
     podman.remove("web")
-    assert list(without_daemon.cluster.allocations()) == [podman.address("client")]
+    assert list(cluster.allocations()) == [podman.address("client")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from calico.datastore.api import KeyValue, Listing, Op
+from calico.datastore.api import KeyValue, Listing, Op, Query
 from calico.datastore.memory import MemoryBackend
 from calico.datastore.typed.store import Store
 from calico.ipam.allocator import Allocator
@@ -32,6 +32,10 @@ class Counting:
     async def list(self, prefix: str, *, revision: int = 0, created_after: int = 0) -> Listing:
         self.calls.append(f"list {prefix}")
         return await self.backend.list(prefix, revision=revision)
+
+    async def read(self, queries: Sequence[Query]) -> tuple[tuple[KeyValue, ...], ...]:
+        self.calls.append("read " + " ".join(query.key for query in queries))
+        return await self.backend.read(queries)
 
     async def txn(self, ops: Sequence[Op]) -> int:
         self.calls.append("txn")

@@ -78,6 +78,14 @@ def _node(given: str | None) -> str:
 @agent_options
 @etcd_options
 @click.option("--socket", envvar="CALICO_CNI_SOCKET", default=DEFAULT_SOCKET, show_default=True, help="For the plugin.")
+@click.option(
+    "--sweep-interval",
+    envvar="CALICO_CNI_SWEEP_INTERVAL",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds between looks for containers that went and were never detached; 0: never.",
+)
 @click.option("--log-file", envvar="CALICO_LOG_FILE", help="Log here instead of to stderr.")
 @click.option(
     "--log-level",
@@ -94,6 +102,7 @@ def cni_daemon(
     policy_timeout: float,
     config: str | None,
     socket: str,
+    sweep_interval: float,
     log_file: str | None,
     log_level: str,
     **etcd: str | None,
@@ -108,7 +117,8 @@ def cni_daemon(
 
     configure_logging(level=log_level, file=log_file)
     settings = settings_of(node, run_dir, state_dir, interface_prefix, policy_timeout)
-    serve(run(DaemonSettings(agent=settings, etcd=connection_of(config, etcd), socket=socket)))
+    etcd_connection = connection_of(config, etcd)
+    serve(run(DaemonSettings(agent=settings, etcd=etcd_connection, socket=socket, sweep_interval_s=sweep_interval)))
 
 
 @click.group()
@@ -132,7 +142,7 @@ def cni() -> None:
 @click.option("--chain", multiple=True, help="Plugins behind ours, such as portmap, bandwidth or tuning.")
 @click.option("--ipv6/--no-ipv6", default=False, help="Give each container an IPv6 address as well.")
 @click.option("--ipv4/--no-ipv4", default=True, help="Give each container an IPv4 address.")
-@click.option("--pool", "pools", multiple=True, help="IPPools (names or CIDRs) to take addresses from.")
+@click.option("--pool", "pools", multiple=True, help="IPPools, as CIDRs, to take addresses from.")
 @click.option("--mtu", type=int, help="MTU of the containers; the kernel's default when not given.")
 @click.option("--kubernetes-policy", is_flag=True, help="Pods get the profiles of namespace and service account.")
 @click.option("--socket", default=DEFAULT_SOCKET, show_default=True, help="Socket of `calico cni-daemon`.")

@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "delete": ("calico.cli.resources.write", "delete", "Delete resources by file or by name."),
     "diff": ("calico.cli.resources.diff", "diff", "Show what applying files would change, in meaning."),
+    "endpoint": ("calico.cli.endpoint", "endpoint", "Connect namespaces and devices that no CNI runtime starts."),
     "explain": ("calico.cli.resources.explain", "explain_command", "Say what a kind or a field is for."),
     "etcd": ("calico.cli.etcd", "etcd", "Run the core cluster of etcd and look after its members."),
     "felix": ("calico.cli.daemons", "felix", "Run Felix on this host, or show the parameters it goes by."),

@@ -12,6 +12,8 @@ import os
 from types import TracebackType
 from typing import Self
 
+import msgspec
+
 from calico.dataplane.netns import in_netns, open_netns
 from calico.errors import AlreadyExists, CalicoError, NotFound, Transient
 from calico.lib import packed
@@ -19,6 +21,7 @@ from calico.netlink.rtnetlink import address as rt_address
 from calico.netlink.rtnetlink import link as rt_link
 from calico.netlink.rtnetlink import neighbour as rt_neighbour
 from calico.netlink.rtnetlink import route as rt_route
+from calico.netlink.rtnetlink import rule as rt_rule
 from calico.netlink.socket import NETLINK_ROUTE, NetlinkError, NetlinkSocket
 
 __all__ = ["Links"]
@@ -147,10 +150,12 @@ class Links:
         source: str = "",
         protocol: int = rt_route.PROTO_STATIC,
         kind: int = rt_route.TYPE_UNICAST,
+        table: int = rt_route.TABLE_MAIN,
         replace: bool = False,
     ) -> None:
-        """Add a route to ``dst`` (a CIDR, or ``default`` for the family of ``via``) in the main table."""
+        """Add a route to ``dst``: a CIDR, or ``default`` for the family of ``via``."""
         route = self._route(dst, via=via, dev=dev, metric=metric, source=source, protocol=protocol, kind=kind)
+        route = msgspec.structs.replace(route, table=table)
         self._do(rt_route.new_route(self._seq(), route, replace=replace), f"route to {dst}")
 
     def delete_route(self, dst: str, *, via: str = "", dev: str = "", metric: int = 0) -> None:
@@ -168,6 +173,11 @@ class Links:
                 if route.table == rt_route.TABLE_MAIN and not route.cached:
                     routes.append(route)
         return routes
+
+    def add_rule(self, source: str, table: int) -> None:
+        """Packets from an address ask this table before the main one. Its number is the rule's priority, too."""
+        rule = rt_rule.SourceRule(source=packed.addr_bytes(source), table=table, priority=table)
+        self._do(rt_rule.new_rule(self._seq(), rule), f"rule from {source}")
 
     def add_neighbour(self, name: str, address: str, mac: bytes) -> None:
         """A permanent neighbour entry."""

@@ -1,4 +1,4 @@
-"""What of IPAM goes with a Node and with an IPPool (data model §4). A store is given this as its ``ipam``.
+"""What of IPAM goes with a Node and with an IPPool (data model §4, §16.11). A store is given this as its ``ipam``.
 
 Loaded with every command that opens a store: the rest of IPAM is imported when something is deleted.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from calico.datastore.api import Backend
+    from calico.model.ippool import IPPool
 
 __all__ = ["IPAMCascade"]
 
@@ -24,6 +25,21 @@ class IPAMCascade:
 
     def __init__(self, clock: Callable[[], datetime] = _utc) -> None:
         self._clock = clock
+
+    async def pool_fault(self, backend: Backend, pool: IPPool) -> str:
+        """Why a new pool does not fit: a block of another size lies in it, so that an address could be given twice."""
+        from calico.ipam.keys import blocks_prefix, network, parse_block_key
+        from calico.ipam.pools import pool_of
+
+        try:
+            new = pool_of(pool)
+        except ValueError as error:
+            return str(error)
+        for kv in (await backend.list(blocks_prefix(new.version))).items:
+            cidr = parse_block_key(kv.key)
+            if cidr and network(cidr).prefixlen != new.block_size and network(cidr).overlaps(new.network):
+                return f"block {cidr} of an earlier pool is still in use, so it must be {network(cidr).prefixlen}"
+        return ""
 
     async def release_addresses(self, backend: Backend, addresses: Iterable[str]) -> None:
         """Take back what the endpoints and tunnels of a node that goes have. What IPAM did not give stays."""

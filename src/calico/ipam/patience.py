@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from calico.datastore.api import Backend, KeyValue, Listing, Op
+from calico.datastore.api import Backend, KeyValue, Listing, Op, Query
 from calico.errors import Transient, Uncertain
 
 __all__ = ["PatientBackend"]
@@ -38,6 +38,10 @@ class PatientBackend:
     async def list(self, prefix: str) -> Listing:
         """The keys under a prefix now."""
         return await self._patiently(lambda: self.backend.list(prefix))
+
+    async def read(self, queries: Sequence[Query]) -> tuple[tuple[KeyValue, ...], ...]:
+        """All of one revision, in one round trip."""
+        return await self._patiently(lambda: self.backend.read(queries))
 
     async def txn(self, ops: Sequence[Op]) -> int:
         """All or nothing; CompareFailed, or Uncertain at once when the answer was lost."""

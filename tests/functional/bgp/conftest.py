@@ -258,6 +258,11 @@ class Fabric:
             host.ip("route", "add", "default", "via", gateway, "dev", "eth0")
 
     def start_etcd(self) -> None:
+        self.restart_etcd()
+        self.put("clusterinformations", "default", "ClusterInformation", {"datastoreReady": True})
+
+    def restart_etcd(self) -> None:
+        """etcd with the data that it had, if it was there before."""
         command = ["etcd", "--data-dir", str(self.directory / "etcd"), "--listen-client-urls", self.etcd_url]
         command += ["--advertise-client-urls", self.etcd_url, "--listen-peer-urls", "http://127.0.0.1:2380"]
         command += ["--unsafe-no-fsync", "--log-level", "error", "--enable-v2=false"]
@@ -266,7 +271,6 @@ class Fabric:
                 ["nsenter", f"--net=/run/netns/{self.netns}", *command], stdout=output, stderr=output
             )
         until(lambda: self._etcdctl("endpoint", "health", check=False) == 0, "etcd is healthy")
-        self.put("clusterinformations", "default", "ClusterInformation", {"datastoreReady": True})
 
     def _etcdctl(self, *arguments: str, stdin: str = "", check: bool = True) -> int:
         return self._ctl(*arguments, stdin=stdin, check=check).returncode
@@ -325,6 +329,12 @@ class Fabric:
 
     def delete(self, plural: str, name: str) -> None:
         self._etcdctl("del", f"{_RESOURCES}/{plural}/{name}")
+
+    def run(self, *command: str) -> str:
+        """What a command says beside etcd, which its environment names."""
+        environment = {**os.environ, "CALICO_ETCD_ENDPOINTS": self.etcd_url}
+        command = ("nsenter", f"--net=/run/netns/{self.netns}", *command)
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
 
     def delete_all(self, plural: str) -> None:
         """Every resource of a kind."""

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from calico.datastore.etcd.backend import EtcdBackend
@@ -31,7 +32,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 class World:
     """A cluster with two hosts and a pool, and the command on it."""
 
-    def __init__(self, backend: EtcdBackend, calico: Run) -> None:
+    def __init__(self, backend: EtcdBackend, calico: Run, directory: Path) -> None:
+        self.directory = directory
         self.backend, self.store = backend, Store(backend)
         self._calico = calico
         self.allocator = Allocator(backend, clock=lambda: datetime.now(UTC))
@@ -68,9 +70,9 @@ class World:
 
 
 @pytest.fixture
-async def world(etcd_url: str, calico: Run) -> AsyncIterator[World]:
+async def world(etcd_url: str, calico: Run, tmp_path: Path) -> AsyncIterator[World]:
     backend = EtcdBackend([etcd_url])
-    world = World(backend, calico)
+    world = World(backend, calico, tmp_path)
     await world.prepare()
     yield world
     await backend.close()
@@ -256,8 +258,6 @@ async def test_deleting_a_node_frees_the_addresses_and_blocks_that_it_had(world:
     tunnel = await world.address("vxlan-tunnel-addr-there", "there")
     node = await world.store.get("Node", "there")
     assert isinstance(node, Node)
-    import msgspec
-
     await world.store.update(msgspec.structs.replace(node, spec=NodeSpec(ipv4_vxlan_tunnel_addr=tunnel)))
     await world.run("delete", "node", "there")
     assert (await world.backend.list("/calico/ipam/v2/")).items == ()
@@ -282,3 +282,16 @@ async def test_deleting_a_pool_gives_its_blocks_up(world: World) -> None:
     blocks = (await world.backend.list("/calico/ipam/v2/assignment/")).items
     assert len(blocks) == 1  # the one in use, which goes with its last address
     assert json.loads(blocks[0].value)["affinity"] is None
+
+
+async def test_a_pool_with_blocks_of_another_size_than_those_still_in_use_is_refused(world: World) -> None:
+    await world.address("one", used=True)
+    await world.run("delete", "ippool", "p")
+    manifest = "{apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {name: q}, spec: {cidr: 10.77.0.0/24"
+    file = world.directory / "pool.yaml"
+    file.write_text(manifest + ", blockSize: 26}}")
+    said = await world.run("create", "-f", str(file), code=1)
+    assert "spec.blockSize: block 10.77.0." in said
+    assert "must be 28" in said
+    file.write_text(manifest + ", blockSize: 28}}")
+    await world.run("create", "-f", str(file))

@@ -91,7 +91,7 @@ def test_adding_what_is_attached_is_an_error_and_changes_nothing(world: World) -
     before = container.add()
     again = container.call("ADD")
     assert again.error == 100
-    assert "already has an interface eth0" in again.message
+    assert "attached already, by interface eth0" in again.message
     assert container.addresses == {before.address()}
     assert world.allocated == 1
     container.delete()

@@ -1,161 +1,18 @@
-"""Hosts of a Calico network that run containers: etcd and an Ethernet, and on each host BIRD, Felix and the CNI daemon.
-
-The processes are the real ones, started as the units of packaging/systemd start them.
-"""
+"""Hosts of a Calico network that run containers, an etcd, and what a person would ask the datastore."""
 
 from __future__ import annotations
 
 import ipaddress
 import json
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from functools import cached_property
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from containerd_runtime import Containerd
-from libcni_runner import LibCni
-from podman_runtime import Podman
-
-from calico.errors import Transient
-from calico.obs.statussocket import read_status
-from functional.bgp.conftest import Fabric, Host
-from functional.runtimes.site import Site
+from functional.bgp.conftest import Fabric
+from functional.runtimes.node import NETWORK, Node, until
 
 __all__ = ["NETWORK", "Cluster", "Node", "until"]
-
-NETWORK = "testnet"
-_DEADLINE_S = 60.0
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """The first true value of ``condition``; the deadline bounds a failing test only."""
-    end = time.monotonic() + _DEADLINE_S
-    while not (found := condition()):
-        assert time.monotonic() < end, f"it never happened that {what}"
-        time.sleep(0.02)
-    return found
-
-
-class Node:
-    """One host: its daemons, and the runtimes that a test asks for."""
-
-    def __init__(self, cluster: Cluster, number: int) -> None:
-        self.cluster = cluster
-        self.host: Host = cluster.fabric.add_host(number)
-        self.site = Site(cluster.fabric.directory / f"site{number}", self.host.netns)
-        self.felix: subprocess.Popen[bytes] | None = None
-        self.daemon: subprocess.Popen[bytes] | None = None
-        self._stack = ExitStack()
-        self._stack.callback(self.site.close)
-        self.start_felix()
-        self.install()
-        self.start_daemon()
-
-    def _start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
-        command = [*self.site.enter, sys.executable, "-m", "calico", *arguments]
-        with open(self.cluster.fabric.directory / f"{self.host.name}-{name}.log", "ab") as output:
-            return subprocess.Popen(command, stdout=output, stderr=output)
-
-    def install(self) -> None:
-        """Put the plugin beside Debian's, as an operator does."""
-        install = ["cni", "install", "--bin-dir", str(self.site.bin_dir), "--conf-dir", str(self.site.conf_dir)]
-        install += [
-            "--name",
-            NETWORK,
-            "--file",
-            self.site.conflist.name,
-            "--socket",
-            str(self.host.run_dir / "cni.sock"),
-        ]
-        self.site.run(sys.executable, "-m", "calico", *install)
-
-    def start_daemon(self) -> None:
-        """The CNI daemon; it answers when this returns."""
-        path = self.host.run_dir / "cni.sock"
-        options = ["--node", self.host.name, "--run-dir", str(self.host.run_dir), "--socket", str(path)]
-        options += ["--state-dir", str(self.site.directory / "cni"), "--log-level", "debug"]
-        self.daemon = self._start("cni", "cni-daemon", *options, "--etcd-endpoints", self.cluster.fabric.etcd_url)
-        until(lambda: _listens(path), "the CNI daemon listens")
-
-    def kill_daemon(self) -> None:
-        assert self.daemon is not None
-        self.daemon.kill()
-        self.daemon.wait()
-
-    def start_felix(self) -> None:
-        options = ["--node", self.host.name, "--run-dir", str(self.host.run_dir)]
-        self.felix = self._start("felix", "felix", *options, "--etcd-endpoints", self.cluster.fabric.etcd_url)
-
-    @property
-    def felix_status(self) -> dict[str, Any]:
-        try:
-            return read_status(self.host.run_dir / "felix.sock")
-        except Transient:
-            return {"in_sync": False}
-
-    def start_again(self) -> None:
-        """Whatever of it has ended."""
-        if self.daemon is None or self.daemon.poll() is not None:
-            self.start_daemon()
-        if "containerd" in self.__dict__ and self.containerd.has_ended:
-            self.containerd.start()
-
-    def configure(self, *chained: dict[str, Any], version: str = "1.0.0", **fields: Any) -> None:
-        """Our plugin, and others behind it."""
-        capabilities = {"ips": True, "mac": True}
-        ours = {"type": "calico", "ipam": {"type": "calico-ipam"}, "capabilities": capabilities, **fields}
-        self.site.configure(ours, *chained, name=NETWORK, version=version)
-
-    @cached_property
-    def containerd(self) -> Containerd:
-        """containerd on this host, started."""
-        made = Containerd(self.site, self.cluster.archive)
-        self._stack.callback(made.close)
-        made.start()
-        return made
-
-    @cached_property
-    def podman(self) -> Podman:
-        """podman on this host."""
-        made = Podman(self.site, self.cluster.archive)
-        self._stack.callback(made.close)
-        return made
-
-    def libcni(self, version: str = "1.1.2") -> LibCni:
-        return LibCni(self.site, version)
-
-    def workload_links(self) -> set[str]:
-        """The host ends of workloads that are in the kernel."""
-        return {name for name in self.site.links() if name.startswith("cali")}
-
-    def workload_routes(self) -> set[str]:
-        """The local routes to workloads."""
-        found: set[str] = set()
-        for family in ("-4", "-6"):
-            routes = json.loads(self.site.ip(self.site.netns, family, "-j", "route", "show", "proto", "80"))
-            found |= {route["dst"] for route in routes if route.get("dev", "").startswith("cali")}
-        return found
-
-    def remove_containers(self) -> None:
-        """Every container of every runtime that was started here."""
-        started = self.__dict__  # what the cached properties have made
-        if "containerd" in started:
-            self.containerd.remove_all()
-        if "podman" in started:
-            self.podman.remove_all()
-
-    def close(self) -> None:
-        """Runtimes first, while their plugins can still be called."""
-        self._stack.close()
-        for process in (self.daemon, self.felix):
-            if process is not None and process.poll() is None:
-                process.kill()
-                process.wait()
 
 
 class Cluster:
@@ -165,32 +22,19 @@ class Cluster:
         self.fabric, self.archive = fabric, archive
         self.nodes: list[Node] = []
         fabric.start_etcd()
+        fabric.run(sys.executable, "-m", "calico", "datastore", "init")
         fabric.put("ippools", "pool4", "IPPool", {"cidr": "10.65.0.0/16", "blockSize": 26})
         fabric.put("ippools", "pool6", "IPPool", {"cidr": "fd65::/112", "blockSize": 122})
         for number in range(1, hosts + 1):
-            self.nodes.append(Node(self, number))
+            self.nodes.append(Node(fabric, archive, number))
         for node in self.nodes:
             until(lambda node=node: node.felix_status["in_sync"], f"Felix of {node.host.name} programmed its host")
         until(lambda: all(node.host.established for node in self.nodes), "the hosts are BGP peers")
 
     def apply(self, *documents: dict[str, Any]) -> None:
         """Write resources; returns when every host has them in its kernel."""
-        self.nodes[0].site.run(
-            sys.executable, "-m", "calico", "apply", "--wait", "-f", "-",
-            stdin=json.dumps({"kind": "List", "apiVersion": "v1", "items": list(documents)}),
-            environment=self._environment,
-        )  # fmt: skip
-
-    def delete(self, kind: str, *names: str) -> None:
-        self.calico("delete", kind, *names)
-
-    def calico(self, *arguments: str) -> str:
-        return self.nodes[0].site.run(sys.executable, "-m", "calico", *arguments, environment=self._environment)
-
-    @property
-    def _environment(self) -> dict[str, str]:
-        run_dir = str(self.nodes[0].host.run_dir)
-        return {"CALICO_ETCD_ENDPOINTS": self.fabric.etcd_url, "CALICO_RUN_DIR": run_dir}
+        text = json.dumps({"kind": "List", "apiVersion": "v1", "items": list(documents)})
+        self.nodes[0].calico("apply", "--wait", "-f", "-", stdin=text)
 
     def stop_etcd(self) -> None:
         assert self.fabric.etcd is not None
@@ -200,17 +44,17 @@ class Cluster:
     def start_again(self) -> None:
         """Whatever a test before has ended."""
         if self.fabric.etcd is None or self.fabric.etcd.poll() is not None:
-            self.fabric.start_etcd()
+            self.fabric.restart_etcd()
         for node in self.nodes:
             node.start_again()
             node.configure()
 
     def clear(self) -> None:
-        """Neither containers nor policies."""
+        """Neither containers nor policies, nor the networks' profiles."""
         self.start_again()
         for node in self.nodes:
             node.remove_containers()
-        for kind in ("globalnetworkpolicies", "networkpolicies"):
+        for kind in ("globalnetworkpolicies", "networkpolicies", "profiles"):
             self.fabric.delete_all(kind)
 
     def endpoints(self) -> list[str]:
@@ -242,13 +86,6 @@ class Cluster:
         for path in sorted(self.fabric.directory.glob("*.log")):
             print(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}")
         self.fabric.close()
-
-
-def _listens(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client, suppress(OSError):
-        client.connect(str(path))
-        return True
-    return False
 
 
 def _allocated(block: dict[str, Any]) -> dict[str, str]:

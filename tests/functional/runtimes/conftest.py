@@ -13,14 +13,11 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from cluster import Cluster
-from containerd_runtime import Containerd
-from images import docker_archive
-from podman_runtime import Podman
-
 from functional.bgp.conftest import Fabric
+from functional.runtimes.cluster import Cluster
+from functional.runtimes.containerd_runtime import Containerd
+from functional.runtimes.images import docker_archive
+from functional.runtimes.podman_runtime import Podman
 from functional.runtimes.site import Site
 
 _serial = itertools.count()

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from cri_wire import Cri, message
-from images import BUSYBOX, PAUSE
 
+from functional.runtimes.cri_wire import Cri, message
+from functional.runtimes.images import BUSYBOX, PAUSE
 from functional.runtimes.leftovers import end_cgroup, end_shims, unmount_below
 from functional.runtimes.site import Site
 
@@ -68,8 +68,7 @@ class Pod:
 
     def stop(self) -> None:
         """What the kubelet does when a pod is deleted."""
-        self.runtime.cri.call("StopPodSandbox", pod_sandbox_id=self.sandbox)
-        self.runtime.cri.call("RemovePodSandbox", pod_sandbox_id=self.sandbox)
+        self.runtime.remove(self.sandbox)
 
 
 class Containerd:
@@ -159,7 +158,7 @@ class Containerd:
         name = config.metadata.name
         container = message(
             "ContainerConfig",
-            metadata=message("ContainerMetadata", name="main"),
+            metadata=message("ContainerMetadata", name="main", attempt=config.metadata.attempt),
             image=message("ImageSpec", image=BUSYBOX),
             command=command or ("/bin/sleep", "1000000"),
             log_path=f"{name}.log",
@@ -178,8 +177,11 @@ class Containerd:
     def remove_all(self) -> None:
         """Every pod, as the kubelet does when it finds pods that nobody wants."""
         for sandbox in self.sandboxes():
-            self.cri.call("StopPodSandbox", pod_sandbox_id=sandbox, timeout=20)
-            self.cri.call("RemovePodSandbox", pod_sandbox_id=sandbox, timeout=20)
+            self.remove(sandbox)
+
+    def remove(self, sandbox: str) -> None:
+        self.cri.call("StopPodSandbox", pod_sandbox_id=sandbox)
+        self.cri.call("RemovePodSandbox", pod_sandbox_id=sandbox)
 
     def close(self) -> None:
         """End everything that this containerd started, also what outlives it."""

@@ -79,6 +79,7 @@ class LibCni:
 
     def __init__(self, site: Site, version: str = "1.1.2") -> None:
         self.site, self.program = site, runner(version)
+        self._attached: dict[str, dict[str, Any]] = {}
         self.cache = site.directory / f"libcni-{version}"
 
     def call(self, command: str, netns: str = "", *, container: str = "", ifname: str = "eth0", args: str = "",
@@ -96,7 +97,14 @@ class LibCni:
         return json.loads(done.stdout) if done.stdout.strip() else None
 
     def add(self, netns: str, **options: Any) -> Any:
+        self._attached[netns] = options
         return self.call("add", netns, **options)
 
     def delete(self, netns: str, **options: Any) -> Any:
+        self._attached.pop(netns, None)
         return self.call("del", netns, **options)
+
+    def remove_all(self) -> None:
+        """What a test did not get to."""
+        for netns, options in list(self._attached.items()):
+            self.delete(netns, **options)

@@ -7,8 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from images import BUSYBOX
-
+from functional.runtimes.images import BUSYBOX
 from functional.runtimes.leftovers import unmount_below
 from functional.runtimes.site import Site
 
@@ -47,25 +46,26 @@ class Podman:
         storage.write_text(
             f'[storage]\ndriver = "overlay"\ngraphroot = "{self.directory}/root"\nrunroot = "{self.directory}/run"\n'
         )
-        self._environment = {"CONTAINERS_CONF": str(config), "CONTAINERS_STORAGE_CONF": str(storage)}
+        self.environment = {"CONTAINERS_CONF": str(config), "CONTAINERS_STORAGE_CONF": str(storage)}
         self.network = network
         self("load", "--quiet", "-i", str(archive))
 
     def __call__(self, *arguments: str, timeout: float = 60) -> str:
         """What podman prints; the test fails if it does."""
-        return self.site.run("podman", *arguments, timeout=timeout, environment=self._environment)
+        return self.site.run("podman", *arguments, timeout=timeout, environment=self.environment)
 
     def attempt(self, *arguments: str, timeout: float = 60) -> Any:
-        return self.site.attempt("podman", *arguments, timeout=timeout, environment=self._environment)
+        return self.site.attempt("podman", *arguments, timeout=timeout, environment=self.environment)
 
     def run(self, name: str, *command: str, options: tuple[str, ...] = ()) -> str:
         """A container in the background; its addresses are asked for by name."""
-        words = ["run", "--detach", "--name", name, "--hostname", name, "--network", self.network, *_LIMITS, *options]
+        words = ["run", "--detach", "--name", name, "--hostname", name, *_LIMITS, *options]
+        words += [] if "--network" in options else ["--network", self.network]
         return self(*words, "--cgroup-parent", f"{self.site.cgroup}/podman", BUSYBOX, *command).strip()
 
-    def address(self, name: str) -> str:
+    def address(self, name: str, network: str = "") -> str:
         networks = json.loads(self("inspect", name))[0]["NetworkSettings"]["Networks"]
-        return str(networks[self.network]["IPAddress"])
+        return str(networks[network or self.network]["IPAddress"])
 
     def exec(self, name: str, *command: str) -> tuple[int, str]:
         done = self.attempt("exec", name, *command)

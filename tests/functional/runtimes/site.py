@@ -53,9 +53,16 @@ class Site:
         delete_netns(netns)
         self.made.remove(netns)
 
-    def configure(self, *plugins: dict[str, Any], name: str = "testnet", version: str = "1.0.0") -> None:
-        """The one list of plugins that all runtimes of this host call."""
-        self.conflist.write_text(json.dumps({"cniVersion": version, "name": name, "plugins": list(plugins)}, indent=1))
+    def end_workloads(self) -> None:
+        for netns in [name for name in self.made if name != self.netns]:
+            self.end_workload(netns)
+
+    def configure(
+        self, *plugins: dict[str, Any], name: str = "testnet", version: str = "1.0.0", file: Path | None = None
+    ) -> None:
+        """The one list of plugins that all runtimes of this host call; podman is told of others by ``file``."""
+        path = file or self.conflist
+        path.write_text(json.dumps({"cniVersion": version, "name": name, "plugins": list(plugins)}, indent=1))
 
     def run(self, *command: str, **options: Any) -> str:
         """What a command on this host prints; the test fails if the command does."""

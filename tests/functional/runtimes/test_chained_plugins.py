@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from cluster import Cluster, Node, until
-from serving import WEB, fetch, policy
+
+from functional.runtimes.cluster import Cluster, Node, until
+from functional.runtimes.serving import WEB, fetch, policy
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.bird, pytest.mark.runtimes]
 

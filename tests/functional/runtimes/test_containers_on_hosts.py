@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
-from cluster import NETWORK, Cluster, until
-from serving import WEB, fetch, policy
+
+from functional.runtimes.cluster import NETWORK, Cluster, until
+from functional.runtimes.serving import WEB, fetch, policy
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.bird, pytest.mark.runtimes]
 
@@ -58,7 +61,7 @@ def test_containers_of_a_network_without_policy_reach_each_other_only_within_it(
     assert "-cni-" in endpoint
     node.podman.run("client")
     assert fetch(lambda *command: node.podman.exec("client", *command), node.podman.address("web"))
-    profile = cluster.calico("get", "profile", NETWORK, "-o", "yaml")
+    profile = cluster.nodes[0].calico("get", "profile", NETWORK, "-o", "yaml")
     assert f"has({NETWORK})" in profile
 
 
@@ -66,8 +69,8 @@ def test_ctr_attaches_a_container_for_one_command(cluster: Cluster) -> None:
     node = cluster.nodes[0]
     node.podman.run("web", *WEB)
     target = node.podman.address("web")
-    output = node.containerd.ctr_with_network("one", "/bin/wget", "-q", "-T", "5", "-O", "-", f"http://{target}/")
-    assert output == "hello\n"
+    output = node.containerd.ctr_with_network("one", "/bin/ping", "-c", "1", "-W", "5", target)
+    assert "1 packets received" in output
     assert list(cluster.allocations()) == [target]
 
 
@@ -79,3 +82,23 @@ def test_pods_have_addresses_of_both_families(cluster: Cluster, family: int) -> 
     client = cluster.nodes[1].containerd.run_pod("client")
     (target,) = [address for address in web.addresses if (":" in address) == (family == 6)]
     until(lambda: fetch(client.exec, target), f"the pod is reached over IPv{family}")
+
+
+def test_many_pods_start_and_end_at_once_on_both_hosts(cluster: Cluster) -> None:
+    runtimes = [node.containerd for node in cluster.nodes]
+    names = [f"pod{number}" for number in range(8)]
+    client = runtimes[0].run_pod("client")
+    with ThreadPoolExecutor(16) as threads:
+        started = [threads.submit(runtime.run_pod, name, *WEB) for name in names for runtime in runtimes]
+        pods = [one.result() for one in started]
+        addresses = {pod.address for pod in pods}
+        assert len(addresses) == len(pods)
+        assert set(cluster.allocations()) == addresses | {client.address}
+        for pod in pods:
+            until(lambda pod=pod: fetch(client.exec, pod.address), f"pod {pod.address} is reached")
+        for node in cluster.nodes:
+            node.check_addresses()
+        for ended in [threads.submit(pod.stop) for pod in pods]:
+            ended.result()
+    assert list(cluster.allocations()) == [client.address]
+    cluster.nodes[0].check_addresses()

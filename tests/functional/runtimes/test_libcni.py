@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from cluster import Cluster
+
+from functional.runtimes.cluster import Cluster
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.bird, pytest.mark.runtimes]
 
@@ -50,10 +51,12 @@ def test_gc_detaches_what_is_not_listed_as_alive(cluster: Cluster) -> None:
     kept, lost = node.site.workload("kept"), node.site.workload("lost")
     address = libcni.add(kept)["ips"][0]["address"].partition("/")[0]
     libcni.add(lost)
-    node.site.end_workload(lost)
     libcni.call("gc", args=f"{kept}/eth0")
     assert list(cluster.allocations()) == [address]
-    assert len(cluster.endpoints()) == 1
+    assert len(cluster.endpoints()) == len(node.workload_links()) == 1
+    libcni.call("check", kept)
+    assert libcni.call("check", lost, check=False)["code"]
+    libcni.delete(lost)
     libcni.delete(kept)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from containerd_runtime import Containerd
-from libcni_runner import LibCni
-from podman_runtime import Podman
 
+from functional.runtimes.containerd_runtime import Containerd
+from functional.runtimes.libcni_runner import LibCni
+from functional.runtimes.podman_runtime import Podman
 from functional.runtimes.site import Site
 
 pytestmark = [pytest.mark.root, pytest.mark.runtimes]

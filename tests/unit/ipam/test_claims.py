@@ -12,6 +12,7 @@ from calico.datastore.memory import MemoryBackend
 from calico.ipam.affinity import Affinity
 from calico.ipam.block import Attribute, Block, assign
 from calico.ipam.block_codec import decode_block
+from calico.ipam.blockcache import BlockCache
 from calico.ipam.consistency import inconsistencies
 from calico.ipam.keys import IPAM_PREFIX, block_key
 from calico.ipam.owning import Owning
@@ -42,8 +43,8 @@ async def place(store: Steps | MemoryBackend, owner: str, handle: str, *, borrow
     def choose(block: Block) -> tuple[Block, tuple[int, ...]]:
         return assign(block, 1, attribute) if borrow or block.affinity == owner else (block, ())
 
-    seen = await store.get(block_key(CIDR))
-    return (await Placing(patient(store), lambda: START).place(CIDR, seen, attribute, 0, choose)).ordinals
+    placing = Placing(patient(store), lambda: START, BlockCache(patient(store)))
+    return (await placing.place(CIDR, attribute, 0, choose)).ordinals
 
 
 async def empty() -> MemoryBackend:

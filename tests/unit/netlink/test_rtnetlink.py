@@ -20,6 +20,7 @@ from calico.netlink.rtnetlink.route import (
     on_link_scope,
     peek_route,
 )
+from calico.netlink.rtnetlink.rule import SourceRule, decode_rule, new_rule
 
 macs = st.binary(min_size=6, max_size=6)
 indexes = st.integers(1, 2**31 - 1)
@@ -80,6 +81,12 @@ def test_a_neighbour_comes_back_as_it_went(index, address, mac, proxy, protocol)
     assert decode_neighbour(payload(delete_neighbour(1, entry))).address == address
 
 
+@given(addresses, st.integers(1, 2**32 - 1), st.integers(1, 2**32 - 1))
+def test_a_rule_comes_back_as_it_went(source, table, priority):
+    rule = SourceRule(source=source, table=table, priority=priority)
+    assert decode_rule(payload(new_rule(1, rule))) == rule
+
+
 @given(st.data(), indexes, addresses, bytes8, st.integers(0, 2**32 - 1), bytes8)
 def test_an_address_comes_back_as_it_went(data, index, address, scope, flags, protocol):
     length = data.draw(st.integers(0, len(address) * 8))
@@ -93,7 +100,9 @@ def test_what_is_set_on_a_link_reads_as_that_link(index, mac, mtu, master):
     assert got == Link(index=index, name="cali0", flags=1, mac=mac, mtu=mtu, master=master)
 
 
-@given(st.binary(max_size=200), st.sampled_from([decode_link, decode_address, decode_route, decode_neighbour]))
+@given(
+    st.binary(max_size=200), st.sampled_from([decode_link, decode_address, decode_route, decode_neighbour, decode_rule])
+)
 def test_arbitrary_bytes_decode_or_raise_one_error(junk, decode):
     try:
         decode(junk)

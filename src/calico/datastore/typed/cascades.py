@@ -35,7 +35,9 @@ _ATTEMPTS = 5
 
 
 class IPAM(Protocol):
-    """What of IPAM goes along."""
+    """What of IPAM goes along, and why a new pool does not fit to blocks that are there (empty when it does)."""
+
+    async def pool_fault(self, backend: Backend, pool: IPPool) -> str: ...
 
     async def release_addresses(self, backend: Backend, addresses: Iterable[str]) -> None: ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -33,11 +33,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """A request, and ``netns``: the path by which this process reaches the container's namespace; empty when it is
-    gone or is the host's own."""
+    gone or is the host's own. The rest is for what people plug in by hand: ``labels``, a name for the host's end, or a
+    device that exists (``tap``). No GC collects such."""
 
     request: Request
     netns: str = ""
     netns_is_host: bool = False
+    by_hand: bool = False
+    labels: Mapping[str, str] = {}
+    host_interface: str = ""
+    tap: str = ""
 
 
 class Agent:
@@ -69,6 +74,10 @@ class Agent:
             namespace=namespace if in_kubernetes else "default",
             pod=pod if in_kubernetes else "",
         )
+
+    def host_interface(self, call: Call, attached: Attached) -> str:
+        """The host's end of an attachment."""
+        return call.tap or call.host_interface or attached.host_interface(self.settings.interface_prefix)
 
     def addresses(self, request: Request) -> AddressSource:
         """Who gives addresses in the request's network."""

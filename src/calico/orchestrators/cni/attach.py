@@ -27,7 +27,7 @@ from calico.orchestrators.cni.names import Attached
 from calico.orchestrators.cni.pods import PodFacts
 from calico.orchestrators.cni.records import Record
 from calico.orchestrators.cni.result import Interface, IPConfig, Result, Route, extend, parse_result
-from calico.orchestrators.cni.wiring import GATEWAY_V4, HOST_MAC, Cable, Wired, mac_text, wire
+from calico.orchestrators.cni.wiring import GATEWAY_V4, HOST_MAC, Cable, Wired, adopt, mac_text, wire
 
 __all__ = ["attach", "await_policy", "put_profile"]
 
@@ -39,7 +39,7 @@ async def attach(agent: Agent, call: Call) -> Result:
     request = call.request
     attached = agent.attached(request)
     key = attached.key
-    host_interface = attached.host_interface(agent.settings.interface_prefix)
+    host_interface = agent.host_interface(call, attached)
     _check_namespace(call)
     if not request.config.is_own_ipam:
         find_plugin(request.config.ipam.type, request.path)
@@ -47,18 +47,21 @@ async def attach(agent: Agent, call: Call) -> Result:
     asked = read_annotations(facts.annotations, facts.namespace_annotations, request.config.feature_control)
     wish = wish_of(attached, request, asked, facts)
     _, known = await asyncio.gather(require_ready(agent.store.backend), look_up(agent.store, attached))
-    if known.is_of(attached) and await asyncio.to_thread(_has_interface, call.netns, attached.interface):
-        raise PluginError(EXISTS, f"the container already has an interface {attached.interface}")
+    if known.is_of(attached) and (call.tap or await asyncio.to_thread(_has_interface, call.netns, attached.interface)):
+        raise PluginError(EXISTS, f"{attached.container_id} is attached already, by interface {attached.interface}")
     source = agent.addresses(request)
     record = Record(attached=attached, host_interface=host_interface, netns=request.netns, config=request.raw.decode())
-    agent.records.write(record)
+    if not call.by_hand:
+        agent.records.write(record)
     agent.on_step("recorded")
     try:
         profiles = await _profiles(agent, call, attached)
         addresses = await _assign(agent, source, attached, known, asked, wish)
         agent.on_step("allocated")
         cable = _cable(call, attached, host_interface, addresses, asked)
-        wired = await asyncio.to_thread(wire, cable, agent.on_step)
+        wired = (
+            await asyncio.to_thread(adopt, cable) if call.tap else await asyncio.to_thread(wire, cable, agent.on_step)
+        )
         agent.on_step("wired")
         endpoint = build_endpoint(
             attached,
@@ -66,7 +69,7 @@ async def attach(agent: Agent, call: Call) -> Result:
             mac=wired.mac,
             addresses=cable.addresses,
             profiles=profiles,
-            labels=None,
+            labels=dict(call.labels),
             facts=facts,
             asked=asked,
         )
@@ -114,6 +117,8 @@ async def await_policy(agent: Agent, stored: WorkloadEndpoint | object, timeout_
 
 
 def _check_namespace(call: Call) -> None:
+    if call.tap:
+        return
     if call.netns_is_host:
         raise PluginError(WRONG_NAMESPACE, f"CNI_NETNS {call.request.netns} is the host's own network namespace")
     if not call.netns:
@@ -189,10 +194,14 @@ async def _undo(agent: Agent, attached: Attached, host_interface: str, source: A
 
 def _result(call: Call, attached: Attached, host_interface: str, addresses: Result, wired: Wired) -> Result:
     gateways = {True: wired.gateway_v6, False: GATEWAY_V4}
-    container = Interface(name=attached.interface, mac=wired.mac, mtu=wired.mtu, sandbox=call.request.netns)
+    if call.tap:
+        ends: tuple[Interface, ...] = (Interface(name=call.tap, mac=wired.mac, mtu=wired.mtu),)
+    else:
+        container = Interface(name=attached.interface, mac=wired.mac, mtu=wired.mtu, sandbox=call.request.netns)
+        ends = (Interface(name=host_interface, mac=mac_text(HOST_MAC), mtu=wired.mtu), container)
     return Result(
-        interfaces=(Interface(name=host_interface, mac=mac_text(HOST_MAC), mtu=wired.mtu), container),
-        ips=tuple(IPConfig(address=ip.address, interface=1) for ip in addresses.ips),
+        interfaces=ends,
+        ips=tuple(IPConfig(address=ip.address, interface=len(ends) - 1) for ip in addresses.ips),
         routes=tuple(Route(dst=route.dst, gw=gateways[":" in route.dst]) for route in addresses.routes),
         dns=addresses.dns,
     )

@@ -35,7 +35,7 @@ async def check(agent: Agent, call: Call) -> None:
     if not call.netns:
         raise PluginError(UNKNOWN_CONTAINER, f"CNI_NETNS {request.netns} is not a network namespace of a container")
     attached = agent.attached(request)
-    host_interface = attached.host_interface(agent.settings.interface_prefix)
+    host_interface = agent.host_interface(call, attached)
     result = parse_result(request.config.prev_result, request.version)
     await require_ready(agent.store.backend)
     known = await look_up(agent.store, attached)

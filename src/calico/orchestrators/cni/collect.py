@@ -14,7 +14,7 @@ from calico.orchestrators.cni.netconf import NetConf, decode_config
 from calico.orchestrators.cni.protocol import Request
 from calico.orchestrators.cni.records import Record
 
-__all__ = ["collect"]
+__all__ = ["collect", "deletion_of"]
 
 
 async def collect(agent: Agent, call: Call) -> None:
@@ -34,7 +34,7 @@ async def collect(agent: Agent, call: Call) -> None:
             continue
         try:
             async with agent.alone(attached.container_id):
-                await remove(agent, attached, record.host_interface, agent.addresses(_deletion(request, record)))
+                await remove(agent, attached, record.host_interface, agent.addresses(deletion_of(request, record)))
         except (CalicoError, OSError) as error:
             failed.append(f"{attached.container_id} {attached.interface}: {fault_of(error).message}")
     if not request.config.is_own_ipam:
@@ -46,7 +46,7 @@ async def collect(agent: Agent, call: Call) -> None:
         raise PluginError(fault_of(CalicoError()).code, "not all could be removed: " + "; ".join(failed))
 
 
-def _deletion(request: Request, record: Record) -> Request:
+def deletion_of(request: Request, record: Record) -> Request:
     """The DEL that nobody sent; with the configuration of its ADD, if that can still be read."""
     config: NetConf = request.config
     raw = record.config.encode()

@@ -22,6 +22,7 @@ from calico.datastore.typed.store import Store
 from calico.errors import InvalidInput, Transient
 from calico.ipam.allocator import Allocator
 from calico.obs.logger import Logger
+from calico.orchestrators.cni.abandoned import Sweeper
 from calico.orchestrators.cni.agent import Agent, Call, Settings
 from calico.orchestrators.cni.fault import WRONG_NAMESPACE, PluginError
 from calico.orchestrators.cni.frames import Question, encode_answer, parse_question
@@ -43,11 +44,13 @@ _UCRED = struct.Struct("=iII")
 
 
 class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the daemon listens and which etcd it uses, beside what all commands need."""
+    """Where the daemon listens, which etcd it uses and how often it looks for what was abandoned (0: never), beside
+    what all commands need."""
 
     agent: Settings
     etcd: Connection
     socket: str = DEFAULT_SOCKET
+    sweep_interval_s: float = 30.0
 
 
 def utc_now() -> datetime:
@@ -61,11 +64,19 @@ async def run(settings: DaemonSettings, *, pods: PodSource | None = None, on_ste
     agent = Agent(settings.agent, Store(backend), Allocator(backend, clock=utc_now), pods, on_step)
     server = _Server(agent, settings.socket)
     log.info("cni daemon starts", node=settings.agent.node, socket=settings.socket, etcd=settings.etcd.endpoints)
+    sweeping = asyncio.create_task(_sweep(agent, settings.sweep_interval_s))
     try:
         await server.run()
     finally:
+        sweeping.cancel()
+        await asyncio.wait([sweeping])
         await backend.close()
         log.info("cni daemon stopped; containers keep their network")
+
+
+async def _sweep(agent: Agent, interval_s: float) -> None:
+    if interval_s:
+        await Sweeper(agent, interval_s).run()
 
 
 class _Server:

@@ -22,7 +22,7 @@ async def detach(agent: Agent, call: Call) -> None:
     """Whatever ADD made of this attachment is gone afterwards."""
     request = call.request
     attached = agent.attached(request)
-    host_interface = attached.host_interface(agent.settings.interface_prefix)
+    host_interface = agent.host_interface(call, attached)
     await require_ready(agent.store.backend)
     await remove(agent, attached, host_interface, agent.addresses(request))
 

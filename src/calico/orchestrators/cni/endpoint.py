@@ -49,7 +49,7 @@ def build_endpoint(
     spec = WorkloadEndpointSpec(
         orchestrator=attached.orchestrator,
         node=attached.node,
-        container_id=attached.container_id,
+        container_id=attached.stored_id,
         pod=attached.pod,
         endpoint=attached.interface,
         service_account_name=facts.service_account,

@@ -25,7 +25,7 @@ class Known(msgspec.Struct, frozen=True):
 
     def is_of(self, attached: Attached) -> bool:
         """Whether the endpoint is this container's: not that of an older or newer sandbox of the same pod."""
-        return self.endpoint is not None and self.endpoint.spec.container_id in ("", attached.container_id)
+        return self.endpoint is not None and self.endpoint.spec.container_id in ("", attached.stored_id)
 
     @property
     def kept_addresses(self) -> frozenset[str]:
@@ -49,7 +49,7 @@ async def look_up(store: Store, attached: Attached) -> Known:
             continue
         if key.name == name:
             own = found
-        elif found.spec.container_id == attached.container_id:
+        elif found.spec.container_id == attached.stored_id:
             siblings.append(found)
     return Known(own, tuple(siblings))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Final
 
 import msgspec
@@ -16,6 +17,10 @@ __all__ = ["DEFAULT_PREFIX", "Attached", "host_interface_name"]
 DEFAULT_PREFIX: Final = "cali"
 _HASHED: Final = 11
 """Characters of a host interface after its prefix of four: the kernel takes fifteen in all."""
+_STORABLE: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,62}[a-z0-9])?")
+"""What an endpoint's name can hold. CNI allows capitals, dots, underscores and dashes anywhere, and ctr uses them."""
+_RANDOM: Final = re.compile(r"[0-9a-f]{16,}")
+"""Ids of which the first characters tell them apart: those that podman and containerd draw."""
 
 
 class Attached(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,13 +39,18 @@ class Attached(msgspec.Struct, frozen=True, kw_only=True):
         return "k8s" if self.pod else "cni"
 
     @property
+    def stored_id(self) -> str:
+        """The container's id as an endpoint can have it: another one for an id that no endpoint may have."""
+        return self.container_id if _STORABLE.fullmatch(self.container_id) else _hash(self.container_id)
+
+    @property
     def endpoint_name(self) -> str:
         """The name of its WorkloadEndpoint; InvalidInput naming the part that cannot be in one."""
         identifiers = WorkloadEndpointIdentifiers(
             node=self.node,
             orchestrator=self.orchestrator,
             pod=self.pod,
-            container_id=self.container_id,
+            container_id=self.stored_id,
             endpoint=self.interface,
         )
         return identifiers.name()
@@ -53,7 +63,7 @@ class Attached(msgspec.Struct, frozen=True, kw_only=True):
     def siblings(self) -> WorkloadEndpointIdentifiers:
         """The endpoints of the same workload on this node, whatever their interface."""
         return WorkloadEndpointIdentifiers(
-            node=self.node, orchestrator=self.orchestrator, pod=self.pod, container_id=self.container_id
+            node=self.node, orchestrator=self.orchestrator, pod=self.pod, container_id=self.stored_id
         )
 
     @property
@@ -72,14 +82,19 @@ class Attached(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def host_interface_name(prefix: str, namespace: str, pod: str, container_id: str, interface: str = "eth0") -> str:
-    """``cali`` and 11 characters of the pod's hash, or of the container's id.
+    """``cali`` and 11 characters: of the pod's hash; of a random container id, as Calico has it; else of the hash of id
+    and interface.
 
-    A second interface of a container that is not a pod has the hash of both, for the id alone is taken by eth0.
+    Ids that people choose (ctr's ``default-web1``) begin alike, and the id alone is taken by eth0.
     """
     if len(prefix) > len(DEFAULT_PREFIX):
         raise InvalidInput(f"{prefix!r} is longer than {len(DEFAULT_PREFIX)} characters", field="InterfacePrefix")
     if pod:
-        return prefix + hashlib.sha1(f"{namespace}.{pod}".encode(), usedforsecurity=False).hexdigest()[:_HASHED]
-    if interface == "eth0":
+        return prefix + _hash(f"{namespace}.{pod}")[:_HASHED]
+    if interface == "eth0" and _RANDOM.fullmatch(container_id):
         return prefix + container_id[:_HASHED]
-    return prefix + hashlib.sha1(f"{container_id}.{interface}".encode(), usedforsecurity=False).hexdigest()[:_HASHED]
+    return prefix + _hash(f"{container_id}.{interface}")[:_HASHED]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()

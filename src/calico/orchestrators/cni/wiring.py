@@ -23,11 +23,12 @@ from calico.netlink.rtnetlink.link import Link
 from calico.orchestrators.cni.fault import EXISTS, PluginError
 from calico.orchestrators.cni.steps import OnStep, unwatched
 
-__all__ = ["GATEWAY_V4", "HOST_MAC", "Cable", "Wired", "mac_text", "unwire", "wire"]
+__all__ = ["GATEWAY_V4", "HOST_MAC", "Cable", "Wired", "adopt", "mac_text", "unwire", "wire"]
 
 GATEWAY_V4: Final = "169.254.1.1"
 HOST_MAC: Final = bytes.fromhex("eeeeeeeeeeee")
 _LATER_METRIC: Final = 2048
+_FIRST_TABLE: Final = 1000
 _LINK_LOCAL_TRIES: Final = 60
 _LINK_LOCAL_PAUSE_S: Final = 0.01
 
@@ -90,6 +91,21 @@ def wire(cable: Cable, on_step: OnStep = unwatched) -> Wired:
         _route(cable, inside, gateway_v6)
         made = inside.get(cable.interface)
     return Wired(mac=mac_text(made.mac), mtu=made.mtu, gateway_v6=gateway_v6)
+
+
+def adopt(cable: Cable) -> Wired:
+    """A device that somebody else made and will delete: it is brought up, and its other end is theirs to address.
+
+    ``mac`` of the answer is the one given, which is the guest's; the device's own is nobody's concern.
+    """
+    with Links() as host:
+        found = host.get(cable.host_interface)
+        if cable.has_v6:
+            _prepare_host_v6(cable.host_interface)
+        host.set_up(cable.host_interface)
+        is_carrying = host.get(cable.host_interface).oper_up
+        gateway = _link_local(host, cable.host_interface) if cable.has_v6 and is_carrying else ""
+    return Wired(mac=cable.mac, mtu=found.mtu, gateway_v6=gateway)
 
 
 def unwire(cable: Cable) -> None:
@@ -180,22 +196,33 @@ def _address(cable: Cable, inside: Links) -> None:
 def _route(cable: Cable, inside: Links, gateway_v6: str) -> None:
     """A gateway that every container shares, and what is reached by it: all, or what the IPAM says.
 
-    Routes of an earlier interface win: this one's then have a metric of their own.
+    Routes of an earlier interface win. This one's then have a metric of their own, and packets from its addresses a
+    table: an answer that left by the other interface would be taken for a forgery.
     """
     number = inside.index(cable.interface)
-    if cable.has_v4:
-        _add_route(inside, f"{GATEWAY_V4}/32", "", cable.interface, number)
+    routes = [(f"{GATEWAY_V4}/32", "")] if cable.has_v4 else []
     for dst in cable.destinations:
         via = gateway_v6 if ":" in dst else GATEWAY_V4
         if via and (cable.has_v6 if ":" in dst else cable.has_v4):
-            _add_route(inside, dst, via, cable.interface, number)
+            routes.append((dst, via))
+    is_first = [_add_route(inside, dst, via, cable.interface, number) for dst, via in routes]
+    if not all(is_first):
+        table = _FIRST_TABLE + number
+        for dst, via in routes:
+            inside.add_route(dst, via=via, dev=cable.interface, table=table, replace=True)
+        for address in cable.addresses:
+            with suppress(AlreadyExists):
+                inside.add_rule(address.partition("/")[0], table)
 
 
-def _add_route(inside: Links, dst: str, via: str, interface: str, number: int) -> None:
+def _add_route(inside: Links, dst: str, via: str, interface: str, number: int) -> bool:
+    """Whether it is the first of its destination."""
     try:
         inside.add_route(dst, via=via, dev=interface)
     except AlreadyExists:
         inside.add_route(dst, via=via, dev=interface, metric=_LATER_METRIC + number)
+        return False
+    return True
 
 
 def _link_local(host: Links, interface: str) -> str:

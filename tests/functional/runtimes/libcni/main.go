@@ -5,11 +5,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 
 	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/types"
 )
 
 // Commands of CNI 1.1, where the library has them.
@@ -59,7 +61,10 @@ func main() {
 		os.Exit(2)
 	}
 	if err := run(os.Args[1:]); err != nil {
-		json.NewEncoder(os.Stdout).Encode(err)
+		var told *types.Error
+		if errors.As(err, &told) {
+			json.NewEncoder(os.Stdout).Encode(told)
+		}
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -539,7 +539,7 @@ def test_the_first_network_of_a_set_concerns_the_flows_from_it_only() -> None:
 
 def test_rules_that_stay_too_large_are_no_change_of_all_flows_and_those_that_fit_again_are() -> None:
     both = RuleSide(ip_sets=tuple(f"n{number}" for number in range(10, 16)))
-    wide, narrow = frozenset({net("10.0.0.0/24"), net("10.0.0.1")}), frozenset({net("10.0.0.1")})
+    wide, narrow = frozenset({net("10.9.0.0/24"), net("10.0.0.1")}), frozenset({net("10.0.0.1")})
     world = World()
     for name in both.ip_sets:
         world.say((name, wide))
@@ -550,8 +550,15 @@ def test_rules_that_stay_too_large_are_no_change_of_all_flows_and_those_that_fit
     world.ruleset.take_affected()
     world.say((both.ip_sets[0], frozenset({*wide, TEN})))
     assert not world.ruleset.take_affected().concerns(addr_bytes("10.5.5.5"), OWN)
-    for members, all_flows in ((narrow, True), (wide, True), (narrow, True)):
-        world.say((both.ip_sets[0], members))
+    first, second = both.ip_sets[:2]
+    for name, members, all_flows in (
+        (first, narrow, True),
+        (first, wide, True),
+        (first, narrow, True),
+        (second, narrow, False),
+        (second, wide, False),
+    ):
+        world.say((name, members))
         assert world.ruleset.take_affected().concerns(addr_bytes("10.5.5.5"), OWN) == all_flows
 
 

@@ -40,13 +40,14 @@ def test_an_ipv6_header_tells_the_length_of_what_follows_it() -> None:
     assert (data[40], data[41:48]) == (UDP, extension[1])
 
 
-def test_a_fragment_is_a_later_one_without_a_transport_header() -> None:
+def test_a_fragment_is_the_last_one_without_a_transport_header() -> None:
     four, six = Flow(src=ONE, dst=TWO, fragment=True).data(), Flow(src=ONE6, dst=TWO6, fragment=True).data()
-    assert int.from_bytes(four[6:8], "big") & 0x1FFF
+    flags = int.from_bytes(four[6:8], "big")
+    assert (flags >> 13, bool(flags & 0x1FFF)) == (0, True)
     following, reserved, place, number = struct.unpack("!BBHI", six[40:48])
     assert (six[6], following, reserved, number) == (socket.IPPROTO_FRAGMENT, TCP, 0, 0)
-    assert place >> 3
-    assert not any(four[20:] + six[48:])
+    assert (place & 7, bool(place >> 3)) == (0, True)
+    assert four[20:] == six[48:] == bytes(len(four) - 20)
 
 
 @given(PORTS, PORTS)

@@ -79,11 +79,12 @@ class Cluster:
         assert self.allocations() == {}
         assert self.handles() == []
 
-    def close(self) -> None:
+    def close(self, *, quiet: bool = False) -> None:
+        """End everything; what the daemons logged is printed for a test that failed."""
         for node in self.nodes:
             with suppress(Exception):
                 node.close()
-        for path in sorted(self.fabric.directory.glob("*.log")):
+        for path in () if quiet else sorted(self.fabric.directory.glob("*.log")):
             print(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}")
         self.fabric.close()
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 import msgspec
 
 from calico.errors import InvalidInput
-from calico.ipam.block import WINDOWS_RESERVED, Block, address_at, same_handle
+from calico.ipam.block import WINDOWS_RESERVED, Attribute, Block, address_at, same_handle
 from calico.ipam.keys import AffinityKey, network, parse_address
 from calico.ipam.pools import pool_around
 from calico.ipam.state import IPAMState, User
@@ -42,9 +42,7 @@ def findings(state: IPAMState) -> tuple[Finding, ...]:
 def inconsistencies(state: IPAMState) -> Iterator[Finding]:
     """Where blocks, affinities and handles contradict each other."""
     for key, why in state.damaged.items():
-        yield Finding(
-            "damaged", key, f"cannot be read: {why}", "look at the key with etcdctl; nothing is given from it"
-        )
+        yield Finding("damaged", key, f"cannot be read: {why}", "look at the key with etcdctl and put it right")
     for block in state.blocks.values():
         yield from _of_block(block)
     yield from _overlaps(state.blocks)
@@ -130,7 +128,7 @@ def misuse(state: IPAMState) -> Iterator[Finding]:
         for ordinal, attribute in block.held():
             address = str(address_at(block, ordinal))
             given.add(address)
-            if address not in users and not same_handle(attribute.handle, WINDOWS_RESERVED):
+            if address not in users and not _is_held_elsewhere(block, attribute):
                 yield _leak(state, block, ordinal)
     for address, found in sorted(users.items()):
         if len({user.who for user in found}) > 1:
@@ -139,6 +137,13 @@ def misuse(state: IPAMState) -> Iterator[Finding]:
         if address not in given:
             yield from _not_given(state, found[0])
     yield from _outside_pools(state)
+
+
+def _is_held_elsewhere(block: Block, attribute: Attribute) -> bool:
+    """Whether it is for what the datastore does not tell: services, stopped virtual machines, what Windows reserves."""
+    if (block.affinity or "").startswith("virtual:") or same_handle(attribute.handle, WINDOWS_RESERVED):
+        return True
+    return "service" in attribute.secondary or "vmi-name" in attribute.secondary
 
 
 def _leak(state: IPAMState, block: Block, ordinal: int) -> Finding:

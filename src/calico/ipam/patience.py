@@ -19,7 +19,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 
 
 class PatientBackend:
-    """The reads and writes that IPAM needs."""
+    """The reads and writes that IPAM needs. A call that is begun within ``patience_s`` is waited for."""
 
     def __init__(
         self,
@@ -48,15 +48,15 @@ class PatientBackend:
         return await self._patiently(lambda: self.backend.txn(ops))
 
     async def _patiently(self, call: Callable[[], Awaitable[_R]]) -> _R:
-        pause, waited = _FIRST_PAUSE_S, 0.0
+        loop = asyncio.get_running_loop()
+        pause, ends = _FIRST_PAUSE_S, loop.time() + self._patience_s
         while True:
             try:
                 return await call()
             except Uncertain:
                 raise
             except Transient:
-                if waited >= self._patience_s:
+                if loop.time() >= ends:
                     raise
             await self._sleep(pause)
-            waited += pause
             pause = min(2 * pause, _LONGEST_PAUSE_S)

@@ -40,7 +40,10 @@ class User(msgspec.Struct, frozen=True, order=True):
 
 
 class IPAMState(msgspec.Struct, frozen=True, kw_only=True):
-    """``damaged``: keys that cannot be read, and why. ``users``: every address that an endpoint or a tunnel has."""
+    """``damaged``: keys that cannot be read, and why. ``users``: every address that an endpoint or a tunnel has.
+
+    ``unreadable``: endpoints and nodes of which not all can be read, so that any address may be theirs.
+    """
 
     revision: int = 0
     settings: IPAMSettings = IPAMSettings()
@@ -51,6 +54,7 @@ class IPAMState(msgspec.Struct, frozen=True, kw_only=True):
     pools: tuple[IPPool, ...] = ()
     nodes: frozenset[str] = frozenset()
     users: tuple[User, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
 
 def decode_ipam(items: Iterable[KeyValue]) -> IPAMState:
@@ -79,11 +83,19 @@ async def read_state(backend: Backend) -> IPAMState:
     """Everything, all of one revision: what changes meanwhile cannot look like an inconsistency."""
     listing = await backend.list(IPAM_PREFIX)
     at = listing.revision
-    pools, nodes, users = [], set(), []
+    state = decode_ipam(listing.items)
+    damaged = dict(state.damaged)
+    pools, nodes, users, unreadable = [], set(), [], []
     for kind in ("IPPool", "Node", "WorkloadEndpoint"):
         for kv in (await backend.list(kind_prefix(kind), revision=at)).items:
             key = parse_key(kv.key)
-            resource = decode(key, kv.value, kv.mod_revision).resource if key is not None else None
+            if key is None:
+                continue
+            found = decode(key, kv.value, kv.mod_revision)
+            resource = found.resource
+            if found.problems:
+                damaged[kv.key] = "; ".join(found.problems)
+                unreadable += [str(key)] if kind != "IPPool" else []
             if isinstance(resource, IPPool):
                 pools.append(resource)
             elif isinstance(resource, Node):
@@ -94,9 +106,14 @@ async def read_state(backend: Backend) -> IPAMState:
                 ]
             elif isinstance(resource, WorkloadEndpoint):
                 users += _of_endpoint(resource)
-    state = decode_ipam(listing.items)
     return msgspec.structs.replace(
-        state, revision=at, pools=tuple(pools), nodes=frozenset(nodes), users=tuple(sorted(users))
+        state,
+        revision=at,
+        damaged=damaged,
+        pools=tuple(pools),
+        nodes=frozenset(nodes),
+        users=tuple(sorted(users)),
+        unreadable=tuple(unreadable),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from calico.datastore.api import Op
 from calico.datastore.etcd.backend import EtcdBackend
 from calico.datastore.typed.initialise import initialise
 from calico.datastore.typed.ready import set_ready
@@ -20,6 +21,7 @@ from calico.datastore.typed.store import Store
 from calico.ipam.allocator import Allocator
 from calico.ipam.requests import AssignRequest
 from calico.model.ippool import IPPool, IPPoolSpec
+from calico.model.keys import kind_prefix
 from calico.model.meta import Metadata
 from calico.model.node import Node, NodeSpec
 from calico.model.workload import WorkloadEndpoint, WorkloadEndpointSpec
@@ -220,6 +222,17 @@ async def test_what_is_on_an_interface_of_this_host_is_never_freed(world: World,
     assert "an interface of" in await world.run("ipam", "release", "--ip", local_address, code=1)
     assert "is not released" in await world.run("ipam", "check", "--node", "here", code=1)
     assert await world.allocator.get_attributes(local_address) is not None
+
+
+@pytest.mark.root
+async def test_nothing_is_freed_while_an_endpoint_cannot_be_read(world: World) -> None:
+    leaked = await world.address("gone")
+    await world.run("ipam", "gc", "--node", "here")
+    await world.backend.txn([Op(f"{kind_prefix('WorkloadEndpoint')}default/here-cni-x-eth0", b"{")])
+    why = "WorkloadEndpoint default/here-cni-x-eth0 cannot be read, and may have it"
+    assert (await world.report("gc", "--node", "here", "--grace", "0"))["waiting"] == {leaked: why}
+    assert why in await world.run("ipam", "release", "--ip", leaked, code=1)
+    assert await world.allocator.ips_by_handle("gone") == (leaked,)
 
 
 async def test_a_locked_pool_is_split_and_its_addresses_stay(world: World) -> None:

@@ -95,6 +95,16 @@ def test_a_leak_says_which_allocation_it_is() -> None:
     assert (leak.address, leak.block, leak.handle, leak.sequence, leak.node) == ("10.0.0.0", CIDR, "h", 7, "a")
 
 
+def test_what_services_and_stopped_machines_have_is_no_leak() -> None:
+    empty = new_block(CIDR, "host:a", datetime(2026, 8, 22, tzinfo=UTC), 7)
+    for attributes in ({"service": "default/web"}, {"vmi-name": "vm"}):
+        given, _ = assign(empty, 1, Attribute("h", attributes))
+        assert found(blocks={CIDR: given}, users=()) == []
+    balancer = {CIDR: block(owner="virtual:load-balancer")}
+    affinity = {AffinityKey("virtual:load-balancer", CIDR): CONFIRMED}
+    assert found(blocks=balancer, affinities=affinity, users=()) == []
+
+
 def test_two_users_of_one_address_are_told_and_one_user_with_two_interfaces_of_it_not() -> None:
     web, other = User("10.0.0.0", "WorkloadEndpoint default/web", "a"), User("10.0.0.0", "ipip tunnel of Node b", "b")
     (shared,) = found(users=(web, other))

@@ -85,7 +85,7 @@ async def _collect(
             leaks,
             await read_marks(store.backend),
             alive=await _alive(leaks, read_kernel(host)),
-            unseen={} if all_hosts else _unseen(state, leaks, host),
+            unseen=_unsure(state, leaks) or ({} if all_hosts else _unseen(state, leaks, host)),
             now=datetime.now(UTC),
             by=host,
             grace_s=grace,
@@ -102,6 +102,13 @@ async def _alive(leaks: list[Finding], kernel: KernelView) -> dict[str, str]:
     quiet = [leak.address for leak in leaks if leak.address not in found]
     answers = await asyncio.to_thread(answering, quiet) if quiet else frozenset[str]()
     return found | dict.fromkeys(answers, "it answers an echo request")
+
+
+def _unsure(state: IPAMState, leaks: list[Finding]) -> dict[str, str]:
+    """All of them, while there is an endpoint or node that cannot be read: any of them may be its."""
+    if not state.unreadable:
+        return {}
+    return {leak.address: f"{state.unreadable[0]} cannot be read, and may have it" for leak in leaks}
 
 
 def _unseen(state: IPAMState, leaks: list[Finding], host: str) -> dict[str, str]:

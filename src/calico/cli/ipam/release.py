@@ -128,6 +128,8 @@ async def _in_use(store: Store, addresses: list[str]) -> dict[str, str]:
     state = await read_state(store.backend)
     kernel = read_kernel(host_name())
     found = {user.address: f"{user.who} has it" for user in state.users if user.address in set(addresses)}
+    for address in addresses if state.unreadable else ():
+        found.setdefault(address, f"{state.unreadable[0]} cannot be read, and may have it")
     for address in addresses:
         if there := in_kernel(kernel, address):
             found.setdefault(address, there)

@@ -1,8 +1,8 @@
 """How long real runtimes take with our plugin and with Debian's bridge and host-local, on one host, in turns.
 
-``python bench/runtimes.py [--quick]`` makes a host with etcd, BIRD, Felix and the CNI daemon, and two containerds on it:
-one attaches pods by our plugin, one by Debian's. Milliseconds of RunPodSandbox and StopPodSandbox, as the kubelet would
-wait for them, and of podman run and rm; and ratios to bridge. Needs root and ``make runtimes``.
+``python bench/runtimes.py [--quick]`` makes a host with etcd, BIRD, Felix and the CNI daemon, and two containerds on
+it: one attaches pods by our plugin, one by Debian's. Milliseconds of RunPodSandbox and StopPodSandbox, as the kubelet
+would wait for them, and of podman run and rm; and ratios to bridge. Needs root and ``make runtimes``.
 """
 
 from __future__ import annotations

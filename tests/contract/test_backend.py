@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from calico.datastore.api import Compacted, CompareFailed, FutureRevision, Op, Update, WatchBatch
+from calico.datastore.api import Compacted, CompareFailed, FutureRevision, Op, Query, Update, WatchBatch
 from calico.datastore.etcd.backend import EtcdBackend
 from calico.datastore.memory import MemoryBackend
 from calico.errors import Conflict, InvalidInput, NotFound
@@ -58,6 +58,14 @@ async def test_an_empty_value_is_not_an_absent_key(backend: Store) -> None:
     kv = await backend.get("/a")
     assert kv is not None
     assert kv.value == b""
+
+
+async def test_keys_and_prefixes_are_read_together_as_of_one_revision(backend: Store) -> None:
+    for key in ("/a/1", "/a/2", "/b"):
+        await put(backend, key, key.encode())
+    answers = await backend.read([Query("/b"), Query("/a/", prefix=True), Query("/a/"), Query("/a/2")])
+    assert [[kv.key for kv in found] for found in answers] == [["/b"], ["/a/1", "/a/2"], [], ["/a/2"]]
+    assert answers[0][0] == await backend.get("/b")
 
 
 async def test_the_past_can_be_read(backend: Store) -> None:

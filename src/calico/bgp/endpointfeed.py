@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from calico.bgp.planning.localendpoints import ENDPOINTS_PREFIX, is_local_key
-from calico.datastore.api import Backend, KeyValue, Listing, Op, SyncerSink, WatchBatch
+from calico.datastore.api import Backend, KeyValue, Listing, Op, Query, SyncerSink, WatchBatch
 from calico.datastore.sync.acceptance import accept_keys
 from calico.datastore.sync.syncer import Syncer
 
@@ -67,6 +67,10 @@ class _OfHost:
         found = await self._backend.list(prefix, revision=revision, created_after=created_after)
         items = tuple(kv for kv in found.items if is_local_key(kv.key, self._host))
         return Listing(items, found.revision, found.cluster_id)
+
+    async def read(self, queries: Sequence[Query]) -> tuple[tuple[KeyValue, ...], ...]:
+        answers = await self._backend.read(queries)
+        return tuple(tuple(kv for kv in found if is_local_key(kv.key, self._host)) for found in answers)
 
     async def revision(self) -> tuple[int, int]:
         return await self._backend.revision()

@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "etcd": ("calico.cli.etcd", "etcd", "Run the core cluster of etcd and look after its members."),
     "felix": ("calico.cli.daemons", "felix", "Run Felix: programs this host's routes and packet filters."),
     "get": ("calico.cli.resources.get", "get", "Show resources as a table, YAML or JSON, once or as they change."),
+    "ipam": ("calico.cli.ipam.group", "ipam", "Look at the addresses that are given out, check, release, configure."),
     "label": ("calico.cli.resources.modify", "label", "Set or remove labels of a resource."),
     "lab": ("calico.cli.lab", "lab", "Run many hosts in network namespaces on this machine."),
     "node": ("calico.cli.node.group", "node", "Look at this host: Felix, BIRD, sessions, endpoints; route reflectors."),

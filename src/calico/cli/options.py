@@ -10,6 +10,7 @@ import click
 
 from calico.cli.output.printing import safe
 from calico.datastore.connection import DEFAULT_CONFIG, load_connection, open_store
+from calico.ipam.cascade import IPAMCascade
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -65,7 +66,7 @@ def file_options(function: _F) -> _F:
 async def opened(config: str | None) -> AsyncIterator[Store]:
     """The store; what of a list cannot be read is named on standard error."""
     async with open_store(load_connection(config)) as store:
-        store.on_damaged = _warn
+        store.on_damaged, store.ipam = _warn, IPAMCascade()
         yield store
 
 

@@ -15,6 +15,7 @@ from calico.datastore.barrier import Realisation, wait_for_hosts
 from calico.datastore.rehearsal import Rehearsal
 from calico.datastore.typed.store import Store
 from calico.errors import InvalidInput, NotFound
+from calico.ipam.cascade import IPAMCascade
 from calico.model.codec import decode
 from calico.model.keys import ResourceKey, key_path
 from calico.model.manifest import to_resource
@@ -36,7 +37,7 @@ class AsyncClient(AsyncKinds):
     """
 
     def __init__(self, backend: Backend, store: Store | None = None) -> None:
-        self.store = store or Store(backend)
+        self.store = store or Store(backend, ipam=IPAMCascade())
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -62,7 +63,8 @@ class AsyncClient(AsyncKinds):
     def rehearse(self) -> AsyncClient:
         """A client that reads this datastore and keeps what is written to itself; everything is checked as usual."""
         rehearsal = Rehearsal(self.store.backend)
-        return AsyncClient(rehearsal, Store(rehearsal, sleep=_no_sleep, on_damaged=self.store.on_damaged))
+        real = self.store
+        return AsyncClient(rehearsal, Store(rehearsal, sleep=_no_sleep, on_damaged=real.on_damaged, ipam=real.ipam))
 
     async def difference(self, resources: Iterable[Resource | dict[str, Any]]) -> tuple[Difference, ...]:
         """What applying the resources in this order would change, in meaning; nothing is written.

@@ -23,6 +23,7 @@ __all__ = [
     "KeyValue",
     "Listing",
     "Op",
+    "Query",
     "SyncStatus",
     "SyncerSink",
     "Update",
@@ -101,6 +102,13 @@ class Op(msgspec.Struct, frozen=True, gc=False):
     check_only: bool = False
 
 
+class Query(msgspec.Struct, frozen=True, gc=False):
+    """A key, or (``prefix``) all keys that begin so."""
+
+    key: str
+    prefix: bool = False
+
+
 class Backend(Protocol):
     """A consistent key-value store with revisions, compare-and-swap, watches and leases."""
 
@@ -108,6 +116,10 @@ class Backend(Protocol):
 
     async def list(self, prefix: str, *, revision: int = 0, created_after: int = 0) -> Listing:
         """The keys under ``prefix``; of those that were created after a revision only, when given."""
+        ...
+
+    async def read(self, queries: Sequence[Query]) -> tuple[tuple[KeyValue, ...], ...]:
+        """The answers to all, as of one revision and in one round trip: for what is known to be little."""
         ...
 
     async def revision(self) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 
-from calico.datastore.api import Compacted, FutureRevision, KeyValue, Listing, Op, Update, WatchBatch
+from calico.datastore.api import Compacted, FutureRevision, KeyValue, Listing, Op, Query, Update, WatchBatch
 from calico.datastore.ops import check_ops, compare_failed
 from calico.errors import NotFound, Transient
 
@@ -66,6 +66,16 @@ class MemoryBackend:
         found = (self._at(key, at) for key in sorted(self._versions) if key.startswith(prefix))
         items = tuple(kv for kv in found if kv is not None and kv.create_revision > created_after)
         return Listing(items, at, self._cluster_id)
+
+    async def read(self, queries: Sequence[Query]) -> tuple[tuple[KeyValue, ...], ...]:
+        """The answers to all, as of one revision."""
+        await self._contact()
+        return tuple(self._answer(query) for query in queries)
+
+    def _answer(self, query: Query) -> tuple[KeyValue, ...]:
+        keys = sorted(self._versions) if query.prefix else [query.key]
+        found = (self._at(key, self._revision) for key in keys if key.startswith(query.key))
+        return tuple(kv for kv in found if kv is not None)
 
     async def revision(self) -> tuple[int, int]:
         """(current revision, cluster id)."""

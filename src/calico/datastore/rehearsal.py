@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 
-from calico.datastore.api import Backend, KeyValue, Listing, Op, WatchBatch
+from calico.datastore.api import Backend, KeyValue, Listing, Op, Query, WatchBatch
 from calico.datastore.ops import check_ops, compare_failed
 from calico.errors import InvalidInput
 
@@ -45,6 +45,16 @@ class Rehearsal:
                     items[key] = value
         ordered = tuple(items[key] for key in sorted(items))
         return Listing(ordered, max(found.revision, self._revision), found.cluster_id)
+
+    async def read(self, queries: Sequence[Query]) -> tuple[tuple[KeyValue, ...], ...]:
+        """The store's answers with what was written here."""
+        return tuple([await self._answer(query) for query in queries])
+
+    async def _answer(self, query: Query) -> tuple[KeyValue, ...]:
+        if query.prefix:
+            return (await self.list(query.key)).items
+        found = await self.get(query.key)
+        return (found,) if found is not None else ()
 
     async def revision(self) -> tuple[int, int]:
         """The store's revision, or that of the last write here."""

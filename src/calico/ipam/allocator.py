@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 
@@ -30,7 +29,7 @@ from calico.ipam.requests import (
 )
 from calico.ipam.search import block_around
 from calico.ipam.tools import Tools
-from calico.ipam.view import View, read_view
+from calico.ipam.view import View
 
 __all__ = ["Allocator"]
 
@@ -52,7 +51,6 @@ class Allocator:
     ) -> None:
         self._tools = Tools(PatientBackend(backend, patience_s, sleep), clock)
         self._releasing = Releasing(self._tools)
-        self._turns: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     # ---- giving
 
@@ -64,14 +62,13 @@ class Allocator:
         owner = owner_of(request.hostname, request.use)
         wanted = {4: request.v4, 6: request.v6}
         versions = tuple(version for version, count in wanted.items() if count > 0)
-        view = await read_view(self._tools.backend, owner, request.hostname, versions)
+        view = await self._tools.view(owner, request.hostname, versions)
         found: dict[int, list[Address]] = {4: [], 6: []}
         reasons: list[str] = []
         handle = None
         for version in versions:
             search = self._search(view, request, owner, version, wanted[version])
-            async with self._turns[owner, version]:  # requests of one host would only compete for the same block
-                handle = await search.run(handle)
+            handle = await search.run(handle)
             found[version] = search.found
             if len(search.found) < wanted[version]:
                 head = f"{len(search.found)} of {wanted[version]} IPv{version} addresses assigned"
@@ -103,32 +100,29 @@ class Allocator:
         """
         wanted = parse_address(address)
         owner = owner_of(hostname, use or "Workload")
-        view = await read_view(self._tools.backend, owner, hostname, (wanted.version,))
+        view = await self._tools.view(owner, hostname, (wanted.version,))
         pool, fault = pool_for_address(view.pools, wanted, use or "")
         if pool is None:
             raise InvalidInput(f"cannot be assigned: {fault}", subject=address)
         cidr = block_around(wanted, pool.block_size)
         attribute = Attribute(handle, dict(attrs or {}))
-        async with self._turns[owner, wanted.version]:
-            seen = (await self._tools.cache.read([cidr]))[cidr]
-            if seen is None:
+        if (await self._tools.cache.read([cidr]))[cidr] is None:
+            async with self._tools.claiming[owner, wanted.version]:
                 await self._tools.owning.claim(owner, cidr, looks_free=True)
-                seen = (await self._tools.cache.read([cidr]))[cidr]
 
-            def choose(block: Block) -> tuple[Block, tuple[int, ...]]:
-                ordinal = ordinal_of(block, wanted)
-                if view.settings.strict_affinity and block.affinity != owner:
-                    message = f"block {cidr} belongs to {block.affinity or 'nobody'}, and strict affinity is on"
-                    raise InvalidInput(f"cannot be assigned: {message}", subject=address)
-                after = assign_ordinal(block, ordinal, attribute)
-                if after is None:
-                    raise _refusal(block, ordinal, address)
-                return after, (ordinal,)
+        def choose(block: Block) -> tuple[Block, tuple[int, ...]]:
+            ordinal = ordinal_of(block, wanted)
+            if view.settings.strict_affinity and block.affinity != owner:
+                message = f"block {cidr} belongs to {block.affinity or 'nobody'}, and strict affinity is on"
+                raise InvalidInput(f"cannot be assigned: {message}", subject=address)
+            after = assign_ordinal(block, ordinal, attribute)
+            if after is None:
+                raise _refusal(block, ordinal, address)
+            return after, (ordinal,)
 
-            placed = await self._tools.placing.place(cidr, seen, attribute, view.settings.cooldown_s, choose)
-            self._tools.cache.note(cidr, placed.stored)
-            if not placed.ordinals:
-                raise AlreadyExists(f"{address}: its block {cidr} vanished while it was assigned; try again")
+        placed = await self._tools.placing.place(cidr, attribute, view.settings.cooldown_s, choose)
+        if not placed.ordinals:
+            raise AlreadyExists(f"{address}: its block {cidr} vanished while it was assigned; try again")
 
     # ---- blocks of a host
 

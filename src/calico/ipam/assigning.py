@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from calico.datastore.api import KeyValue
 from calico.errors import InvalidInput
-from calico.ipam.affinity import Affinity
+from calico.ipam.affinity import CONFIRMED, Affinity
 from calico.ipam.block import Attribute, Block, address_at, assign, collect
 from calico.ipam.block_codec import DamagedBlock, decode_block
 from calico.ipam.claims import is_reclaimable
@@ -33,8 +33,9 @@ class Assigning:
         self._tools, self._view, self._request, self._owner = tools, view, request, owner
         self._pools, self._version, self._count = choice.pools, version, count
         self._attribute = Attribute(request.handle, dict(request.attrs))
-        self._affinities: Mapping[str, Affinity] = view.affinities[version]
+        self._affinities: dict[str, Affinity] = {**view.affinities[version]}
         self._tried: set[str] = set()
+        self._exhausted: set[str] = set()
         self._handle: KeyValue | None = None
         self.found: list[Address] = []
         self.reasons: list[str] = [f"IPPool {name}: {fault}" for name, fault in sorted(choice.refused.items())]
@@ -46,11 +47,8 @@ class Assigning:
             self.reasons.insert(0, f"there is no IPv{self._version} pool to assign from")
             return handle
         await self._from_own()
-        if self._missing:  # another request of this host may have claimed a block since the affinities were read
-            self._affinities = await self._tools.affinities(self._owner, self._version)
+        while self._missing and await self._another_block():
             await self._from_own()
-        if self._missing:
-            await self._from_new()
         if self._missing:
             await self._from_others()
         return self._handle
@@ -66,7 +64,7 @@ class Assigning:
         for cidr in mine:
             seen = self._tools.cache.last(cidr)
             if self._missing and seen is not None and self._affinities[cidr].holds and self._gives(seen):
-                await self._take(cidr, seen, mine_only=True)
+                await self._take(cidr, mine_only=True)
         mine = [cidr for cidr in mine if cidr not in self._tried]
         if not self._missing or not mine:
             return
@@ -74,35 +72,54 @@ class Assigning:
         for cidr in sorted(mine, key=lambda cidr: not self._affinities[cidr].holds):
             if not self._missing:
                 return
-            if self._affinities[cidr].holds and stored[cidr] is not None:
-                await self._take(cidr, stored[cidr], mine_only=True)
+            kv = stored[cidr]
+            if self._affinities[cidr].holds and kv is not None:
+                await self._take(cidr, mine_only=True, read_at=kv.mod_revision)
             elif await self._claimed(cidr):  # a claim that was cut short
-                await self._take(cidr, None, mine_only=True)
+                self._tools.cache.note(cidr, None)
+                await self._take(cidr, mine_only=True)
 
     def _gives(self, seen: KeyValue) -> bool:
         block = self._decoded(seen)
         return block is not None and bool(self._choose(block)[1])
 
-    # ---- a new block
+    # ---- another block
 
-    async def _from_new(self) -> None:
+    async def _another_block(self) -> bool:
+        """Whether the owner has a block that was not tried, after claiming one if need be."""
+        async with self._tools.claiming[self._owner, self._version]:
+            if self._learn(self._tools.claimed(self._owner, self._version)):
+                return True  # another request claimed it meanwhile
+            self._affinities = {**await self._tools.affinities(self._owner, self._version)}
+            if any(cidr not in self._tried and self._pool_of(network(cidr)) for cidr in self._affinities):
+                return True
+            cidr = await self._claim_new()
+            if cidr:
+                self._tools.note_claim(self._owner, self._version, cidr)
+            return self._learn([cidr] if cidr else [])
+
+    def _learn(self, cidrs: Iterable[str]) -> bool:
+        new = [cidr for cidr in cidrs if cidr not in self._tried and self._pool_of(network(cidr))]
+        self._affinities |= dict.fromkeys(new, CONFIRMED)
+        return bool(new)
+
+    async def _claim_new(self) -> str:
+        """A new block of the first pool that has one; empty, with the reasons noted, when there is none."""
         settings = self._view.settings
         if not settings.auto_allocate_blocks:
             self.reasons.append("autoAllocateBlocks is off, so no block is claimed")
-            return
+            return ""
         allowed = settings.blocks_allowed(self._request.max_blocks)
-        claimed = len(self._affinities)
+        if len(self._affinities) >= allowed:
+            self.reasons.append(f"{self._owner} has {len(self._affinities)} blocks, and may have {allowed}")
+            return ""
         for pool in self._pools:
-            while self._missing:
-                if claimed >= allowed:
-                    self.reasons.append(f"{self._owner} has {claimed} blocks, and may have {allowed}")
-                    return
-                cidr = await self._new_block(pool)
-                if not cidr:
-                    self.reasons.append(f"IPPool {pool.name}: every block of {pool.network} is claimed")
-                    break
-                claimed += 1
-                await self._take(cidr, None, mine_only=True)
+            if pool.name not in self._exhausted:
+                if cidr := await self._new_block(pool):
+                    return cidr
+                self._exhausted.add(pool.name)
+                self.reasons.append(f"IPPool {pool.name}: every block of {pool.network} is claimed")
+        return ""
 
     async def _new_block(self, pool: Pool) -> str:
         """Claim any block of a pool that nobody has, or that nobody uses; empty when there is none."""
@@ -154,28 +171,27 @@ class Assigning:
             if not self._missing:
                 return
             if cidr not in self._tried and self._pool_of(network(cidr)) and self._gives(seen):
-                await self._take(cidr, seen, mine_only=False)
+                self._tools.cache.note(cidr, seen)
+                await self._take(cidr, mine_only=False, read_at=seen.mod_revision)
         if self._missing:
             self.reasons.append("no block of others has an address that is free")
 
     # ---- one block
 
-    async def _take(self, cidr: str, seen: KeyValue | None, *, mine_only: bool) -> None:
+    async def _take(self, cidr: str, *, mine_only: bool, read_at: int = 0) -> None:
+        """What the block has to give, beginning with what the cache knows of it."""
         self._tried.add(cidr)
-        if seen is None:
-            seen = (await self._tools.cache.read([cidr]))[cidr]
 
         def choose(block: Block) -> tuple[Block, tuple[int, ...]]:
             return (block, ()) if mine_only and block.affinity != self._owner else self._choose(block)
 
         cooldown_s = self._view.settings.cooldown_s
         try:
-            placed = await self._tools.placing.place(cidr, seen, self._attribute, cooldown_s, choose, self._handle)
+            placed = await self._tools.placing.place(cidr, self._attribute, cooldown_s, choose, self._handle, read_at)
         except DamagedBlock as error:
             self.reasons.append(str(error))
             return
         self._handle = placed.handle
-        self._tools.cache.note(cidr, placed.stored)
         if placed.block is not None:
             self.found.extend(address_at(placed.block, ordinal) for ordinal in placed.ordinals)
 

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from calico.datastore.api import Backend, KeyValue, Listing, Op
+from calico.datastore.api import Backend, KeyValue, Listing, Op, Query
 from calico.errors import Transient, Uncertain
 
 __all__ = ["PatientBackend"]
@@ -19,7 +19,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 
 
 class PatientBackend:
-    """The reads and writes that IPAM needs."""
+    """The reads and writes that IPAM needs. A call that is begun within ``patience_s`` is waited for."""
 
     def __init__(
         self,
@@ -39,20 +39,24 @@ class PatientBackend:
         """The keys under a prefix now."""
         return await self._patiently(lambda: self.backend.list(prefix))
 
+    async def read(self, queries: Sequence[Query]) -> tuple[tuple[KeyValue, ...], ...]:
+        """All of one revision, in one round trip."""
+        return await self._patiently(lambda: self.backend.read(queries))
+
     async def txn(self, ops: Sequence[Op]) -> int:
         """All or nothing; CompareFailed, or Uncertain at once when the answer was lost."""
         return await self._patiently(lambda: self.backend.txn(ops))
 
     async def _patiently(self, call: Callable[[], Awaitable[_R]]) -> _R:
-        pause, waited = _FIRST_PAUSE_S, 0.0
+        loop = asyncio.get_running_loop()
+        pause, ends = _FIRST_PAUSE_S, loop.time() + self._patience_s
         while True:
             try:
                 return await call()
             except Uncertain:
                 raise
             except Transient:
-                if waited >= self._patience_s:
+                if loop.time() >= ends:
                     raise
             await self._sleep(pause)
-            waited += pause
             pause = min(2 * pause, _LONGEST_PAUSE_S)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from calico.datastore.api import KeyValue
@@ -12,9 +14,12 @@ from calico.ipam.keys import blocks_prefix, parse_block_key
 from calico.ipam.owning import Owning, nanoseconds
 from calico.ipam.patience import PatientBackend
 from calico.ipam.placing import Placing
-from calico.ipam.view import read_affinities
+from calico.ipam.sharedreads import SharedReads
+from calico.ipam.view import View, read_affinities, read_view
 
 __all__ = ["Tools"]
+
+_REMEMBERED = 16
 
 
 class Tools:
@@ -24,7 +29,25 @@ class Tools:
         self.backend, self.now = backend, now
         self.cache = BlockCache(backend)
         self.owning = Owning(backend, now)
-        self.placing = Placing(backend, now)
+        self.placing = Placing(backend, now, self.cache)
+        self.views = SharedReads[tuple[str, str, tuple[int, ...]], View]()
+        self.claiming: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._claimed: defaultdict[tuple[str, int], deque[str]] = defaultdict(lambda: deque(maxlen=_REMEMBERED))
+
+    async def view(self, owner: str, hostname: str, versions: tuple[int, ...]) -> View:
+        """What holds now; requests that wait for a view of the same take one together."""
+        return await self.views.read(
+            (owner, hostname, versions), lambda: read_view(self.backend, owner, hostname, versions)
+        )
+
+    def claimed(self, owner: str, version: int) -> Iterable[str]:
+        """The blocks that this process claimed last for an owner; some may be gone."""
+        return tuple(self._claimed[owner, version])
+
+    def note_claim(self, owner: str, version: int, cidr: str) -> None:
+        """Remember it, for requests that looked before."""
+        if cidr not in self._claimed[owner, version]:
+            self._claimed[owner, version].append(cidr)
 
     def now_ns(self) -> int:
         """The wall clock in nanoseconds."""

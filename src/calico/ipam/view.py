@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 
+from calico.datastore.api import KeyValue, Query
 from calico.errors import InvalidInput, NotFound
 from calico.ipam.affinity import Affinity, decode_affinity
 from calico.ipam.config import IPAMSettings, decode_settings
@@ -22,7 +22,7 @@ from calico.model.keys import ResourceKey, key_path, kind_prefix, parse_key
 from calico.model.meta import Resource
 from calico.model.node import Node
 
-__all__ = ["View", "node_labels", "read_affinities", "read_kind", "read_view"]
+__all__ = ["View", "read_affinities", "read_kind", "read_view"]
 
 _R = TypeVar("_R", bound=Resource)
 
@@ -39,28 +39,39 @@ class View(msgspec.Struct, frozen=True):
 
 async def read_view(backend: PatientBackend, owner: str, hostname: str, versions: tuple[int, ...]) -> View:
     """Read all at once. NotFound when the host has no Node, unless the owner is no host."""
-    (settings, pools, reservations, labels), affinities = await asyncio.gather(
-        asyncio.gather(
-            backend.get(CONFIG_KEY),
-            read_kind(backend, IPPool),
-            read_kind(backend, IPReservation),
-            node_labels(backend, hostname, needed=owner.startswith("host:")),
-        ),
-        asyncio.gather(*(read_affinities(backend, owner, version) for version in versions)),
+    node = ResourceKey("Node", "", hostname)
+    settings, pools, reservations, nodes, *affinities = await backend.read(
+        [
+            Query(CONFIG_KEY),
+            Query(kind_prefix("IPPool"), prefix=True),
+            Query(kind_prefix("IPReservation"), prefix=True),
+            Query(key_path(node) if hostname else kind_prefix("Node")),
+            *(Query(affinities_prefix(owner, version), prefix=True) for version in versions),
+        ]
     )
+    reserved = _of_kind(reservations, IPReservation)
     return View(
-        settings=decode_settings(settings.value if settings is not None else None),
-        pools=pools,
-        reserved={version: reserved_ranges(reservations, version) for version in versions},
-        node_labels=labels,
-        affinities=dict(zip(versions, affinities, strict=True)),
+        settings=decode_settings(settings[0].value if settings else None),
+        pools=_of_kind(pools, IPPool),
+        reserved={version: reserved_ranges(reserved, version) for version in versions},
+        node_labels=_labels(node, nodes, needed=owner.startswith("host:")),
+        affinities={version: _affinities(found) for version, found in zip(versions, affinities, strict=True)},
     )
 
 
 async def read_kind(backend: PatientBackend, cls: type[_R]) -> tuple[_R, ...]:
     """All resources of a kind that can be read."""
+    return _of_kind((await backend.list(kind_prefix(cls.__name__))).items, cls)
+
+
+async def read_affinities(backend: PatientBackend, owner: str, version: int) -> dict[str, Affinity]:
+    """The owner's claims by CIDR; one that cannot be read counts as one that was not finished."""
+    return _affinities((await backend.list(affinities_prefix(owner, version))).items)
+
+
+def _of_kind(items: Iterable[KeyValue], cls: type[_R]) -> tuple[_R, ...]:
     found = []
-    for kv in (await backend.list(kind_prefix(cls.__name__))).items:
+    for kv in items:
         key = parse_key(kv.key)
         resource = decode(key, kv.value, kv.mod_revision).resource if key is not None else None
         if isinstance(resource, cls):
@@ -68,25 +79,19 @@ async def read_kind(backend: PatientBackend, cls: type[_R]) -> tuple[_R, ...]:
     return tuple(found)
 
 
-async def node_labels(backend: PatientBackend, hostname: str, *, needed: bool = True) -> Mapping[str, str]:
-    """The labels of a host's Node."""
-    if not needed and not hostname:
-        return {}
-    key = ResourceKey("Node", "", hostname)
-    kv = await backend.get(key_path(key))
-    node = decode(key, kv.value).resource if kv is not None else None
+def _labels(key: ResourceKey, stored: Sequence[KeyValue], *, needed: bool) -> Mapping[str, str]:
+    node = decode(key, stored[0].value).resource if stored else None
     if isinstance(node, Node):
         return node.metadata.labels
     if needed:
-        state = "does not exist" if kv is None else "cannot be read"
-        raise NotFound(f"Node {hostname} {state}: a host must be registered before it is given addresses")
+        state = "cannot be read" if stored else "does not exist"
+        raise NotFound(f"Node {key.name} {state}: a host must be registered before it is given addresses")
     return {}
 
 
-async def read_affinities(backend: PatientBackend, owner: str, version: int) -> dict[str, Affinity]:
-    """The owner's claims by CIDR; one that cannot be read counts as one that was not finished."""
+def _affinities(items: Iterable[KeyValue]) -> dict[str, Affinity]:
     found = {}
-    for kv in (await backend.list(affinities_prefix(owner, version))).items:
+    for kv in items:
         key = parse_affinity_key(kv.key)
         if key is not None:
             try:

@@ -14,6 +14,7 @@ __all__ = [
     "NodeBGPSpec",
     "NodeSpec",
     "NodeStatus",
+    "tunnel_addresses",
 ]
 
 
@@ -98,3 +99,16 @@ class ClusterInformation(Resource, frozen=True, kw_only=True):
     """The singleton ``default``."""
 
     spec: ClusterInformationSpec = ClusterInformationSpec()
+
+
+def tunnel_addresses(node: Node) -> dict[str, str]:
+    """What a node's tunnels have, by the kind of tunnel."""
+    spec = node.spec
+    found = {
+        "ipip": spec.bgp.ipv4_ipip_tunnel_addr if spec.bgp is not None else "",
+        "vxlan": spec.ipv4_vxlan_tunnel_addr,
+        "vxlan-v6": spec.ipv6_vxlan_tunnel_addr,
+        "wireguard": spec.wireguard.interface_ipv4_address if spec.wireguard is not None else "",
+        "wireguard-v6": spec.wireguard.interface_ipv6_address if spec.wireguard is not None else "",
+    }
+    return {what: address for what, address in found.items() if address}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -23,7 +24,12 @@ from calico.datastore.sync.syncer import Syncer
 from calico.datastore.typed.initialise import initialise
 from calico.datastore.typed.store import Store
 from calico.errors import InvalidInput
+from calico.ipam.allocator import Allocator
+from calico.ipam.requests import AssignRequest
+from calico.model.ippool import IPPool, IPPoolSpec
 from calico.model.keys import RESOURCE_PREFIX as R
+from calico.model.meta import Metadata
+from calico.model.node import Node
 
 pytestmark = pytest.mark.etcd
 
@@ -128,6 +134,25 @@ async def test_a_user_writes_and_reads_what_its_component_needs_and_is_refused_a
     for step in plan_roles([Account(user, (Role("root", ()),))], await EtcdAuth(root).read()):
         assert not await permitted(auth.apply(step))
     assert not await permitted(auth.set_password("root", "mine"))
+
+
+async def test_a_host_gives_out_addresses_with_no_more_rights_than_its_own(secured: AsUser) -> None:
+    root = Store(secured("root"))
+    for host in ("h1", "h2"):
+        await root.create(Node(metadata=Metadata(name=host)))
+    await root.create(IPPool(metadata=Metadata(name="p"), spec=IPPoolSpec(cidr="10.0.0.0/30", block_size=31)))
+    h1, h2 = (
+        Allocator(secured(f"calico-cni-{host}"), clock=lambda: datetime.now(UTC) + timedelta(minutes=5))
+        for host in ("h1", "h2")
+    )
+    long_ago = Allocator(secured("calico-cni-h2"), clock=lambda: datetime.now(UTC))
+    assert await long_ago.ensure_affinity("h2", "10.0.0.2/31")
+    found = await h1.auto_assign(AssignRequest(hostname="h1", v4=3, handle="x"))
+    assert len(found.v4) == 3  # the third borrowed: h2's empty block cannot be taken over without rights on its claim
+    assert await h1.affinities_of("h1") == ("10.0.0.0/31",)
+    assert (await h2.auto_assign(AssignRequest(hostname="h2", v4=2, handle="y"))).v4[0].ip.packed[-1] in (2, 3)
+    assert len(await h1.release_by_handle("x")) == 3
+    assert len(await h2.release_by_handle("y")) == 1
 
 
 async def test_a_lease_of_another_cannot_be_used_to_delete_its_keys(secured: AsUser) -> None:

@@ -14,6 +14,8 @@ from calico.bgp.problem import Problem
 from calico.bgp.secret import SECRETS_PREFIX, PasswordRef, Refused, Secret, SecretRef, Secrets, secret_of_key
 from calico.datastore.api import Update
 from calico.errors import InvalidInput
+from calico.ipam.affinity import decode_affinity
+from calico.ipam.keys import HOST_PREFIX, parse_affinity_key
 from calico.model.bgp import BGPConfiguration, BGPPeer
 from calico.model.bgpfilter import BGPFilter
 from calico.model.codec import decode
@@ -27,7 +29,6 @@ __all__ = ["BGPSnapshot", "SnapshotStore", "affinity_prefix", "named_secrets", "
 
 _R = TypeVar("_R", bound=Resource)
 _KINDS = ("BGPConfiguration", "BGPFilter", "BGPPeer", "IPPool", "Node")
-_CONFIRMED = ("", "confirmed")
 
 
 class BGPSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,14 +51,9 @@ class BGPSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[Problem, ...] = ()
 
 
-class _Affinity(msgspec.Struct, frozen=True):
-    state: str | None = ""
-    deleted: bool = False
-
-
 def affinity_prefix(host: str) -> str:
     """Where IPAM records the blocks of a host (data model 9.1)."""
-    return f"/calico/ipam/v2/host/{host}/"
+    return f"{HOST_PREFIX}{host}/"
 
 
 def watched_prefixes(host: str) -> tuple[str, ...]:
@@ -159,14 +155,13 @@ class SnapshotStore:
 
     def _on_affinity(self, path: str, raw: bytes | None) -> None:
         self._blocks.pop(path, None)
-        family, _, block = path[len(self._affinities) :].partition("/block/")
-        if raw is None or family not in ("ipv4", "ipv6") or not block:
+        key = parse_affinity_key(path)
+        if raw is None or key is None:
             return
         try:
-            affinity = msgspec.json.decode(raw, type=_Affinity) if raw.strip() else _Affinity()
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            self._problems[path] = (Problem("bgp-resource-invalid", f"BlockAffinity {block}", str(error)),)
+            affinity = decode_affinity(path, raw)
+        except InvalidInput as error:
+            self._problems[path] = (Problem("bgp-resource-invalid", f"BlockAffinity {key.cidr}", error.message),)
             return
-        if (affinity.state or "") in _CONFIRMED and not affinity.deleted:
-            address, _, length = block.rpartition("-")
-            self._blocks[path] = f"{address}/{length}"
+        if affinity.holds:
+            self._blocks[path] = key.cidr

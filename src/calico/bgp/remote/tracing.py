@@ -13,6 +13,7 @@ from calico.bgp.remote.asking import ask
 from calico.datastore.api import Backend
 from calico.datastore.typed.store import Store
 from calico.errors import NotFound
+from calico.ipam.keys import HOST_PREFIX, parse_affinity_key
 from calico.model.codec import decode
 from calico.model.ippool import IPPool
 from calico.model.keys import kind_prefix, parse_key
@@ -21,7 +22,6 @@ from calico.model.workload import WorkloadEndpoint
 
 __all__ = ["Trace", "trace"]
 
-_AFFINITIES = "/calico/ipam/v2/host/"
 _MOST_REFLECTORS = 32
 
 
@@ -81,12 +81,10 @@ async def _endpoints(backend: Backend, prefix: str) -> list[WorkloadEndpoint]:
 async def _blocks(backend: Backend) -> Mapping[str, list[str]]:
     """The blocks by host (data model 9.1)."""
     found: dict[str, list[str]] = defaultdict(list)
-    for item in (await backend.list(_AFFINITIES)).items:
-        host, _, rest = item.key[len(_AFFINITIES) :].partition("/")
-        _, _, block = rest.partition("/block/")
-        address, dash, length = block.rpartition("-")
-        if dash:
-            found[host].append(f"{address}/{length}")
+    for item in (await backend.list(HOST_PREFIX)).items:
+        key = parse_affinity_key(item.key)
+        if key is not None:
+            found[key.owner.removeprefix("host:")].append(key.cidr)
     return found
 
 

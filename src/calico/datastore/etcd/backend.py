@@ -10,14 +10,14 @@ from typing import Any
 import grpc.aio
 import msgspec
 
-from calico.datastore.api import KeyValue, Listing, Op, WatchBatch
+from calico.datastore.api import KeyValue, Listing, Op, Query, WatchBatch
 from calico.datastore.etcd.channel import TLSFiles
 from calico.datastore.etcd.client import CALL_TIMEOUT_S, EtcdClient
 from calico.datastore.etcd.watch import PROBE_AFTER_S, prefix_end, watch_prefix
 from calico.datastore.etcd.wire import EQUAL, MOD, key_of, message, raw_key
-from calico.datastore.ops import check_ops, compare_failed
+from calico.datastore.ops import MAX_OPS, check_ops, compare_failed
 from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY
-from calico.errors import NotFound, Transient
+from calico.errors import InvalidInput, NotFound, Transient
 
 __all__ = ["EtcdBackend", "MemberStatus", "TLSFiles"]
 
@@ -114,6 +114,14 @@ class EtcdBackend:
         """Keys for about 10 MB a page, where values are big."""
         mean = sum(len(kv.value) for kv in page.kvs) // len(page.kvs) + 1
         return min(self._page_keys, max(_MIN_PAGE_KEYS, _PAGE_BYTES // mean))
+
+    async def read(self, queries: Sequence[Query]) -> tuple[tuple[KeyValue, ...], ...]:
+        """The answers to all, as of one revision and in one round trip; linearizable."""
+        if len(queries) > MAX_OPS:
+            raise InvalidInput(f"{len(queries)} queries at once, at most {MAX_OPS} are possible")
+        request = message("TxnRequest")(success=[_ask(query) for query in queries])
+        response = await self._client.call("ReadTxn", request, f"reading {queries[0].key} and others")
+        return tuple(tuple(map(_key_value, part.response_range.kvs)) for part in response.responses)
 
     async def revision(self) -> tuple[int, int]:
         """(current revision, cluster id) by a linearizable read, of a key that every role may read."""
@@ -236,6 +244,13 @@ def _write(op: Op) -> Any:
 
 def _read(op: Op) -> Any:
     return message("RequestOp")(request_range=message("RangeRequest")(key=raw_key(op.key)))
+
+
+def _ask(query: Query) -> Any:
+    request = message("RangeRequest")(key=raw_key(query.key))
+    if query.prefix:  # an end that is there but empty means "all keys from here on" to etcd
+        request.range_end = prefix_end(request.key)
+    return message("RequestOp")(request_range=request)
 
 
 def _names(ops: Sequence[Op]) -> str:

@@ -129,6 +129,7 @@ METHODS: dict[str, Method] = {
     "Put": _method("KV", "Put", writes=True),
     "DeleteRange": _method("KV", "DeleteRange", writes=True),
     "Txn": _method("KV", "Txn", writes=True),
+    "ReadTxn": _method("KV", "Txn"),
     "Compact": _method("KV", "Compact", "Compaction"),
     "Watch": _method("Watch", "Watch", stream=True),
     "LeaseGrant": _method("Lease", "LeaseGrant"),

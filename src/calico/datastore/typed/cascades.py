@@ -1,25 +1,30 @@
 """What else must go when a resource is deleted, and what must not be deleted (data model, section 4).
 
-Steps are ordered so that a cascade cut short can be repeated: the resource itself goes last. Addresses held in IPAM
-are not this file's: the IPAM of an orchestrator releases them.
+Steps are ordered so that a cascade cut short can be repeated: the resource itself goes last. IPAM lies above this
+package: a store is given it as its ``ipam``, and without one addresses and blocks stay.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from calico.datastore.typed.references import TIERED_PLURALS
 from calico.errors import Conflict, InvalidInput, NotFound
+from calico.model.codec import decode
 from calico.model.defaults import PREDEFINED_TIERS
 from calico.model.ippool import IPPool
-from calico.model.keys import RESOURCE_PREFIX, ResourceKey
+from calico.model.keys import RESOURCE_PREFIX, ResourceKey, key_path
+from calico.model.node import Node, tunnel_addresses
+from calico.model.workload import WorkloadEndpoint
 
 if TYPE_CHECKING:
+    from calico.datastore.api import Backend
     from calico.datastore.typed.store import Store
 
-__all__ = ["PROTECTED_TIERS", "before_delete"]
+__all__ = ["IPAM", "PROTECTED_TIERS", "before_delete"]
 
 PROTECTED_TIERS = tuple(PREDEFINED_TIERS)
 
@@ -27,6 +32,18 @@ _OWNED_BY_NODE = ("WorkloadEndpoint", "BGPPeer", "HostEndpoint")  # by spec.node
 _CONFIGURED_PER_NODE = ("FelixConfiguration", "BGPConfiguration")  # named node.<name>
 _POOL_DRAIN_S = 0.5  # an allocator that has read the pool as enabled finishes within it
 _ATTEMPTS = 5
+
+
+class IPAM(Protocol):
+    """What of IPAM goes along, and why a new pool does not fit to blocks that are there (empty when it does)."""
+
+    async def pool_fault(self, backend: Backend, pool: IPPool) -> str: ...
+
+    async def release_addresses(self, backend: Backend, addresses: Iterable[str]) -> None: ...
+
+    async def release_host(self, backend: Backend, host: str) -> None: ...
+
+    async def release_pool(self, backend: Backend, cidr: str) -> None: ...
 
 
 class _TierSpec(msgspec.Struct):
@@ -70,12 +87,35 @@ def _tier_in(value: bytes) -> str:
 
 
 async def _delete_what_the_node_owns(store: Store, node: ResourceKey) -> None:
+    if store.ipam is not None:  # first: it is the endpoints that tell which addresses they are
+        await store.ipam.release_addresses(store.backend, await _addresses_of(store, node))
     for kind in _OWNED_BY_NODE:
         for resource in await store.list(kind):
             if getattr(getattr(resource, "spec", None), "node", "") == node.name:
                 await _delete_if_there(store, kind, resource.metadata.name, resource.metadata.namespace)
     for kind in _CONFIGURED_PER_NODE:
         await _delete_if_there(store, kind, f"node.{node.name}")
+    if store.ipam is not None:
+        await store.ipam.release_host(store.backend, node.name)
+
+
+async def _addresses_of(store: Store, node: ResourceKey) -> list[str]:
+    """Those of the node's endpoints and tunnels."""
+    found = []
+    for endpoint in await store.list("WorkloadEndpoint"):
+        if isinstance(endpoint, WorkloadEndpoint) and endpoint.spec.node == node.name:
+            found += [net.partition("/")[0] for net in endpoint.spec.ip_networks if _is_single(net)]
+    stored = await store.backend.get(key_path(node))
+    resource = decode(node, stored.value).resource if stored is not None else None
+    if isinstance(resource, Node):
+        found += tunnel_addresses(resource).values()
+    return found
+
+
+def _is_single(net: str) -> bool:
+    """Whether it is one address: a wider net was not given by IPAM."""
+    address, _, length = net.partition("/")
+    return not length or length == ("128" if ":" in address else "32")
 
 
 async def _delete_if_there(store: Store, kind: str, name: str, namespace: str = "") -> None:
@@ -92,7 +132,10 @@ async def _disable_pool(store: Store, key: ResourceKey, resource_version: str) -
             pool = await store.get("IPPool", key.name)
         except InvalidInput:
             return resource_version  # nobody can assign from a pool that cannot be read
-        if not isinstance(pool, IPPool) or pool.spec.disabled:
+        if not isinstance(pool, IPPool):
+            return resource_version
+        if pool.spec.disabled:
+            await _release_blocks(store, pool)
             return resource_version
         if resource_version and pool.metadata.resource_version != resource_version:
             raise Conflict(f"{key} is at resourceVersion {pool.metadata.resource_version}, not {resource_version}")
@@ -104,5 +147,11 @@ async def _disable_pool(store: Store, key: ResourceKey, resource_version: str) -
                 raise
             continue
         await store.sleep(_POOL_DRAIN_S)
+        await _release_blocks(store, pool)
         return disabled.metadata.resource_version if resource_version else ""
     return resource_version
+
+
+async def _release_blocks(store: Store, pool: IPPool) -> None:
+    if store.ipam is not None:
+        await store.ipam.release_pool(store.backend, pool.spec.cidr)

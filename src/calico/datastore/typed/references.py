@@ -77,6 +77,8 @@ async def _pool_fits(store: Store, key: ResourceKey, pool: IPPool, old: Resource
         if isinstance(other, IPPool) and other.metadata.name != key.name and _overlap(network, _network(other)):
             message = f"{pool.spec.cidr} overlaps IPPool {other.metadata.name} ({other.spec.cidr})"
             raise InvalidInput(message, subject=str(key), field="spec.cidr")
+    if store.ipam is not None and (fault := await store.ipam.pool_fault(store.backend, pool)):
+        raise InvalidInput(fault, subject=str(key), field="spec.blockSize")
 
 
 def _network(pool: IPPool) -> IPv4Network | IPv6Network | None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from calico.datastore.api import Backend, CompareFailed, KeyValue, Op
-from calico.datastore.typed.cascades import before_delete
+from calico.datastore.typed.cascades import IPAM, before_delete
 from calico.datastore.typed.initialise import initialise
 from calico.datastore.typed.references import check_references
 from calico.datastore.typed.virtual_profile import DEFAULT_ALLOW, DEFAULT_ALLOW_KEY, refuse_create, refuse_write
@@ -54,11 +54,13 @@ class Store:
         new_uid: Callable[[], str] = lambda: str(uuid.uuid4()),
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         on_damaged: OnDamaged = _log_damaged,
+        ipam: IPAM | None = None,
     ) -> None:
-        """``on_damaged`` is told of entries that a list could not read, or only in part."""
+        """``on_damaged`` is told of entries that a list could not read, or only in part. ``ipam`` is what releases
+        addresses and blocks of a Node or IPPool that is deleted."""
         self.backend = backend
         self.sleep = sleep
-        self.on_damaged = on_damaged
+        self.on_damaged, self.ipam = on_damaged, ipam
         self._now, self._new_uid = now, new_uid
 
     # ---- reading

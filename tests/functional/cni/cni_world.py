@@ -256,6 +256,11 @@ class World:
             "records": len(list(self.state_dir.glob("*.json"))) if self.state_dir.exists() else 0,
         }
 
+    def check_addresses(self) -> None:
+        """Blocks, handles, endpoints, routes and interfaces of the host fit together, says `calico ipam check`."""
+        done = self.calico("ipam", "check", "--node", NODE)
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def policy(self, name: str, spec: dict[str, Any]) -> None:
         """A policy of the whole cluster; returns when it is in the kernel."""
         document = {"apiVersion": "projectcalico.org/v3", "kind": "GlobalNetworkPolicy",

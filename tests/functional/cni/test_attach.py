@@ -14,6 +14,7 @@ def test_a_container_is_attached_and_detached_without_a_trace(world: World) -> N
     assert inner["name"] == "eth0"
     assert inner["sandbox"] == container.path
     assert container.addresses == {answer.address(4), answer.address(6)}
+    world.check_addresses()
     (endpoint,) = world.endpoints.values()
     assert endpoint["spec"]["ipNetworks"] == [f"{answer.address(4)}/32", f"{answer.address(6)}/128"]
     assert endpoint["spec"]["mac"] == inner["mac"]
@@ -91,7 +92,7 @@ def test_adding_what_is_attached_is_an_error_and_changes_nothing(world: World) -
     before = container.add()
     again = container.call("ADD")
     assert again.error == 100
-    assert "attached already, by interface eth0" in again.message
+    assert "is attached already, by interface eth0" in again.message
     assert container.addresses == {before.address()}
     assert world.allocated == 1
     container.delete()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -17,6 +18,13 @@ from calico.orchestrators.cni.steps import Step
 ENDING = str(Path(__file__).with_name("cni_ending.py"))
 DELETING = ("endpoint deleted", "unwired", "released", "forgotten")
 ADDING = tuple(step for step in get_args(Step) if step not in DELETING)
+
+
+@pytest.fixture(autouse=True)
+def _consistent(world: World) -> Iterator[None]:
+    """Whatever happened: addresses, endpoints and the kernel agree."""
+    yield
+    world.check_addresses()
 
 
 @pytest.fixture(params=["container", "pod"])

@@ -21,6 +21,14 @@ class Cluster:
     def __init__(self, fabric: Fabric, archive: Path, hosts: int = 2) -> None:
         self.fabric, self.archive = fabric, archive
         self.nodes: list[Node] = []
+        try:
+            self._start(hosts)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, hosts: int) -> None:
+        fabric, archive = self.fabric, self.archive
         fabric.start_etcd()
         fabric.run(sys.executable, "-m", "calico", "datastore", "init")
         fabric.put("ippools", "pool4", "IPPool", {"cidr": "10.65.0.0/16", "blockSize": 26})
@@ -29,7 +37,8 @@ class Cluster:
             self.nodes.append(Node(fabric, archive, number))
         for node in self.nodes:
             until(lambda node=node: node.felix_status["in_sync"], f"Felix of {node.host.name} programmed its host")
-        until(lambda: all(node.host.established for node in self.nodes), "the hosts are BGP peers")
+        if hosts > 1:
+            until(lambda: all(node.host.established for node in self.nodes), "the hosts are BGP peers")
 
     def apply(self, *documents: dict[str, Any]) -> None:
         """Write resources; returns when every host has them in its kernel."""
@@ -79,11 +88,12 @@ class Cluster:
         assert self.allocations() == {}
         assert self.handles() == []
 
-    def close(self) -> None:
+    def close(self, *, quiet: bool = False) -> None:
+        """End everything; what the daemons logged is printed for a test that failed."""
         for node in self.nodes:
             with suppress(Exception):
                 node.close()
-        for path in sorted(self.fabric.directory.glob("*.log")):
+        for path in () if quiet else sorted(self.fabric.directory.glob("*.log")):
             print(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}")
         self.fabric.close()
 

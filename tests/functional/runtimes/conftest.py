@@ -65,12 +65,7 @@ def running_cluster(archive: Path) -> Iterator[Cluster]:
     """Two hosts that most tests share."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a run cut short cleans up as well
     with tempfile.TemporaryDirectory(prefix="crt", ignore_cleanup_errors=True) as directory:
-        fabric = Fabric(Path(directory))
-        try:
-            made = Cluster(fabric, archive)
-        except BaseException:
-            fabric.close()
-            raise
+        made = Cluster(Fabric(Path(directory)), archive)
         try:
             yield made
         finally:

@@ -28,6 +28,7 @@ events_logger = "file"
 tmp_dir = "{directory}/tmp"
 static_dir = "{directory}/static"
 """
+_LIBCNI_CACHE = Path("/var/lib/cni/results")
 _LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")  # the hard limits may not be raised here
 
 
@@ -48,6 +49,7 @@ class Podman:
         )
         self.environment = {"CONTAINERS_CONF": str(config), "CONTAINERS_STORAGE_CONF": str(storage)}
         self.network = network
+        self._ids: list[str] = []
         self("load", "--quiet", "-i", str(archive))
 
     def __call__(self, *arguments: str, timeout: float = 60) -> str:
@@ -61,7 +63,9 @@ class Podman:
         """A container in the background; its addresses are asked for by name."""
         words = ["run", "--detach", "--name", name, "--hostname", name, *_LIMITS, *options]
         words += [] if "--network" in options else ["--network", self.network]
-        return self(*words, "--cgroup-parent", f"{self.site.cgroup}/podman", BUSYBOX, *command).strip()
+        identity = self(*words, "--cgroup-parent", f"{self.site.cgroup}/podman", BUSYBOX, *command).strip()
+        self._ids.append(identity)
+        return identity
 
     def address(self, name: str, network: str = "") -> str:
         networks = json.loads(self("inspect", name))[0]["NetworkSettings"]["Networks"]
@@ -83,3 +87,6 @@ class Podman:
         with suppress(Exception):
             self("system", "reset", "--force")
         unmount_below(self.directory)
+        for identity in self._ids:  # libcni remembers containers that podman has forgotten
+            for path in _LIBCNI_CACHE.glob(f"*-{identity}-*"):
+                path.unlink()

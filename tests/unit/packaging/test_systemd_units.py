@@ -11,9 +11,10 @@ import pytest
 from calico.cli.main import cli
 from calico.datastore.connection import DEFAULT_ENDPOINT
 from calico.datastore.core.cluster import Core
+from calico.orchestrators.cni.records import DEFAULT_DIRECTORY
 
 UNITS = Path(__file__).resolve().parents[3] / "packaging" / "systemd"
-DAEMONS = ("calico-felix", "calico-bgp")
+DAEMONS = ("calico-felix", "calico-bgp", "calico-cni")
 
 
 def settings(unit: str) -> dict[str, str]:
@@ -59,6 +60,14 @@ def test_felix_may_write_the_settings_of_interfaces() -> None:
     found = settings("calico-felix")
     assert found["ProtectKernelTunables"] == "no"
     assert "ProcSubset" not in found
+
+
+def test_the_cni_daemon_may_enter_containers_and_keep_its_records() -> None:
+    found = settings("calico-cni")
+    assert "CAP_SYS_ADMIN" in found["CapabilityBoundingSet"].split()
+    assert found["RestrictNamespaces"] == "net"
+    assert found["ProtectKernelTunables"] == "no"
+    assert f"/var/lib/{found['StateDirectory']}" == DEFAULT_DIRECTORY
 
 
 def test_bird_outlives_the_agent_and_is_found_again() -> None:

@@ -8,7 +8,7 @@ it is the container's. Both are asked for twice, with a pause between, and once 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+import os
 
 from calico.dataplane.links import Links
 from calico.datastore.typed.ready import require_ready
@@ -68,9 +68,20 @@ class Sweeper:
 
 def _abandoned(records: tuple[Record, ...]) -> list[Record]:
     """The records of which nothing is left in the kernel."""
-    gone = [record for record in records if record.netns and not Path(record.netns).exists()]
+    gone = [record for record in records if record.netns and not _exists(record.netns)]
     if not gone:
         return []
     with Links() as host:
         aliases = {link.alias for link in host.all()}
     return [record for record in gone if record.attached.alias not in aliases]
+
+
+def _exists(path: str) -> bool:
+    """What may not be looked at counts as there."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
+        return False
+    except OSError:
+        return True
+    return True

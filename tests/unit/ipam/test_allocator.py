@@ -51,7 +51,7 @@ async def test_a_warm_assignment_reads_once_and_writes_once_and_lists_no_blocks(
     cluster.counting.calls.clear()
     await cluster.one("a", "third")
     assert cluster.counting.calls.count("txn") == 1
-    assert [call.split()[0] for call in cluster.counting.calls if "assignment" in call] == ["get"]
+    assert [call.split()[0] for call in cluster.counting.calls if "assignment" in call] == ["read"]
 
 
 async def test_hosts_take_blocks_at_different_places_and_never_the_same(cluster: Cluster) -> None:

@@ -8,7 +8,7 @@ from calico.datastore.api import KeyValue
 from calico.errors import InvalidInput
 from calico.ipam.affinity import CONFIRMED, Affinity
 from calico.ipam.block import Attribute, Block, address_at, assign, collect
-from calico.ipam.block_codec import DamagedBlock, decode_block
+from calico.ipam.block_codec import DamagedBlock, known_block
 from calico.ipam.claims import is_reclaimable
 from calico.ipam.keys import Address, Network, network
 from calico.ipam.pools import Choice, Pool
@@ -201,7 +201,7 @@ class Assigning:
 
     def _decoded(self, seen: KeyValue) -> Block | None:
         try:
-            return collect(decode_block(seen.key, seen.value), self._tools.now(), self._view.settings.cooldown_s)
+            return collect(known_block(seen.key, seen.value), self._tools.now(), self._view.settings.cooldown_s)
         except DamagedBlock:
             return None
 

@@ -72,12 +72,17 @@ class Assigning:
         for cidr in sorted(mine, key=lambda cidr: not self._affinities[cidr].holds):
             if not self._missing:
                 return
+            self._tried.add(cidr)
             kv = stored[cidr]
-            if self._affinities[cidr].holds and kv is not None:
+            if self._affinities[cidr].holds and kv is not None and not self._is_of_another(kv):
                 await self._take(cidr, mine_only=True, read_at=kv.mod_revision)
-            elif await self._claimed(cidr):  # a claim that was cut short
+            elif await self._claimed(cidr):  # a claim that was cut short; one that lost is tidied away
                 self._tools.cache.note(cidr, None)
                 await self._take(cidr, mine_only=True)
+
+    def _is_of_another(self, seen: KeyValue) -> bool:
+        block = self._decoded(seen)
+        return block is not None and block.affinity != self._owner
 
     def _gives(self, seen: KeyValue) -> bool:
         block = self._decoded(seen)

@@ -1,4 +1,4 @@
-"""Writes docs/reference from the declarations in the code: Felix's parameters, conditions, and commands.
+"""Writes docs/reference from the declarations in the code: Felix's parameters, conditions, metrics, and commands.
 
 ``python docs/generate.py`` rewrites the pages; ``--check`` changes nothing and exits 1 when one is out of date.
 """
@@ -8,13 +8,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, get_origin
 
 import click
+import msgspec
 
 from calico.bgp.problem import CATALOGUE as BGP_CATALOGUE
 from calico.cli.main import cli
-from calico.felix.config import PARAMETERS, FelixConfig, Parameter
-from calico.felix.failsafe import failsafe_ports, failsafe_text
+from calico.felix.config.foreign import AT_START, foreign
+from calico.felix.config.parameters import PARAMETERS, Parameter
+from calico.felix.config.settings import FelixConfig
+from calico.felix.metrics import Counts, Metrics
 from calico.obs.conditions import CATALOGUE
 
 __all__ = ["PAGES", "main", "stale_pages"]
@@ -40,12 +44,41 @@ def felix_parameters() -> str:
     return _page(
         "Felix parameters",
         "Sources, later wins: the default; FelixConfiguration `default`; those whose `nodeSelector` matches this "
-        "host's Node, by name; FelixConfiguration `node.<host>`; the environment. An annotation "
+        "host's Node, by name; FelixConfiguration `node.<host>`; the file `/etc/calico/felix.cfg` (lines "
+        "`Parameter = value` in a section `[global]`); the environment; the command line. An annotation "
         "`config.projectcalico.org/<name>` on a FelixConfiguration stands for the field of that name. A value that is "
-        "refused raises the condition `config-invalid`, and the next lower source is used.",
+        "refused raises the condition `config-invalid`, and the next lower source is used. So does a name that is no "
+        "parameter. `calico felix config` shows what a running Felix goes by, and where each value came from.",
         "Durations are seconds, or text such as `1m30s`.",
         _table(["Parameter", "Field of the object", "Environment", "Default", "A change takes effect", "What"], rows),
+        f"Options of `calico felix`, also from the environment and the file: {', '.join(f'`{n}`' for n in AT_START)}.",
+        "## Parameters of Calico without effect",
+        "They are kept in objects for others who share the datastore. One that is given another value than its default "
+        "in Calico raises the condition `config-without-effect`.",
+        _table(["Why", "Parameters"], _foreign_rows()),
     )
+
+
+def metrics() -> str:
+    """The page of Felix's metrics."""
+    fields = {field.name: field for field in msgspec.structs.fields(Counts)}
+    zero = Counts(**{name: _nothing(field.type) for name, field in fields.items()})
+    registry = Metrics(lambda: zero, with_process=lambda: False).registry
+    rows = [
+        [f"`{family.name}{'_total' if family.type == 'counter' else ''}`", family.type, family.documentation]
+        for family in sorted(registry.collect(), key=lambda family: family.name)
+    ]
+    return _page(
+        "Metrics",
+        "What Felix offers to Prometheus with `PrometheusMetricsEnabled`, on `PrometheusMetricsPort` (9091). "
+        "Names without `calico_` are those of Calico's Felix. CPU, memory and descriptors of the process are "
+        "added as `process_...`, unless `PrometheusProcessMetricsEnabled` is false.",
+        _table(["Metric", "Type", "What"], rows),
+    )
+
+
+def _nothing(kind: Any) -> Any:
+    return (get_origin(kind) or kind)()
 
 
 def conditions() -> str:
@@ -75,6 +108,7 @@ def commands() -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "felix-parameters.md": felix_parameters,
     "conditions.md": conditions,
+    "metrics.md": metrics,
     "cli.md": commands,
 }
 
@@ -133,18 +167,16 @@ def _option(option: click.Option, context: click.Context) -> str:
 
 
 def _default(parameter: Parameter) -> str:
-    value = getattr(FelixConfig(), parameter.attribute)
-    if parameter.attribute.endswith("_s"):
-        return f"{value:g} s"
-    if parameter.attribute.endswith("_mask"):
-        return f"`0x{value:08x}`"
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    if parameter.parse is failsafe_ports:
-        value = failsafe_text(value)
-    if isinstance(value, tuple):
-        value = ",".join(value)
-    return f"`{value}`" if value != "" else "empty"
+    shown = parameter.shown(getattr(FelixConfig(), parameter.attribute))
+    return f"`{shown}`" if shown else "empty"
+
+
+def _foreign_rows() -> list[list[str]]:
+    """Parameters without effect, one row a reason."""
+    by_reason: dict[str, set[str]] = {}
+    for entry in foreign().values():
+        by_reason.setdefault(entry.reason, set()).add(f"`{entry.name}`")
+    return [[reason, ", ".join(sorted(names))] for reason, names in by_reason.items()]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -22,7 +22,7 @@ from calico.calc.settings import CalcSettings
 from calico.calc.spec import recompute
 from calico.datastore.api import Backend, SyncStatus, Update
 from calico.datastore.sync.syncer import Syncer
-from calico.felix.config import FelixConfig, merge_config
+from calico.felix.config.merging import Merged, merge_config
 from calico.felix.inputs import Inputs
 from calico.model.codec import Decoded, decode, encode
 from calico.model.keys import RESOURCE_PREFIX, ResourceKey, key_path, parse_key
@@ -65,7 +65,7 @@ class FelixSide:
             if isinstance(message, ProblemUpdate):
                 self.inputs.on_graph_problems(message.key, message.problems)
 
-    def settings(self) -> tuple[FelixConfig, dict[str, str], dict[str, str]]:
+    def settings(self) -> Merged:
         return merge_config(self.inputs.config_sources())
 
     def named(self) -> set[str]:

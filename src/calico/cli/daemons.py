@@ -1,21 +1,24 @@
 """``calico felix`` and ``calico bgp``: the daemons as commands. Settings come from flags, then the environment.
 
-``calico bgp`` alone is the daemon; its subcommands look at what it does.
+Both alone are the daemon; their subcommands look at what it does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from calico.cli.bgp.drain import drain
 from calico.cli.bgp.show import peers, routes, status, why
 from calico.cli.etcd_options import connection_of, etcd_options
+from calico.cli.felix import config_file_option, felix_config, guard, parameters_of_file
 from calico.errors import CalicoError
 from calico.obs.log import configure_logging
 
@@ -46,17 +49,45 @@ def _daemon_options(function: _F) -> _F:
     return function
 
 
-@click.command()
+@click.group(invoke_without_command=True, subcommand_metavar="[COMMAND]")
 @_daemon_options
+@config_file_option
+@click.pass_context
 def felix(
-    node: str | None, config: str | None, run_dir: str, log_file: str | None, log_level: str, **etcd: str | None
+    context: click.Context,
+    /,
+    node: str | None,
+    config: str | None,
+    run_dir: str,
+    log_file: str | None,
+    log_level: str,
+    config_file: str | None,
+    **etcd: str | None,
 ) -> None:
-    """Run Felix: watch the datastore and keep this host's routes and packet filters as it says."""
+    """Run Felix: watch the datastore and keep this host's routes and packet filters as it says.
+
+    The subcommands show the parameters that a running Felix goes by, and close workloads until it knows what may pass.
+    """
+    if context.invoked_subcommand is not None:
+        return
     from calico.felix.daemon import FelixSettings, run
 
-    configure_logging(level=log_level, file=log_file)
-    settings = FelixSettings(node=_node_name(node), etcd=connection_of(config, etcd), run_dir=run_dir)
+    path, parameters = parameters_of_file(config_file)
+    there = {name.lower(): value for name, value in parameters.items()}
+    configure_logging(level=log_level, file=log_file or there.get("logfilepath"))
+    settings = FelixSettings(
+        node=_node_name(node or there.get("felixhostname")),
+        etcd=connection_of(config, etcd, parameters=parameters),
+        run_dir=run_dir,
+        file=parameters,
+        file_name=path,
+        arguments={"LogSeverityScreen": log_level} if _is_said(context, "log_level") else {},
+    )
     _serve(run(settings))
+
+
+for command in (felix_config, guard):
+    felix.add_command(command)
 
 
 @click.group(invoke_without_command=True, subcommand_metavar="[COMMAND]")
@@ -114,6 +145,13 @@ def bgp(
 
 for command in (drain, peers, routes, status, why):
     bgp.add_command(command)
+
+
+def _is_said(context: click.Context, option: str) -> bool:
+    """Whether an option was given, and not by a variable that is a parameter of Felix itself."""
+    source = context.get_parameter_source(option)
+    own = any(name.upper() == "FELIX_LOGSEVERITYSCREEN" for name in os.environ)
+    return source is ParameterSource.COMMANDLINE or (source is ParameterSource.ENVIRONMENT and not own)
 
 
 def _node_name(given: str | None) -> str:

@@ -46,11 +46,19 @@ def etcd_options(function: _F) -> _F:
 
 
 def connection_of(
-    config: str | None, options: Mapping[str, str | None], environment: Mapping[str, str] = os.environ
+    config: str | None,
+    options: Mapping[str, str | None],
+    environment: Mapping[str, str] = os.environ,
+    parameters: Mapping[str, str] = {},
 ) -> Connection:
-    """What the options say, then the environment, then the file."""
-    fields = {name.removeprefix("--").replace("-", "_"): field for name, (field, *_) in _OPTIONS.items()}
-    given = {fields[name]: value for name, value in options.items()}
+    """What the options say, then the environment, then Felix's own file (its ``parameters``), then the file."""
+    given_there = {name.upper(): value for name, value in parameters.items()}
+    environment = {f"FELIX_{name}": value for name, value in given_there.items()} | dict(environment)
+    options = {
+        name: options.get(name.removeprefix("--").replace("-", "_")) or given_there.get(f"ETCD{felix}")
+        for name, (_, felix, _, _) in _OPTIONS.items()
+    }
+    given = {field: options[name] for name, (field, *_) in _OPTIONS.items()}
     if not given.get("etcdEndpoints") and environment.get(f"{_FELIX}ADDR"):
         given["etcdEndpoints"] = f"{environment.get(f'{_FELIX}SCHEME', 'http')}://{environment[f'{_FELIX}ADDR']}"
     return load_connection(config, environment, given=given, default="")

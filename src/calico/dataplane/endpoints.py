@@ -23,7 +23,7 @@ from calico.dataplane.qdiscs import QdiscTable
 from calico.dataplane.routes import OUR_PROTOCOL, RouteTable
 from calico.dataplane.shaping import UNSHAPED
 from calico.dataplane.sysctl import Sysctls
-from calico.dataplane.wiring import NOTHING, Wiring, wiring_of
+from calico.dataplane.wiring import NO_SOURCES, NOTHING, Sources, Wiring, wiring_of
 from calico.errors import CalicoError, Transient
 from calico.lib.packed import net_of_host
 from calico.netlink.rtnetlink.route import KernelRoute
@@ -58,6 +58,8 @@ class EndpointManager:
         *,
         protocol: int = OUR_PROTOCOL,
         metric: int = 0,
+        sources: Sources = NO_SOURCES,
+        forwarding: bool = True,
         prefixes: tuple[str, ...] = ("cali",),
         sysctls: Sysctls | None = None,
         on_status_change: OnStatus = lambda endpoint, status: None,
@@ -65,6 +67,7 @@ class EndpointManager:
         on_step: OnStep = lambda step: None,
     ) -> None:
         """``wake``: the kernel changed behind our back, call ``apply`` soon. ``metric`` is that of the routes,
+        ``sources`` the addresses the host uses on them, ``forwarding`` whether to turn that on for the whole host;
         ``prefixes`` are those of workload interfaces. ``on_step`` is told when each step of an apply is done."""
         self._sock = NetlinkSocket(NETLINK_ROUTE)
         self._netfilter = NetlinkSocket(NETLINK_NETFILTER)
@@ -75,6 +78,7 @@ class EndpointManager:
         self.sysctls = sysctls or Sysctls()
         self._conntrack = Conntrack(self._netfilter)
         self._metric = metric
+        self._sources = sources
         self._on_status_change = on_status_change
         self._wake = wake
         self._on_step = on_step
@@ -85,7 +89,8 @@ class EndpointManager:
         self._dirty: set[EndpointId] = set()
         self._failing: set[EndpointId] = set()
         self._to_forget: set[bytes] = set()
-        self.sysctls.want_host()
+        if forwarding:
+            self.sysctls.want_host()
 
     def close(self) -> None:
         """Close the sockets; the kernel keeps everything."""
@@ -205,7 +210,8 @@ class EndpointManager:
         share = self._claims.share(endpoint)
         if not share.interface:
             return NOTHING
-        return wiring_of(update, share.nets, self._interfaces.get(update.interface), metric=self._metric)
+        interface = self._interfaces.get(update.interface)
+        return wiring_of(update, share.nets, interface, metric=self._metric, sources=self._sources)
 
     def _lost(self, wanted: Mapping[EndpointId, Wiring]) -> set[bytes]:
         """Addresses that an endpoint has and will not have at the same interface, or not translated to the same own

@@ -15,7 +15,12 @@ from calico.dataplane.routes import Route
 from calico.dataplane.shaping import UNSHAPED, Shape, shape_of
 from calico.lib import packed
 
-__all__ = ["NOTHING", "Wiring", "wiring_of"]
+__all__ = ["NOTHING", "NO_SOURCES", "Sources", "Wiring", "wiring_of"]
+
+Sources = tuple[bytes, bytes]
+"""The packed IPv4 and IPv6 address that the host uses on its routes to workloads; empty: the kernel chooses."""
+
+NO_SOURCES: Final[Sources] = (b"", b"")
 
 
 class Wiring(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +42,12 @@ NOTHING: Final = Wiring()
 
 
 def wiring_of(
-    update: EndpointUpdate, nets: Collection[bytes], interface: Interface | None, *, metric: int = 0
+    update: EndpointUpdate,
+    nets: Collection[bytes],
+    interface: Interface | None,
+    *,
+    metric: int = 0,
+    sources: Sources = NO_SOURCES,
 ) -> Wiring:
     """The wiring of an endpoint that owns its interface and these of its nets.
 
@@ -58,7 +68,9 @@ def wiring_of(
         interface=update.interface,
         index=interface.index if interface else 0,
         sysctls=None if interface is None else "any-source" if update.spoofed else "strict",
-        routes=frozenset(Route(dst=net, interface=update.interface, metric=metric) for net in nets),
+        routes=frozenset(
+            Route(dst=net, interface=update.interface, metric=metric, source=sources[packed.is_v6(net)]) for net in nets
+        ),
         neighbours=neighbours,
         gateway=(update.gateway_v4 or DEFAULT_GATEWAY_V4) if has_v4 else b"",
         shape=shape_of(update.qos, interface.mtu) if interface is not None else UNSHAPED,

@@ -15,9 +15,10 @@ import structlog
 from calico.calc.graph import Graph
 from calico.calc.messages import ProblemUpdate
 from calico.errors import CalicoError
-from calico.felix.config import FelixConfig
+from calico.felix.config.settings import FelixConfig
 from calico.felix.host import Host, Progress
 from calico.felix.inputs import Inputs
+from calico.felix.metrics import Metrics
 from calico.felix.steps import OnStep, unwatched
 from calico.obs.conditions import Conditions
 
@@ -43,7 +44,12 @@ class ApplyLoop:
         check_config: Callable[[], None],
         wake: asyncio.Event,
         on_step: OnStep = unwatched,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._metrics = metrics
+        self._arrived = 0.0
+        self.busy_since = 0.0
+        """Since when an apply has been under way, on the monotonic clock; 0: none is."""
         self._graph = graph
         self._inputs = inputs
         self._host = host
@@ -69,8 +75,9 @@ class ApplyLoop:
             if not self._inputs.in_sync:
                 continue
             self._check_config()
-            started = time.monotonic()
+            started = self.busy_since = time.monotonic()
             await self._apply_once()
+            self.busy_since = 0.0
             # Rest as long as it took: what changes meanwhile is applied at once, so a slow kernel is never overrun.
             await asyncio.sleep(min(time.monotonic() - started, _REST_MAX_S))
 
@@ -78,7 +85,12 @@ class ApplyLoop:
         started = time.monotonic()
         self._refresh(started)
         revision = self._inputs.revision
+        self._arrived = self._arrived or self._inputs.take_pending_since()
+        flushing = time.monotonic()
         messages = self._graph.flush()
+        if self._metrics is not None:
+            self._metrics.calculation_time.observe(time.monotonic() - flushing)
+            self._metrics.on_messages(messages)
         self._on_step("calculated")
         for message in messages:
             if isinstance(message, ProblemUpdate):
@@ -105,7 +117,13 @@ class ApplyLoop:
         first = self.progress.applies == 0
         self.progress.applied_revision = revision
         self.progress.applies += 1
-        self.progress.last_took_ms = (time.monotonic() - started) * 1000
+        now = time.monotonic()
+        self.progress.last_took_ms = (now - started) * 1000
+        if self._metrics is not None:
+            self._metrics.apply_time.observe(now - started)
+            if self._arrived:
+                self._metrics.latency.observe(now - self._arrived)
+        self._arrived = 0.0
         if first:
             gc.collect()
             gc.freeze()  # what the snapshot left lives long: do not walk it again
@@ -116,6 +134,7 @@ class ApplyLoop:
         if config.nftables_refresh_s and now >= self._filters_due:
             self._filters_due = now + config.nftables_refresh_s
             if self.progress.applies and self._host.refresh_filters():
+                self.progress.foreign_changes += 1
                 log.warning("ruleset was changed by others; reading it back")
                 self._conditions.set("ruleset-changed-by-others", "nftables", "the ruleset is read back and repaired")
             else:

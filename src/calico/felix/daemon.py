@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import structlog
 
 from calico import __version__
@@ -21,87 +19,33 @@ from calico.calc.graph import Graph
 from calico.dataplane.nft_read import NftSocket
 from calico.datastore.api import SyncStatus
 from calico.datastore.barrier import Answer
-from calico.datastore.connection import Connection, open_backend
+from calico.datastore.connection import open_backend
 from calico.datastore.sync.acceptance import accept_keys
 from calico.datastore.sync.syncer import Syncer
 from calico.errors import CalicoError
 from calico.felix.applied_reporter import AppliedReporter, why_not_applied
 from calico.felix.apply_loop import ApplyLoop
-from calico.felix.config import FelixConfig, merge_config, needs_restart
+from calico.felix.config.settings import FelixConfig
+from calico.felix.configuration import Configuration, FelixSettings
+from calico.felix.counting import counts_now
+from calico.felix.health import Health
 from calico.felix.host import Host, calc_settings
 from calico.felix.inputs import Inputs
+from calico.felix.metrics import Counts, Metrics
 from calico.felix.reporter import EndpointStatusReporter, HostStatusReporter
 from calico.felix.steps import OnStep, unwatched
 from calico.model.keys import RESOURCE_PREFIX
 from calico.obs.conditions import Conditions
+from calico.obs.listeners import Listeners
+from calico.obs.log import set_level
 from calico.obs.statussocket import StatusServer
 
 __all__ = ["FelixSettings", "run"]
 
 log = structlog.get_logger(__name__)
 
-_HANDED_OVER = "CALICO_SETTINGS_HANDED_OVER"
 _CONTACT_CHECK_S = 2.0
 _CONTACT_LOST_S = 5.0
-
-
-class FelixSettings(msgspec.Struct, frozen=True):
-    """What Felix must know before it can read its configuration from the datastore."""
-
-    node: str
-    etcd: Connection
-    run_dir: str
-    environment: Mapping[str, str] = {}
-
-
-class Configuration:
-    """The effective settings, recomputed on demand. A change that needs it makes Felix start over in place: the
-    ruleset and routes stay in the kernel and are adopted again."""
-
-    def __init__(self, settings: FelixSettings, conditions: Conditions) -> None:
-        environment = settings.environment or os.environ
-        self._environment = {k[6:]: v for k, v in environment.items() if k.upper().startswith("FELIX_")}
-        self._conditions = conditions
-        self._inputs: Inputs | None = None
-        self._programmed: FelixConfig | None = None
-        self.listeners: list[Callable[[], None]] = []
-        handed_over = os.environ.pop(_HANDED_OVER, "")
-        if handed_over:
-            self.current = msgspec.json.decode(handed_over, type=FelixConfig)
-        else:
-            self.current, _, _ = merge_config([("environment", self._environment)])
-
-    def bind(self, inputs: Inputs) -> None:
-        """Read the datastore's share from here."""
-        self._inputs = inputs
-
-    def programmed(self) -> None:
-        """The host is being programmed with the current settings."""
-        self._programmed = self.current
-
-    def refresh(self) -> None:
-        """Recompute; starts Felix over when a setting changed that needs it."""
-        sources = self._inputs.config_sources() if self._inputs else []
-        new, _, problems = merge_config([*sources, ("environment", self._environment)])
-        self._conditions.replace("config-invalid", problems)
-        if self._programmed is not None:
-            changed = needs_restart(self._programmed, new)
-            if changed:
-                log.info("settings changed that need a new start", parameters=changed)
-                start_over(new)
-        if new != self.current:
-            self.current = new
-            for listener in self.listeners:
-                listener()
-
-
-def start_over(config: FelixConfig) -> None:
-    """Replace this process by a new run of itself: same pid, same arguments, and the settings to begin with (the
-    datastore's share is not known again before the host is made)."""
-    os.environ[_HANDED_OVER] = msgspec.json.encode(config).decode()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 async def run(
@@ -132,22 +76,33 @@ async def run(
         nft_socket=nft_socket,
     )
     configuration.programmed()
-    apply_loop = ApplyLoop(graph, inputs, host, conditions, config, configuration.refresh, wake, on_step)
+
+    def count() -> Counts:
+        return counts_now(settings.node, inputs, apply_loop.progress, host, conditions)
+
+    metrics = Metrics(count, with_process=lambda: config().metrics_process)
+    apply_loop = ApplyLoop(graph, inputs, host, conditions, config, configuration.refresh, wake, on_step, metrics)
+    health = Health(config, inputs, apply_loop, conditions)
+    listeners = Listeners({"/liveness": health.live, "/readiness": health.ready}, metrics.registry)
     host_reporter = HostStatusReporter(backend, settings.node, config, lambda: apply_loop.progress.applied_revision)
     applied_reporter = AppliedReporter(
         backend, settings.node, lambda: config().openstack_region, applied_answer(inputs, apply_loop, conditions)
     )
     apply_loop.on_applied = applied_reporter.on_applied
-    configuration.listeners += [endpoint_reporter.on_config, host_reporter.on_config]
+    configuration.listeners += [endpoint_reporter.on_config, host_reporter.on_config, health.on_config]
     configuration.listeners.append(lambda: host.on_config(configuration.current))
+    configuration.listeners.append(lambda: set_level(config().log_level))
+    set_level(config().log_level)
     status = StatusServer(
-        Path(settings.run_dir) / "felix.sock", status_document(settings, inputs, syncer, apply_loop, host, conditions)
+        Path(settings.run_dir) / "felix.sock",
+        status_document(settings, configuration, inputs, syncer, apply_loop, host, conditions),
     )
 
     host.guard()
     try:
         async with asyncio.TaskGroup() as services:
             services.create_task(status.run(), name="status")
+            services.create_task(health.run(listeners), name="health")
             services.create_task(host.interfaces.run(), name="interfaces")
             services.create_task(syncer.run(), name="syncer")
             services.create_task(watch_contact(syncer, conditions), name="contact")
@@ -194,7 +149,13 @@ def staged_counts(host: Host) -> list[dict[str, Any]]:
 
 
 def status_document(
-    settings: FelixSettings, inputs: Inputs, syncer: Syncer, apply_loop: ApplyLoop, host: Host, conditions: Conditions
+    settings: FelixSettings,
+    configuration: Configuration,
+    inputs: Inputs,
+    syncer: Syncer,
+    apply_loop: ApplyLoop,
+    host: Host,
+    conditions: Conditions,
 ) -> Callable[[], dict[str, Any]]:
     """What the status socket answers."""
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -225,6 +186,7 @@ def status_document(
             "endpoints": dict(sorted(host.endpoint_states.items())),
             "host_endpoints": host.host_endpoints.as_data(),
             "staged_policies": staged_counts(host),
+            "config": configuration.merged.as_data(),
             "conditions": conditions.as_data(),
         }
 

@@ -27,7 +27,7 @@ from calico.dataplane.interfaces import Interface, InterfaceMonitor
 from calico.dataplane.nft import ApplyResult, NftDataplane
 from calico.dataplane.nft_read import NftSocket
 from calico.errors import CalicoError
-from calico.felix.config import FelixConfig
+from calico.felix.config.settings import FelixConfig
 from calico.felix.host_endpoints import HostEndpointStates, OnHostEndpointStatus
 from calico.felix.steps import OnStep, unwatched
 from calico.lib import packed
@@ -83,10 +83,14 @@ def rules_config(config: FelixConfig) -> RulesConfig:
         metadata_v4=packed.addr_bytes(metadata) if metadata != "none" else b"",
         metadata_port=config.metadata_port,
         nat_ports=(config.nat_port_range[0], config.nat_port_range[1]) if config.nat_port_range else None,
-        nat_address_v4=packed.addr_bytes(own_address) if own_address else b"",
+        nat_address_v4=_address(own_address),
         nat_excludes_hosts=config.nat_outgoing_exclusions == "ippoolsandhostips",
         nat_interface=config.nat_outgoing_interface,
     )
+
+
+def _address(text: str) -> bytes:
+    return packed.addr_bytes(text) if text else b""
 
 
 def _rate(limit: str) -> tuple[int, int] | None:
@@ -120,6 +124,8 @@ class Host:
         self._nft = NftDataplane(TABLE, state, inherit=ENDED_SETS, socket_factory=nft_socket)
         self._endpoints = EndpointManager(
             protocol=config.device_route_protocol,
+            sources=(_address(config.route_source_v4), _address(config.route_source_v6)),
+            forwarding=config.ip_forwarding,
             prefixes=config.interface_prefixes,
             on_status_change=self._on_endpoint_status,
             wake=wake,
@@ -135,6 +141,7 @@ class Host:
             on_problems=lambda problems: conditions.replace("flows-not-rechecked", problems),
             recheck=config.established_flows == "recheck",
         )
+        self.table = state
         self._wake = wake
         self.interfaces = InterfaceMonitor(
             self._on_interface,
@@ -202,6 +209,10 @@ class Host:
         self._nft.resync()
         self._ruleset.affect_everything()
         return True
+
+    def route_count(self) -> int:
+        """Routes to workloads that are wanted."""
+        return len(self._endpoints.routes.desired)
 
     def refresh_routes(self) -> None:
         """Read routes, neighbours and sysctls back at the next apply."""
@@ -302,3 +313,4 @@ class Progress(msgspec.Struct):
     applies: int = 0
     failures: int = 0
     last_took_ms: float = 0.0
+    foreign_changes: int = 0

@@ -5,6 +5,7 @@ Knows nothing of the kernel. Called from the syncer's task only; each call ends 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -49,9 +50,14 @@ class Inputs:
         self.reason = "not yet connected"
         self.revision = 0
         self.in_sync = False
+        self.resyncs = 0
+        self.updates = 0
+        self._known: dict[str, set[ResourceKey]] = {}
+        self._pending_since = 0.0
 
     def on_status(self, status: SyncStatus, reason: str = "") -> None:
         """Note how far the view may be trusted; the first IN_SYNC opens the gate to the kernel."""
+        self.resyncs += status is SyncStatus.RESYNCING and self.status is not SyncStatus.RESYNCING
         self.status, self.reason = status, reason
         for kind, code in _DATASTORE_CONDITIONS.items():
             if kind is status:
@@ -65,10 +71,21 @@ class Inputs:
 
     def on_updates(self, updates: Sequence[Update], revision: int) -> None:
         """Feed changes to the calculation, in order."""
+        self.updates += len(updates)
+        self._pending_since = self._pending_since or time.monotonic()
         for update in updates:
             self._on_update(update)
         self.revision = revision or self.revision  # lower after the datastore was restored
         self._wake()
+
+    def take_pending_since(self) -> float:
+        """When the oldest change came that nobody has taken yet, on the monotonic clock; 0 without one."""
+        since, self._pending_since = self._pending_since, 0.0
+        return since
+
+    def counts(self) -> dict[str, int]:
+        """Resources in the datastore, by kind."""
+        return {kind: len(keys) for kind, keys in list(self._known.items())}
 
     def on_graph_problems(self, key: ResourceKey, problems: tuple[str, ...]) -> None:
         """What the calculation found wrong with a resource that decoded."""
@@ -101,6 +118,8 @@ class Inputs:
                 text = ("the key does not name a resource of a known kind",) if update.value is not None else ()
                 self._note(self._decode_problems, update.key, text)
             return
+        known = self._known.setdefault(key.kind, set())
+        (known.discard if update.value is None else known.add)(key)
         resource: Resource | None = None
         problems: tuple[str, ...] = ()
         if update.value is not None:

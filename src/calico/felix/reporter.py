@@ -18,7 +18,7 @@ from calico.calc.messages import EndpointId
 from calico.datastore.api import Backend, Op
 from calico.datastore.lease import put_with_ttl
 from calico.errors import CalicoError
-from calico.felix.config import FelixConfig
+from calico.felix.config.settings import FelixConfig
 from calico.felix.status_keys import (
     endpoint_status_key,
     endpoint_status_prefix,

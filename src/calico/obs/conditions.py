@@ -34,7 +34,11 @@ CATALOGUE: dict[str, Kind] = {
     "ruleset-changed-by-others": Kind("warning", "somebody changed our table; it was repaired"),
     "endpoint-error": Kind("error", "an endpoint could not be set up fully; it may lack connectivity"),
     "flows-not-rechecked": Kind("error", "established flows that policy forbids may go on; it is tried again"),
-    "config-invalid": Kind("warning", "a configuration value was refused; the next lower source is used"),
+    "config-invalid": Kind(
+        "warning", "a configuration value was refused, the next lower source is used; or there is no such parameter"
+    ),
+    "config-without-effect": Kind("warning", "a parameter of Calico was given that changes nothing here"),
+    "listener-failed": Kind("warning", "health or metrics cannot be asked there; it is tried again"),
     "feature-missing": Kind("warning", "the kernel lacks a feature; a stated fallback is used"),
 }
 

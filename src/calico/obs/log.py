@@ -8,7 +8,7 @@ from typing import TextIO
 
 import structlog
 
-__all__ = ["configure_logging"]
+__all__ = ["configure_logging", "set_level"]
 
 _LEVELS = {"trace": 0, "debug": 10, "info": 20, "warning": 30, "error": 40, "fatal": 50}
 
@@ -27,6 +27,11 @@ def configure_logging(*, level: str = "info", file: str | None = None, json: boo
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level.lower()]),
         logger_factory=structlog.PrintLoggerFactory(stream),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # or a new level would not reach those who have logged before
     )
     logging.getLogger("grpc").setLevel(logging.ERROR)
+
+
+def set_level(level: str) -> None:
+    """From now on log what is at least as severe."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level.lower()]))

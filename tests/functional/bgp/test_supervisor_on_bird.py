@@ -83,7 +83,7 @@ def pair(wires: Any) -> tuple[Any, Any]:
     return first, second
 
 
-def test_a_soft_change_is_confirmed_and_becomes_the_last_good_file(pair: Any) -> None:
+def test_a_soft_change_is_confirmed_and_becomes_the_last_good_file(pair: Any, wires: Any) -> None:
     first, second = pair
 
     async def scenario(supervisor: Supervisor) -> None:
@@ -97,7 +97,7 @@ def test_a_soft_change_is_confirmed_and_becomes_the_last_good_file(pair: Any) ->
         assert supervisor.files.conf.read_text() == wanted
 
     _inside(first, scenario)
-    assert "10.65.1.0/26" in second.ask_bird("show route protocol Mesh_other")
+    wires.until(lambda: "10.65.1.0/26" in second.ask_bird("show route protocol Mesh_other"), "the route arrives")
 
 
 def test_a_recovering_bird_learns_the_kernels_routes_before_its_sessions_come_up(pair: Any) -> None:

@@ -179,8 +179,9 @@ def test_a_route_that_needs_a_tunnel_is_told_but_not_in_the_kernel(fabric: Any, 
     ]
 
 
-def test_status_and_peers_tell_how_birds_sessions_are(hosts: Any) -> None:
+def test_status_and_peers_tell_how_birds_sessions_are(hosts: Any, fabric: Any) -> None:
     first, _ = hosts
+    fabric.until(lambda: say(first, "status").returncode == 0, "the agent has seen that the sessions are up")
     document = told(first, "status")
     assert document["bird"]["router_id"] == first.ipv4
     assert (document["sessions"], document["agent"]) == ({"up": 2, "total": 2}, "running")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -136,6 +138,42 @@ def test_nothing_is_open_before_the_datastore_is_in_sync(new_world: Callable[...
     world.settle()
     for family in (4, 6):
         world.expect(family, "a>b tcp:80", "b>a udp:80", "x>a udp:80", "a>x icmp")
+
+
+def test_from_boot_to_the_first_sync_no_packet_goes_to_or_comes_from_workloads_that_are_plugged_in(
+    new_world: Callable[..., World],
+) -> None:
+    world = new_world("a", "b")
+    for path in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+        world.sysctl("h", path, "1")
+    for name in "ab":
+        world.ip(name, f"neigh replace 169.254.1.1 lladdr {HOST_MAC} dev eth0")
+        world.ip(
+            "h", f"route add {world.net(name, 4)} dev cali{name}", f"route add {world.net(name, 6)} dev cali{name}"
+        )
+    for family in (4, 6):
+        world.expect(family, "a>b tcp:80", "x>a udp:80", "b>h udp:80")
+    closed = ("!a>b tcp:80", "!b>a udp:80", "!x>a udp:80", "!a>x icmp", "!b>h udp:80", "!h>b udp:80", "x>h udp:80")
+    guard = [*world.enter("h"), sys.executable, "-m", "calico", "felix", "guard"]
+    said = subprocess.run(guard, capture_output=True, text=True, check=True).stdout
+    assert said == "closed until Felix is in sync: cali*\n"
+    for family in (4, 6):
+        world.expect(family, *closed)
+    said = subprocess.run(guard, capture_output=True, text=True, check=True).stdout
+    assert said == "a ruleset is in force already: it stays\n"
+    world.start_felix()
+    until(lambda: world.status["datastore"].get("status") == "wait-for-datastore", "Felix waits")
+    for family in (4, 6):
+        world.expect(family, *closed)
+    world.start_etcd()
+    world.cluster()
+    world.settle()
+    for family in (4, 6):
+        world.expect(family, "a>b tcp:80", "b>a udp:80", "x>a udp:80", "a>x icmp", "h>b udp:80")
+    world.kill_felix()
+    subprocess.run(guard, capture_output=True, text=True, check=True)
+    for family in (4, 6):
+        world.expect(family, "a>b tcp:80", "x>a udp:80")
 
 
 def test_a_datastore_that_is_not_ready_is_not_followed(new_world: Callable[..., World]) -> None:

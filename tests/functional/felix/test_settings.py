@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from felix_world import World, resource, until
@@ -70,3 +75,75 @@ def test_log_prefix_rate_and_the_answer_to_denied_packets_are_settings(world: Wo
     world.delete("FelixConfiguration", "default", settle=False)
     until(lambda: 'log prefix "calico-packet: "' in world.ruleset(), "the defaults were programmed again")
     world.settle()
+
+
+def config_of(world: World, *arguments: str) -> Any:
+    """What ``calico felix config`` says."""
+    command = [sys.executable, "-m", "calico", "felix", "--run-dir", str(world.run_dir), "config", *arguments]
+    done = subprocess.run([*world.enter("h"), *command], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout) if "json" in arguments else done.stdout
+
+
+def test_felix_says_which_values_it_goes_by_and_where_each_came_from(new_world: Callable[..., World]) -> None:
+    world = new_world("a", "b")
+    world.start_etcd()
+    world.cluster()
+    file = world.directory / "felix.cfg"
+    file.write_text("[global]\nLogPrefix = from-file\nReportingTTLSecs = 77\nBPFEnabled = true\n")
+    spec = {"logPrefix": "from-object", "vxlanPort": 4790, "ipForwarding": "Enabled", "logSeverityScreen": "Error"}
+    world.apply(resource("FelixConfiguration", "default", spec), settle=False)
+    world.start_felix(
+        CALICO_FELIX_CONFIG_FILE=str(file), FELIX_REPORTINGTTLSECS="78", FELIX_VXLANPORTT="1", FELIX_VXLANPORT="none"
+    )
+    world.settle()
+    found = config_of(world, "--given", "-o", "json")
+    values = {row["parameter"]: (row["value"], row["source"]) for row in found["parameters"]}
+    assert values == {
+        "LogPrefix": ("from-file", str(file)),
+        "ReportingTTLSecs": ("78s", "environment"),
+        "VXLANPort": ("4790", "FelixConfiguration default"),
+        "IPForwarding": ("Enabled", "FelixConfiguration default"),
+        "LogSeverityScreen": ("error", "FelixConfiguration default"),
+        "FloatingIPs": ("disabled", "FelixConfiguration default"),  # the default that every write adds
+    }
+    problems = {one["object"]: one["code"] for one in found["conditions"]}
+    assert problems == {
+        "environment: VXLANPORTT": "config-invalid",
+        "environment: VXLANPort": "config-invalid",
+        f"{file}: BPFEnabled": "config-without-effect",
+    }
+    shown = config_of(world, "vxlanport")
+    assert "VXLANPort: 4790 (FelixConfiguration default)" in shown
+    assert "environment, VXLANPort: none (refused" in shown
+    before = len(world.log().splitlines())
+    world.apply(resource("GlobalNetworkPolicy", "p", {"selector": "app == 'b'", "types": ["Ingress"]}))
+    assert len(world.log().splitlines()) == before, "nothing below the level is logged"
+    world.apply(resource("FelixConfiguration", "default", {**spec, "logSeverityScreen": "Debug"}), settle=False)
+    until(lambda: config_of(world, "LogSeverityScreen", "-o", "json")["parameters"][0]["value"] == "debug", "the level")
+    world.delete("GlobalNetworkPolicy", "p")
+    until(lambda: len(world.log().splitlines()) > before, "what is logged now")
+
+
+def test_the_host_speaks_to_workloads_from_the_address_of_the_setting(world: World, family: int) -> None:
+    own = world.address("h", family)
+    name = "deviceRouteSourceAddress" if family == 4 else "deviceRouteSourceAddressIPv6"
+    flag = "-4" if family == 4 else "-6"
+    world.apply(resource("FelixConfiguration", "default", {name: own}), settle=False)
+    until(lambda: f"src {own}" in world.show("h", f"{flag} route show proto 80"), "the address is on the routes")
+    world.settle()
+    world.expect(family, "a>b tcp:80", "h>a tcp:80")
+    world.delete("FelixConfiguration", "default", settle=False)
+    until(lambda: " src " not in world.show("h", f"{flag} route show proto 80"), "the kernel chooses again")
+    world.settle()
+
+
+def test_felix_leaves_forwarding_of_the_host_alone_when_told_to(new_world: Callable[..., World]) -> None:
+    world = new_world("a", "b")
+    world.sysctl("h", "ipv4/ip_forward", "0")
+    world.start_etcd()
+    world.cluster()
+    world.start_felix(FELIX_IPFORWARDING="Disabled")
+    world.settle()
+    assert world.sysctl("h", "ipv4/ip_forward") == "0"
+    world.restart_felix(FELIX_IPFORWARDING="Enabled")
+    assert world.sysctl("h", "ipv4/ip_forward") == "1"

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from calico.cli.main import COMMANDS
-from calico.felix.config import PARAMETERS
+from calico.felix.config.parameters import PARAMETERS
 from calico.obs.conditions import CATALOGUE
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
@@ -25,7 +25,7 @@ def generate() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["felix-parameters.md", "conditions.md", "cli.md"])
+@pytest.mark.parametrize("page", ["felix-parameters.md", "conditions.md", "metrics.md", "cli.md"])
 def test_a_committed_page_says_what_the_code_declares(generate: ModuleType, page: str) -> None:
     written = (DOCS / "reference" / page).read_text()
     assert written == generate.PAGES[page](), "out of date: run python docs/generate.py and commit docs/reference"
@@ -43,7 +43,8 @@ def test_the_check_names_a_page_that_was_changed(
 
 
 def test_every_declared_name_is_on_its_page(generate: ModuleType) -> None:
-    parameters, conditions, commands = (render() for render in generate.PAGES.values())
+    pages = {name: render() for name, render in generate.PAGES.items()}
+    parameters, conditions, commands = (pages[f"{name}.md"] for name in ("felix-parameters", "conditions", "cli"))
     assert all(f"`{parameter.key}`" in parameters for parameter in PARAMETERS)
     assert all(f"`{code}`" in conditions for code in CATALOGUE)
     assert all(f"## calico {name}" in commands for name in COMMANDS)

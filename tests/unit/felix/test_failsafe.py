@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from calico.felix.config import PARAMETERS, FelixConfig, merge_config
-from calico.felix.failsafe import failsafe_ports, failsafe_text
+from calico.felix.config.failsafe import failsafe_ports, failsafe_text
+from calico.felix.config.merging import merge_config
+from calico.felix.config.parameters import PARAMETERS
+from calico.felix.config.settings import FelixConfig
 from calico.felix.host import rules_config
 from calico.lib.packed import net
 from calico.rules.config import FailsafePort
@@ -87,12 +89,13 @@ def test_the_defaults_are_those_of_the_data_model(name: str, attribute: str, tex
 
 
 def test_a_later_source_replaces_the_whole_list_and_an_empty_list_is_one() -> None:
-    config, _, problems = merge_config(
+    merged = merge_config(
         [
             ("FelixConfiguration default", {"failsafeInboundHostPorts": [], "failsafeOutboundHostPorts": []}),
             ("environment", {"FAILSAFEOUTBOUNDHOSTPORTS": "udp:53"}),
         ]
     )
+    config, problems = merged.settings, merged.refused
     assert (config.failsafe_in, config.failsafe_out, problems) == ((), (FailsafePort(17, 53),), {})
 
 

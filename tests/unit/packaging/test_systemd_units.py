@@ -39,6 +39,22 @@ def test_a_daemon_speaks_netlink_in_the_namespace_of_the_host(unit: str) -> None
     assert not {"PrivateNetwork", "NetworkNamespacePath", "DynamicUser", "User"} & set(found)
 
 
+def test_workloads_are_closed_before_the_network_is_up() -> None:
+    program, *words = shlex.split(settings("calico-boot-guard")["ExecStart"])
+    assert (program, words) == ("/usr/bin/calico", ["felix", "guard"])
+    found = settings("calico-boot-guard")
+    assert {"network-pre.target", "calico-felix.service"} <= set(found["Before"].split())
+    assert found["DefaultDependencies"] == "no"
+    assert "network-pre.target" in found["WantedBy"].split()
+    assert "calico-boot-guard.service" in settings("calico-felix")["After"].split()
+
+
+def test_a_felix_that_hangs_is_started_anew() -> None:
+    found = settings("calico-felix")
+    assert (found["Type"], found["Restart"]) == ("notify", "always")
+    assert int(found["WatchdogSec"]) > 0
+
+
 def test_felix_may_write_the_settings_of_interfaces() -> None:
     found = settings("calico-felix")
     assert found["ProtectKernelTunables"] == "no"

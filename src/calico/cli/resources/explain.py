@@ -66,11 +66,13 @@ def _text(info: KindInfo, field: Explained) -> str:
     """Fields of FelixConfiguration are parameters of Felix, which says itself what they do."""
     if field.text or info.kind != "FelixConfiguration" or not field.path:
         return field.text
-    from calico.felix.config import PARAMETERS
+    from calico.felix.config.foreign import foreign
+    from calico.felix.config.parameters import PARAMETERS
 
     name = field.path.rpartition(".")[2]
     texts = {parameter.json_name: parameter.doc for parameter in PARAMETERS}
-    return texts.get(name, "Accepted and kept; this Felix makes no use of it.")
+    other = foreign().get(name.lower())
+    return texts.get(name) or f"Accepted and kept, without effect. {other.reason if other else ''}".rstrip()
 
 
 def _data(info: KindInfo, field: Explained) -> dict[str, Any]:

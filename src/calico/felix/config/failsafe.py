@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from calico.lib.packed import is_v6, net
+from calico.lib.packed import is_v6, net, net_str
 from calico.model.felixconfig import ProtoPort
 from calico.rules.config import FailsafePort
 from calico.rules.packets import SCTP, TCP, UDP
@@ -31,8 +31,15 @@ def failsafe_ports(value: Any) -> tuple[FailsafePort, ...]:
 
 
 def failsafe_text(ports: tuple[FailsafePort, ...]) -> str:
-    """The string for ports that are open to everybody."""
-    return ",".join(f"{_NAMES[entry.protocol]}:{entry.port}" for entry in ports) or "none"
+    """The string that ``failsafe_ports`` reads as these."""
+    return ",".join(map(_entry_text, ports)) or "none"
+
+
+def _entry_text(entry: FailsafePort) -> str:
+    where = ""
+    if entry.net is not None:
+        where = f"[{net_str(entry.net)}]:" if is_v6(entry.net) else f"{net_str(entry.net)}:"
+    return f"{_NAMES[entry.protocol]}:{where}{entry.port}"
 
 
 def _of_text(text: str) -> FailsafePort:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from calico.datastore.api import KeyValue, Listing, Op
+from calico.datastore.api import KeyValue, Listing, Op, Query
 from calico.datastore.memory import MemoryBackend
 from calico.errors import Transient, Uncertain
 
@@ -32,6 +32,10 @@ class Steps:
     async def list(self, prefix: str, *, revision: int = 0, created_after: int = 0) -> Listing:
         await self._turn()
         return await self._store.list(prefix)
+
+    async def read(self, queries: Sequence[Query]) -> tuple[tuple[KeyValue, ...], ...]:
+        await self._turn()
+        return await self._store.read(queries)
 
     async def txn(self, ops: Sequence[Op]) -> int:
         answered = await self._turn()

@@ -8,7 +8,7 @@ from calico.datastore.api import KeyValue
 from calico.errors import InvalidInput
 from calico.ipam.affinity import CONFIRMED, Affinity
 from calico.ipam.block import Attribute, Block, address_at, assign, collect
-from calico.ipam.block_codec import DamagedBlock, decode_block
+from calico.ipam.block_codec import DamagedBlock, known_block
 from calico.ipam.claims import is_reclaimable
 from calico.ipam.keys import Address, Network, network
 from calico.ipam.pools import Choice, Pool
@@ -72,12 +72,17 @@ class Assigning:
         for cidr in sorted(mine, key=lambda cidr: not self._affinities[cidr].holds):
             if not self._missing:
                 return
+            self._tried.add(cidr)
             kv = stored[cidr]
-            if self._affinities[cidr].holds and kv is not None:
+            if self._affinities[cidr].holds and kv is not None and not self._is_of_another(kv):
                 await self._take(cidr, mine_only=True, read_at=kv.mod_revision)
-            elif await self._claimed(cidr):  # a claim that was cut short
+            elif await self._claimed(cidr):  # a claim that was cut short; one that lost is tidied away
                 self._tools.cache.note(cidr, None)
                 await self._take(cidr, mine_only=True)
+
+    def _is_of_another(self, seen: KeyValue) -> bool:
+        block = self._decoded(seen)
+        return block is not None and block.affinity != self._owner
 
     def _gives(self, seen: KeyValue) -> bool:
         block = self._decoded(seen)
@@ -201,7 +206,7 @@ class Assigning:
 
     def _decoded(self, seen: KeyValue) -> Block | None:
         try:
-            return collect(decode_block(seen.key, seen.value), self._tools.now(), self._view.settings.cooldown_s)
+            return collect(known_block(seen.key, seen.value), self._tools.now(), self._view.settings.cooldown_s)
         except DamagedBlock:
             return None
 

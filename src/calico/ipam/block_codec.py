@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from calico.errors import InvalidInput
 from calico.ipam.block import Attribute, Block
 from calico.ipam.keys import network, parse_block_key
 
-__all__ = ["DamagedBlock", "decode_block", "encode_block"]
+__all__ = ["DamagedBlock", "decode_block", "encode_block", "known_block"]
 
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -71,6 +72,10 @@ def decode_block(key: str, raw: bytes) -> Block:
     )
     _check(key, block)
     return block
+
+
+known_block = lru_cache(maxsize=128)(decode_block)
+"""``decode_block`` for the few blocks that are in use: the same bytes are read once."""
 
 
 def _attribute(tree: Mapping[str, Any]) -> Attribute:

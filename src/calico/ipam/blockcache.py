@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable
+from functools import partial
 
-from calico.datastore.api import KeyValue
+from calico.datastore.api import KeyValue, Query
+from calico.datastore.ops import MAX_OPS
 from calico.ipam.keys import block_key
 from calico.ipam.patience import PatientBackend
+from calico.ipam.sharedreads import SharedReads
 
 __all__ = ["BlockCache"]
 
@@ -20,6 +23,7 @@ class BlockCache:
 
     def __init__(self, backend: PatientBackend) -> None:
         self._backend = backend
+        self._reads = SharedReads[tuple[str, ...], dict[str, KeyValue | None]]()
         self._seen: OrderedDict[str, KeyValue] = OrderedDict()
 
     def last(self, cidr: str) -> KeyValue | None:
@@ -35,9 +39,15 @@ class BlockCache:
                 self._seen.popitem(last=False)
 
     async def read(self, cidrs: Iterable[str]) -> dict[str, KeyValue | None]:
-        """The blocks now, asked for at once."""
-        wanted = list(cidrs)
-        found = await asyncio.gather(*(self._backend.get(block_key(cidr)) for cidr in wanted))
-        for cidr, stored in zip(wanted, found, strict=True):
+        """The blocks now, in one round trip; who asks for the same at the same time shares it."""
+        wanted = tuple(cidrs)
+        parts = [wanted[start : start + MAX_OPS] for start in range(0, len(wanted), MAX_OPS)]
+        found = await asyncio.gather(*(self._reads.read(part, partial(self._read, part)) for part in parts))
+        return {cidr: stored for part in found for cidr, stored in part.items()}
+
+    async def _read(self, cidrs: tuple[str, ...]) -> dict[str, KeyValue | None]:
+        answers = await self._backend.read([Query(block_key(cidr)) for cidr in cidrs])
+        found = {cidr: answer[0] if answer else None for cidr, answer in zip(cidrs, answers, strict=True)}
+        for cidr, stored in found.items():
             self.note(cidr, stored)
-        return dict(zip(wanted, found, strict=True))
+        return found

@@ -11,7 +11,7 @@ import msgspec
 from calico.datastore.api import CompareFailed, KeyValue, Op
 from calico.errors import Conflict, Uncertain
 from calico.ipam.block import Block, address_at, collect, is_empty, release, written
-from calico.ipam.block_codec import decode_block, encode_block
+from calico.ipam.block_codec import encode_block, known_block
 from calico.ipam.keys import handle_key
 from calico.ipam.owning import ATTEMPTS
 from calico.ipam.placing import count_ops, stored_by
@@ -44,7 +44,7 @@ class Freeing:
                 released |= dict.fromkeys(held.address for held in lost)
                 return list(released)
             now = self._tools.now()
-            block = collect(decode_block(at, stored.value), now, cooldown_s)
+            block = collect(known_block(at, stored.value), now, cooldown_s)
             released |= dict.fromkeys(held.address for held in lost if not _still(block, held))
             going = _some(block, pick(block))
             if not going:

@@ -17,7 +17,7 @@ import msgspec
 from calico.datastore.api import CompareFailed, KeyValue, Op
 from calico.errors import CalicoError, Conflict, Uncertain
 from calico.ipam.block import Attribute, Block, collect, same_handle, written
-from calico.ipam.block_codec import decode_block, encode_block
+from calico.ipam.block_codec import encode_block, known_block
 from calico.ipam.blockcache import BlockCache
 from calico.ipam.handle import Handle, counted, decode_handle, encode_handle
 from calico.ipam.keys import handle_key
@@ -109,7 +109,7 @@ class Placing:
         known = self._cache.last(cidr)
         try:
             seen = known if known is not None else (await self._cache.read([cidr]))[cidr]
-            block = collect(decode_block(seen.key, seen.value), self._clock(), cooldown_s) if seen is not None else None
+            block = collect(known_block(seen.key, seen.value), self._clock(), cooldown_s) if seen is not None else None
         except CalicoError as error:
             self._cache.note(cidr, None)
             _fail(requests if known is None else (), error)

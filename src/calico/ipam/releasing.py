@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from calico.datastore.api import CompareFailed, KeyValue, Op, Query
 from calico.errors import Conflict, Uncertain
 from calico.ipam.block import Attribute, Block, ordinal_of, same_handle
-from calico.ipam.block_codec import DamagedBlock, decode_block
+from calico.ipam.block_codec import DamagedBlock, known_block
 from calico.ipam.config import decode_settings, read_settings
 from calico.ipam.freeing import Freeing
 from calico.ipam.handle import decode_handle
@@ -99,7 +99,7 @@ class Releasing:
         stored, block = await asyncio.gather(self._backend.get(key), self._backend.get(block_key(cidr)))
         if stored is None or not (count := decode_handle(key, stored.value).blocks.get(cidr)):
             return
-        if block is not None and decode_block(block.key, block.value).ordinals_of(handle):
+        if block is not None and known_block(block.key, block.value).ordinals_of(handle):
             return
         same = Op(block_key(cidr), expect=block.mod_revision if block is not None else 0, check_only=True)
         await self._write((*count_ops([(key, stored, count)], cidr), same))
@@ -117,7 +117,7 @@ class Releasing:
         if stored is None:
             return ()
         found = await self._tools.cache.read(decode_handle(stored.key, stored.value).blocks)
-        return tuple(decode_block(kv.key, kv.value) for kv in found.values() if kv is not None)
+        return tuple(known_block(kv.key, kv.value) for kv in found.values() if kv is not None)
 
     async def block_with(self, address: Address) -> KeyValue | None:
         """The block that an address lies in; None when there is none."""
@@ -126,7 +126,7 @@ class Releasing:
 
 def _holds(kv: KeyValue, handle: str, count: int) -> bool:
     try:
-        return len(decode_block(kv.key, kv.value).ordinals_of(handle)) == count
+        return len(known_block(kv.key, kv.value).ordinals_of(handle)) == count
     except DamagedBlock:
         return False
 

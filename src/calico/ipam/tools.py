@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from calico.datastore.api import KeyValue
+from calico.datastore.api import KeyValue, Listing
 from calico.ipam.affinity import Affinity
 from calico.ipam.blockcache import BlockCache
 from calico.ipam.keys import blocks_prefix, parse_block_key
@@ -31,6 +31,7 @@ class Tools:
         self.owning = Owning(backend, now)
         self.placing = Placing(backend, now, self.cache)
         self.views = SharedReads[tuple[str, str, tuple[int, ...]], View]()
+        self._listings = SharedReads[int, Listing]()
         self.claiming: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._claimed: defaultdict[tuple[str, int], deque[str]] = defaultdict(lambda: deque(maxlen=_REMEMBERED))
 
@@ -59,5 +60,5 @@ class Tools:
 
     async def blocks(self, version: int) -> dict[str, KeyValue]:
         """All blocks of the cluster by CIDR: for when nothing else helps."""
-        listing = await self.backend.list(blocks_prefix(version))
+        listing = await self._listings.read(version, lambda: self.backend.list(blocks_prefix(version)))
         return {cidr: kv for kv in listing.items if (cidr := parse_block_key(kv.key))}

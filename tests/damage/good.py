@@ -140,6 +140,28 @@ _RESOURCES: dict[str, dict[str, Any]] = {
         "spec": {"controllers": {"node": {"hostEndpoint": {"templates": [{"interfacePattern": "eth.*"}]}}}},
         "status": {"environmentVars": {"A": "b"}},
     },
+    "caliconodestatuses/how-is-h1": {
+        "spec": {"node": HOST, "classes": ["Agent", "BGP", "Routes"], "updatePeriodSeconds": 10},
+        "status": {
+            "lastUpdated": "2026-08-22T13:33:20Z",
+            "agent": {"birdV4": {"state": "Ready", "version": "2.0.12", "routerID": "10.0.0.1"}, "birdV6": {}},
+            "bgp": {
+                "numberEstablishedV4": 1,
+                "peersV4": [{"peerIP": "10.0.0.9", "type": "NodePeer", "state": "Established", "since": "13:30:01"}],
+            },
+            "routes": {
+                "routesV4": [
+                    {
+                        "type": "FIB",
+                        "destination": "10.66.0.0/24",
+                        "gateway": "10.0.0.9",
+                        "interface": "eth0",
+                        "learnedFrom": {"sourceType": "BGPPeer", "peerIP": "10.0.0.9"},
+                    }
+                ]
+            },
+        },
+    },
     "livemigrations/test/moving": {
         "spec": {"target": {"workloadEndpoint": {"hostname": HOST, "workloadID": "test/db"}}}
     },

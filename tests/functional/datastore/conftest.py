@@ -6,11 +6,14 @@ import shutil
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 
 from calico.datastore.etcd.backend import EtcdBackend, TLSFiles
 from calico.datastore.etcd.server import EtcdConfig, EtcdProcess
@@ -82,15 +85,37 @@ class Certificates:
     def ca(self) -> Path:
         return self.directory / "ca.pem"
 
-    def make(self, name: str, file: str = "") -> TLSFiles:
+    def make(
+        self, name: str, file: str = "", *, starts: datetime | None = None, ends: datetime | None = None
+    ) -> TLSFiles:
         """A new certificate with ``name`` as CN; it takes the place of an earlier one in the same ``file``."""
         file = file or name
         self._openssl("req", *_NEW_KEY, "-keyout", "new.key", "-out", "new.csr", "-subj", f"/CN={name}")
         signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "ext", "-days", "1")
         self._openssl("x509", "-req", "-in", "new.csr", "-out", "new.pem", *signing)
+        if starts or ends:
+            self._date(starts or datetime(2019, 1, 1, tzinfo=UTC), ends or datetime(2999, 1, 1, tzinfo=UTC))
         for ending in ("pem", "key"):
             (self.directory / f"new.{ending}").replace(self.directory / f"{file}.{ending}")
         return TLSFiles(self.ca, self.directory / f"{file}.pem", self.directory / f"{file}.key")
+
+    def _date(self, starts: datetime, ends: datetime) -> None:
+        """Sign the new certificate again with other dates, which openssl cannot yet."""
+        old = x509.load_pem_x509_certificate((self.directory / "new.pem").read_bytes())
+        key: Any = serialization.load_pem_private_key((self.directory / "ca.key").read_bytes(), None)
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(old.subject)
+            .issuer_name(old.issuer)
+            .public_key(old.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(starts)
+            .not_valid_after(ends)
+        )
+        for extension in old.extensions:
+            made = made.add_extension(extension.value, extension.critical)
+        signed = made.sign(key, hashes.SHA256())
+        (self.directory / "new.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
 
     def _openssl(self, *arguments: str) -> None:
         subprocess.run(["openssl", *arguments], cwd=self.directory, check=True, capture_output=True)

@@ -7,6 +7,7 @@ import shutil
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,25 @@ async def test_certificates_are_required_and_read_again_when_replaced(
     await backend.wait_ready(10)
     with pytest.raises(InvalidInput, match="cannot read"):
         await connect(url, tls=TLSFiles(tmp_path / "absent.pem")).get("/a")
+
+
+async def test_an_expired_certificate_is_named_with_its_date_and_its_renewal_needs_no_restart(
+    start_etcd: StartEtcd, connect: Connect, certificates: Any
+) -> None:
+    server = await start_etcd(tls=certificates.make("server"))
+    old = certificates.make("client", ends=datetime(2020, 3, 4, 5, 6, tzinfo=UTC))
+    backend = connect(server.config.client_url, tls=old)
+    named = rf"client certificate {old.cert} expired on 2020-03-04 05:06 UTC"
+    with pytest.raises(Transient, match=named):
+        await backend.get("/a")
+    with pytest.raises(Transient, match=named):
+        await backend.txn([Op("/a", b"1")])
+    certificates.make("client")
+    await backend.wait_ready(20)
+    await backend.txn([Op("/a", b"1")])
+    late = certificates.make("late", starts=datetime(2999, 1, 1, tzinfo=UTC), ends=datetime(2999, 2, 1, tzinfo=UTC))
+    with pytest.raises(Transient, match=rf"{late.cert} is valid only from 2999-01-01"):
+        await connect(server.config.client_url, tls=late).get("/a")
 
 
 async def test_a_status_written_with_a_time_to_live_expires(start_etcd: StartEtcd, connect: Connect) -> None:

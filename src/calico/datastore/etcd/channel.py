@@ -129,7 +129,7 @@ class Endpoint:
     def __init__(self, url: str, tls: TLSFiles | None) -> None:
         self.url = url
         self.target, secure = parse_endpoint(url)
-        self._tls = (tls or TLSFiles()) if secure else None
+        self.tls = (tls or TLSFiles()) if secure else None
         self._channel: _Channel | None = None
         self._retired: list[_Channel] = []
         self._looked_at = 0.0
@@ -162,7 +162,7 @@ class Endpoint:
         again later.
         """
         now = asyncio.get_running_loop().time()
-        if self._tls is None or self._channel is None or self._renewing or now - self._looked_at < _LOOK_AT_FILES_S:
+        if self.tls is None or self._channel is None or self._renewing or now - self._looked_at < _LOOK_AT_FILES_S:
             return
         self._looked_at = now
         stamp = self._files_stamp()
@@ -235,7 +235,7 @@ class Endpoint:
     async def _current(self) -> _Channel:
         """The channel; a broken one is replaced when the files changed."""
         await self._close_retired()
-        if self._channel is not None and self._tls is not None and self._files_stamp() != self._channel.stamp:
+        if self._channel is not None and self.tls is not None and self._files_stamp() != self._channel.stamp:
             self._retired.append(self._channel)
             self._channel = None
             self.generation += 1
@@ -244,12 +244,12 @@ class Endpoint:
         return self._channel
 
     def _make(self, stamp: Stamp) -> _Channel:
-        if self._tls is None:
+        if self.tls is None:
             return _Channel(grpc.aio.insecure_channel(self.target, options=_OPTIONS), stamp)
-        return _Channel(grpc.aio.secure_channel(self.target, self._tls.credentials(), options=_OPTIONS), stamp)
+        return _Channel(grpc.aio.secure_channel(self.target, self.tls.credentials(), options=_OPTIONS), stamp)
 
     def _files_stamp(self) -> Stamp:
         try:
-            return self._tls.stamp() if self._tls is not None else ()
+            return self.tls.stamp() if self.tls is not None else ()
         except OSError:
             return ()

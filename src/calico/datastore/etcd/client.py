@@ -101,7 +101,7 @@ class EtcdClient:
                 if retry and self._username and is_token_error(details):
                     self.forget(token)
                     continue
-                raise error_of(member.url, doing, err.code(), details, writes=METHODS[name].writes) from err
+                raise _error(member, doing, err, writes=METHODS[name].writes) from err
         raise AssertionError("unreachable")
 
     async def open_stream(self, name: str, doing: str) -> OpenStream:
@@ -125,7 +125,7 @@ class EtcdClient:
         if self._username and is_token_error(details):
             self.forget(stream.token)
             return Transient(f"etcd at {stream.member.url}: {doing}: {details}")
-        error = error_of(stream.member.url, doing, err.code(), details)
+        error = _error(stream.member, doing, err)
         if NO_LEADER in details:
             stream.member.leave(stream.generation)
         if not isinstance(error, InvalidInput):
@@ -172,5 +172,16 @@ class EtcdClient:
             details = err.details() or ""
             if "authentication is not enabled" in details:
                 return ""
-            raise error_of(member.url, f"logging in as {self._username}", err.code(), details) from err
+            raise _error(member, f"logging in as {self._username}", err) from err
         return str(response.token)
+
+
+def _error(member: Endpoint, doing: str, err: grpc.aio.AioRpcError, *, writes: bool = False) -> CalicoError:
+    """Our error for what gRPC raised. A broken connection over TLS may be a certificate of ours that is out of date."""
+    error = error_of(member.url, doing, err.code(), err.details() or "", writes=writes)
+    if member.tls is not None and err.code() is grpc.StatusCode.UNAVAILABLE:
+        from calico.datastore.etcd.validity import out_of_date
+
+        if fault := out_of_date(member.tls):
+            return type(error)(f"{error}; {fault}")
+    return error

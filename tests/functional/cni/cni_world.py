@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -197,7 +198,8 @@ class World:
 
     def put(self, kind: str, plural: str, name: str, spec: dict[str, Any], namespace: str = "") -> None:
         """Store a resource as any other writer would."""
-        metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
+        identity = {"uid": str(uuid.uuid5(uuid.NAMESPACE_URL, name)), "creationTimestamp": "2026-01-01T00:00:00Z"}
+        metadata = {"name": name, **identity, **({"namespace": namespace} if namespace else {})}
         document = {"kind": kind, "apiVersion": "projectcalico.org/v3", "metadata": metadata, "spec": spec}
         path = f"{plural}/{namespace}/{name}" if namespace else f"{plural}/{name}"
         self.etcdctl("put", f"{RESOURCES}/{path}", stdin=json.dumps(document))

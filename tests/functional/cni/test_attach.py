@@ -181,7 +181,8 @@ def test_an_exhausted_pool_is_named_and_leaves_nothing(world: World) -> None:
         assert second.add(ipam=tiny).address() == "10.78.0.0"
         second.delete(ipam=tiny)
     finally:
-        world.etcdctl("del", "/calico/resources/v3/projectcalico.org/ippools/tiny")
+        done = world.calico("delete", "ippool", "tiny")
+        assert done.returncode == 0, done.stderr
     assert world.leftovers == NOTHING
 
 

@@ -105,8 +105,7 @@ async def _register(node: str, patch: dict[str, Any], config: str | None) -> Non
     async with opened(config) as store:
         client = AsyncClient(store.backend, store)
         try:
-            if patch:
-                await client.nodes.patch(node, patch)
+            await (client.nodes.patch(node, patch) if patch else client.nodes.get(node))
         except NotFound:
             document = {"kind": "Node", "apiVersion": API_VERSION, "metadata": {"name": node}, **patch}
             await client.apply(to_resource(f"Node {node}", document))

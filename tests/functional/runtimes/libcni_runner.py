@@ -1,7 +1,5 @@
-"""libcni as a runtime of its own: a few lines of Go, built once for each source and kept outside of the checkout.
-
-``1.1.2`` is Debian's, built with Debian's Go: CNI up to 1.0.0. ``1.3.0`` knows GC and STATUS; it is the module of that
-version with the checksum in ``go.sum``, and needs a Go of at least 1.21, which Debian 12 does not have.
+"""libcni as a runtime of its own: a few lines of Go on Debian's library (1.1.2: CNI up to 1.0.0) and with Debian's Go,
+built once for each source and kept outside of the checkout.
 """
 
 from __future__ import annotations
@@ -10,14 +8,11 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from functional.runtimes.site import Site
 
@@ -29,11 +24,11 @@ _DEBIAN_GO = "/usr/lib/go-1.19/bin/go"
 
 
 @cache
-def runner(version: str) -> Path:
-    """The program that calls this version of the library; skips the test where it cannot be built."""
+def runner() -> Path:
+    """The program that calls the library."""
     sources = sorted(_SOURCE.iterdir())
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
-    folder = _CACHE / f"libcni-{version}-{digest}"
+    folder = _CACHE / f"libcni-{digest}"
     program = folder / "runner"
     _CACHE.mkdir(parents=True, exist_ok=True)
     with (_CACHE / ".lock").open("w") as lock:
@@ -41,46 +36,30 @@ def runner(version: str) -> Path:
         if not program.exists():
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(_SOURCE, folder / "source")
-            _build(version, folder)
+            _build(folder)
     return program
 
 
-def _build(version: str, folder: Path) -> None:
+def _build(folder: Path) -> None:
     environment = {**os.environ, "GOCACHE": str(folder / "gocache"), "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
-    environment |= {"GOFLAGS": "-buildvcs=false"}
-    if version == "1.1.2":
-        environment |= {"GO111MODULE": "off", "GOPATH": "/usr/share/gocode"}
-        command = [_DEBIAN_GO, "build"]
-    else:
-        environment |= {"GOPATH": str(folder / "gopath"), "GOFLAGS": "-buildvcs=false -mod=readonly -modcacherw"}
-        command = [_modern_go(), "build", "-tags", "cni11"]
+    environment |= {"GOFLAGS": "-buildvcs=false", "GO111MODULE": "off", "GOPATH": "/usr/share/gocode"}
     done = subprocess.run(
-        [*command, "-o", str(folder / "built"), "."],
+        [_DEBIAN_GO, "build", "-o", str(folder / "built"), "."],
         cwd=folder / "source", env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, f"building libcni {version}: {done.stderr}"
-    for name in ("gocache", "gopath", "source"):
+    assert done.returncode == 0, f"building on libcni: {done.stderr}"
+    for name in ("gocache", "source"):
         shutil.rmtree(folder / name, ignore_errors=True)
     (folder / "built").rename(folder / "runner")
-
-
-def _modern_go() -> str:
-    """A Go that can build libcni 1.3."""
-    found = shutil.which("go")
-    words = subprocess.run([found, "version"], capture_output=True, text=True, check=True).stdout if found else ""
-    version = re.search(r"go1\.(\d+)", words)
-    if found is None or version is None or int(version[1]) < 21:
-        pytest.skip("needs Go 1.21 or newer in PATH to build libcni 1.3.0")
-    return found
 
 
 class LibCni:
     """A runtime that attaches namespaces as they are; every answer is the plugin's."""
 
-    def __init__(self, site: Site, version: str = "1.1.2") -> None:
-        self.site, self.program = site, runner(version)
+    def __init__(self, site: Site) -> None:
+        self.site, self.program = site, runner()
         self._attached: dict[str, dict[str, Any]] = {}
-        self.cache = site.directory / f"libcni-{version}"
+        self.cache = site.directory / "libcni"
 
     def call(self, command: str, netns: str = "", *, container: str = "", ifname: str = "eth0", args: str = "",
              capabilities: dict[str, Any] | None = None, check: bool = True) -> Any:  # fmt: skip

@@ -51,7 +51,7 @@ class Node:
         self.state_dir = self.site.directory / "cni"
         self.felix: subprocess.Popen[bytes] | None = None
         self.daemon: subprocess.Popen[bytes] | None = None
-        self._runners: dict[str, LibCni] = {}
+        self._runner: LibCni | None = None
         self._stack = ExitStack()
         self._stack.callback(self.site.close)
         self.start_felix()
@@ -122,9 +122,10 @@ class Node:
         self._stack.callback(made.close)
         return made
 
-    def libcni(self, version: str = "1.1.2") -> LibCni:
+    def libcni(self) -> LibCni:
         """libcni's runner on this host."""
-        return self._runners.setdefault(version, LibCni(self.site, version))
+        self._runner = self._runner or LibCni(self.site)
+        return self._runner
 
     def check_addresses(self) -> None:
         """What `calico ipam check` says of the cluster's addresses and of this host's kernel: nothing is wrong."""
@@ -154,8 +155,8 @@ class Node:
             self.containerd.remove_all()
         if "podman" in started:
             self.podman.remove_all()
-        for runner in self._runners.values():
-            runner.remove_all()
+        if self._runner is not None:
+            self._runner.remove_all()
         self.site.end_workloads()
 
     def close(self) -> None:

@@ -62,11 +62,10 @@ def test_podman_attaches_containers_and_detaches_them(site: Site, podman: Podman
     assert site.links() == before
 
 
-@pytest.mark.parametrize("version", ["1.1.2", "1.3.0"])
-def test_libcni_attaches_checks_and_detaches(site: Site, version: str) -> None:
+def test_libcni_attaches_checks_and_detaches(site: Site) -> None:
     site.configure(_ptp(site))
     before = site.links()
-    libcni = LibCni(site, version)
+    libcni = LibCni(site)
     netns = site.workload("a")
     result = libcni.add(netns)
     assert result["ips"][0]["address"] == "10.66.0.2/24"

@@ -14,9 +14,6 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 )
 
-// Commands of CNI 1.1, where the library has them.
-var modern = map[string]func(context.Context, *libcni.CNIConfig, *libcni.NetworkConfigList, []string) error{}
-
 func run(args []string) error {
 	command, rest := args[0], args[6:]
 	list, err := libcni.ConfListFromFile(args[1])
@@ -48,9 +45,6 @@ func run(args []string) error {
 		return config.CheckNetworkList(ctx, list, rt)
 	case "del":
 		return config.DelNetworkList(ctx, list, rt)
-	}
-	if call, known := modern[command]; known {
-		return call(ctx, config, list, rest[1:])
 	}
 	return fmt.Errorf("this libcni does not know %s", command)
 }

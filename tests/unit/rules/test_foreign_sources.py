@@ -21,6 +21,15 @@ def sends(host: Any, source: str, interface: str = "cali1", **fields: Any) -> bo
     return passed
 
 
+def tells_of(host: Any, router: int, quoted: str) -> bool:
+    """Whether a workload's ICMP error passes about a packet that was sent to an address."""
+    v6 = ":" in quoted
+    error = host.between(router, 9, v6, protocol=58 if v6 else 1, icmp=(2 if v6 else 3, 4))
+    about = host.flow("2001:db8::9" if v6 else "192.0.2.9", quoted)
+    packet = Packet(data=error.data() + about.data(), iifname=f"cali{router}", oifname="eth0", ct_state="related")
+    return forward(host.state, packet).verdict == "accept"
+
+
 @pytest.mark.parametrize("source", ["10.1.0.1", "10.1.255.255", "10.9.1.255", "fd01::1", "10.0.0.1", "fd00::1"])
 def test_what_is_lent_may_be_sent_from_and_nothing_beside_it(host: Any, source: str) -> None:
     host.workload(1, spoofed=LENT)
@@ -79,13 +88,17 @@ def test_lent_sources_are_not_routed_by_their_sender(host: Any) -> None:
 def test_errors_about_what_was_sent_to_lent_networks_pass(
     host: Any, lent: tuple[str, ...], quoted: str, is_lent: bool
 ) -> None:
-    v6 = ":" in quoted
     for router, passes in ((1, is_lent or lent != LENT), (2, False)):
         host.workload(router, spoofed=lent if router == 1 else ())
-        error = host.between(router, 9, v6, protocol=58 if v6 else 1, icmp=(2 if v6 else 3, 4))
-        about = host.flow("2001:db8::9" if v6 else "192.0.2.9", quoted)
-        packet = Packet(data=error.data() + about.data(), iifname=f"cali{router}", oifname="eth0", ct_state="related")
-        assert (forward(host.state, packet).verdict == "accept") == passes
+        assert tells_of(host, router, quoted) == passes
+
+
+@pytest.mark.parametrize(
+    ("quoted", "is_lent"), [("10.9.9.8", True), ("10.9.9.9", False), ("fd01::7", True), ("fd01::6", False)]
+)
+def test_errors_about_a_single_lent_address_are_about_no_neighbour_of_it(host: Any, quoted: str, is_lent: bool) -> None:
+    host.workload(1, spoofed=("10.9.9.8/32", "fd01::7/128"))
+    assert tells_of(host, 1, quoted) == is_lent
 
 
 def test_those_who_are_lent_the_same_share_a_chain_that_goes_with_the_last(host: Any) -> None:

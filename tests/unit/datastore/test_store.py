@@ -460,6 +460,16 @@ async def test_a_pool_is_disabled_before_it_goes(shelf: Shelf) -> None:
     assert shelf.slept == 0.5
 
 
+async def test_a_pool_that_others_wrote_without_an_identity_can_be_deleted(shelf: Shelf) -> None:
+    value = (
+        b'{"kind":"IPPool","apiVersion":"projectcalico.org/v3","metadata":{"name":"old"},"spec":{"cidr":"10.9.0.0/16"}}'
+    )
+    shelf.backend.apply([Op(f"{ROOT}ippools/old", value)])
+    await shelf.store.delete("IPPool", "old")
+    assert shelf.raw("ippools/old") is None
+    assert shelf.slept == 0.5, "it was disabled first"
+
+
 # ---- initialisation
 
 

@@ -141,7 +141,7 @@ async def _disable_pool(store: Store, key: ResourceKey, resource_version: str) -
             raise Conflict(f"{key} is at resourceVersion {pool.metadata.resource_version}, not {resource_version}")
         spec = msgspec.structs.replace(pool.spec, disabled=True)
         try:
-            disabled = await store.update(msgspec.structs.replace(pool, spec=spec))
+            disabled = await store.replace(msgspec.structs.replace(pool, spec=spec))
         except Conflict:
             if resource_version or attempt == _ATTEMPTS - 1:
                 raise

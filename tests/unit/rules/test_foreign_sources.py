@@ -8,6 +8,7 @@ import pytest
 
 from calico.calc.messages import EndpointId, EndpointRemove
 from calico.lib.packed import addr_bytes
+from calico.rules.antispoof import FOREIGN_SOURCES
 from calico.rules.evaluator.evaluate import Packet, forward
 
 LENT = ("10.1.0.0/16", "10.9.0.0/23", "fd01::/64")
@@ -126,3 +127,11 @@ def test_the_endpoint_that_has_the_interface_says_what_it_may_send_from(host: An
     assert not sends(host, "10.1.0.1")
     host.say(EndpointRemove(id=EndpointId("k8s", "ns/w1", "eth0")))
     assert sends(host, "10.1.0.1")
+
+
+def test_the_map_of_those_who_are_lent_networks_grows_before_it_is_full(host: Any) -> None:
+    first = host.state.sets[FOREIGN_SOURCES].size
+    for number in range(first + 1):
+        nets = (f"10.{number >> 8}.{number & 255}.7/32",)
+        host.workload(number, interface=f"cali-{number}", nets=nets, spoofed=("172.16.0.0/16",))
+    assert host.state.sets[FOREIGN_SOURCES].size >= host.state.room_needed(FOREIGN_SOURCES) > first

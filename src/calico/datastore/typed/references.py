@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from calico.datastore.api import Op
 from calico.errors import InvalidInput, NotFound
 from calico.model.bgp import BGPPeer
+from calico.model.defaults import with_defaults
 from calico.model.ippool import IPPool
 from calico.model.keys import RESOURCE_PREFIX, ResourceKey, key_path
 from calico.model.meta import Resource
@@ -69,8 +70,9 @@ async def _pool_fits(store: Store, key: ResourceKey, pool: IPPool, old: Resource
     if isinstance(old, IPPool):
         if _network(old) != network:
             raise InvalidInput(f"cannot be changed (it is {old.spec.cidr})", subject=str(key), field="spec.cidr")
-        if old.spec.block_size != pool.spec.block_size:
-            message = f"cannot be changed (it is {old.spec.block_size})"
+        size = with_defaults(old).spec.block_size  # others may have left it out
+        if size != pool.spec.block_size:
+            message = f"cannot be changed (it is {size})"
             raise InvalidInput(message, subject=str(key), field="spec.blockSize")
         return
     for other in await store.list("IPPool"):

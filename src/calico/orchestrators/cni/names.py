@@ -77,6 +77,13 @@ class Attached(msgspec.Struct, frozen=True, kw_only=True):
             return f"{self.network}.{self.container_id}"
         return f"{self.network}@{self.container_id}@{self.node}"
 
+    def network_of(self, handle: str) -> str:
+        """The network in whose name this container has a handle; empty for another's handle."""
+        for ending in (f"@{self.container_id}@{self.node}", f".{self.container_id}"):
+            if handle.endswith(ending):
+                return handle.removesuffix(ending)
+        return ""
+
     @property
     def alias(self) -> str:
         """Written on the host interface: whose it is, without asking the datastore."""

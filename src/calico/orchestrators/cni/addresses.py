@@ -199,5 +199,8 @@ def _host_net(text: str) -> str:
 
 
 def bare_all(texts: Sequence[str]) -> frozenset[str]:
-    """Addresses without their lengths."""
-    return frozenset(_bare(text) for text in texts)
+    """Addresses without their lengths; InvalidInput naming what is none."""
+    try:
+        return frozenset(_bare(text) for text in texts)
+    except ValueError as error:
+        raise InvalidInput(str(error), field="ipNetworks") from None

@@ -121,9 +121,9 @@ class Links:
         finally:
             os.close(fd)
 
-    def delete(self, name: str) -> None:
-        """Delete an interface; the other end of a veth goes with it."""
-        self._do(rt_link.delete_link(self._seq(), name), f"interface {name}")
+    def delete(self, which: str | int) -> None:
+        """Delete an interface by name, or by number, which no other has after it; of a veth the other end goes too."""
+        self._do(rt_link.delete_link(self._seq(), which), f"interface {which}")
 
     def add_address(self, name: str, cidr: str, *, scope: int = rt_address.SCOPE_GLOBAL) -> None:
         """Add ``address/length``; IPv6 without duplicate address detection."""

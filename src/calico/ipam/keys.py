@@ -128,5 +128,13 @@ def _version(cidr: str) -> int:
 
 
 def _cidr(text: str) -> str:
+    """Empty for what is no CIDR: anybody can write such a key, and it must not hold up whoever lists them."""
     address, dash, length = text.rpartition("-")
-    return f"{address}/{length}" if dash and length.isdecimal() and "/" not in address else ""
+    if not dash or not length.isdecimal() or "/" in address:
+        return ""
+    cidr = f"{address}/{length}"
+    try:
+        network(cidr)
+    except ValueError:
+        return ""
+    return cidr

@@ -74,6 +74,8 @@ def decode_ipam(items: Iterable[KeyValue]) -> IPAMState:
                 handles[handle] = decode_handle(kv.key, kv.value)
             elif kv.key == CONFIG_KEY:
                 settings = decode_settings(kv.value)
+            elif "/block/" in kv.key:
+                damaged[kv.key] = "its key names no CIDR"
         except InvalidInput as error:
             damaged[kv.key] = str(error)
     return IPAMState(settings=settings, blocks=blocks, affinities=affinities, handles=handles, damaged=damaged)

@@ -75,3 +75,42 @@ def test_a_device_that_felix_would_not_look_after_is_refused(world: World) -> No
     finally:
         world.ip(world.host, "link del vnet0")
     assert world.leftovers == NOTHING
+
+
+def test_a_device_of_somebody_else_stays_whatever_kind_and_state_it_has(world: World) -> None:
+    world.ip(world.host, "link add calivm0 type veth peer name vm0")
+    try:
+        refused = world.calico("endpoint", "add", "vm-1", "--tap", "calivm0", "--ip", "203.0.113.9")
+        assert refused.returncode == 1
+        world.ip(world.host, "link show calivm0")
+        done = world.calico("endpoint", "add", "vm-1", "--tap", "calivm0", "--policy-timeout", "0.3")
+        assert done.returncode == 0, done.stderr
+        world.ip(world.host, "link set calivm0 down")
+        assert world.calico("endpoint", "remove", "vm-1").returncode == 0
+        world.ip(world.host, "link show calivm0")
+    finally:
+        world.ip(world.host, "link del calivm0")
+    assert world.leftovers == NOTHING
+
+
+def test_a_name_that_is_in_use_is_not_taken_from_its_namespace(world: World) -> None:
+    first, second = world.container(), world.container()
+    assert world.calico("endpoint", "add", "web-1", "--netns", first.path).returncode == 0
+    had = first.addresses
+    refused = world.calico("endpoint", "add", "web-1", "--netns", second.path)
+    assert refused.returncode == 1
+    assert "web-1 is attached already" in refused.stderr
+    assert had
+    assert first.addresses == had
+    assert world.calico("endpoint", "remove", "web-1").returncode == 0
+    assert world.leftovers == NOTHING
+
+
+def test_an_endpoint_whose_profiles_were_changed_leaves_no_address_behind(world: World) -> None:
+    assert world.calico("endpoint", "add", "web-1", "--netns", world.container().path).returncode == 0
+    ((name, endpoint),) = world.endpoints.items()
+    endpoint["spec"]["profiles"] = ["projectcalico-default-allow"]
+    key = f"/calico/resources/v3/projectcalico.org/workloadendpoints/default/{name.rpartition('/')[2]}"
+    world.etcdctl("put", key, stdin=json.dumps(endpoint))
+    assert world.calico("endpoint", "remove", "web-1").returncode == 0
+    assert world.leftovers == NOTHING

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calico.datastore.api import KeyValue
 from calico.errors import InvalidInput
 from calico.ipam.affinity import Affinity, decode_affinity, encode_affinity
 from calico.ipam.block import Attribute, assign
@@ -23,6 +24,7 @@ from calico.ipam.keys import (
     parse_affinity_key,
     parse_block_key,
 )
+from calico.ipam.state import decode_ipam
 
 KEY = "/calico/ipam/v2/assignment/ipv4/block/10.65.0.0-30"
 EXAMPLE = (
@@ -161,3 +163,11 @@ def test_a_host_may_have_twenty_blocks_where_nobody_says_otherwise() -> None:
     assert IPAMSettings(max_blocks_per_host=5).blocks_allowed(9) == 5
     assert IPAMSettings(max_blocks_per_host=5).blocks_allowed(2) == 2
     assert IPAMSettings().blocks_allowed(50) == 50
+
+
+@pytest.mark.parametrize("tail", ["garbage-99", "10.0.0.1-24", "10.0.0.0-99", "fd00::-129", "a/b-24", "-"])
+def test_a_key_that_names_no_cidr_is_nobodys_block(tail: str) -> None:
+    assert parse_affinity_key(f"/calico/ipam/v2/host/n/ipv4/block/{tail}") is None
+    assert parse_block_key(f"/calico/ipam/v2/assignment/ipv4/block/{tail}") == ""
+    state = decode_ipam([KeyValue(f"/calico/ipam/v2/host/n/ipv4/block/{tail}", b"{}", 1, 1, 1)])
+    assert list(state.damaged.values()) == ["its key names no CIDR"]

@@ -50,7 +50,11 @@ class Sweeper:
         if ripe:
             await require_ready(self._agent.store.backend)
         for record in ripe:
-            await self._remove(record)
+            try:
+                await self._remove(record)
+            except (CalicoError, OSError) as error:  # the others do not wait for it
+                log.warning("an abandoned attachment is removed later", container=record.attached.container_id,
+                            error=str(error))  # fmt: skip
 
     async def _remove(self, record: Record) -> None:
         attached = record.attached

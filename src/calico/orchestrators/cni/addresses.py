@@ -62,12 +62,7 @@ class OwnAddresses:
         self._allocator = allocator
 
     async def assign(self, attached: Attached, wish: Wish) -> Result:
-        try:
-            found = await (self._exactly(attached, wish) if wish.exactly else self._some(attached, wish))
-        except BaseException:
-            with suppress(CalicoError):
-                await self.release(attached)
-            raise
+        found = await (self._exactly(attached, wish) if wish.exactly else self._some(attached, wish))
         versions = sorted({ipaddress.ip_interface(text).version for text in found})
         return Result(
             ips=tuple(IPConfig(address=text) for text in found),
@@ -90,13 +85,18 @@ class OwnAddresses:
             return frozenset()
 
     async def _exactly(self, attached: Attached, wish: Wish) -> list[str]:
+        given: list[str] = []
         for address in wish.exactly:
             try:
                 await self._allocator.assign_ip(
                     address, hostname=attached.node, handle=attached.handle, attrs=wish.attrs, use="Workload"
                 )
-            except AlreadyExists as error:
-                raise PluginError(NO_ADDRESS, f"address {address} was asked for: {error}") from None
+            except CalicoError as error:
+                await self._take_back(attached, given)
+                if isinstance(error, AlreadyExists):
+                    raise PluginError(NO_ADDRESS, f"address {address} was asked for: {error}") from None
+                raise
+            given.append(address)
         return [f"{address}/{ipaddress.ip_address(address).max_prefixlen}" for address in wish.exactly]
 
     async def _some(self, attached: Attached, wish: Wish) -> list[str]:
@@ -113,9 +113,17 @@ class OwnAddresses:
             )
         )
         if (len(assignment.v4), len(assignment.v6)) != (wish.v4, wish.v6):
+            await self._take_back(
+                attached, [*(str(one.ip) for one in assignment.v4), *(str(one.ip) for one in assignment.v6)]
+            )
             wanted = " and ".join(f"{n} IPv{family}" for family, n in ((4, wish.v4), (6, wish.v6)) if n)
             raise PluginError(NO_ADDRESS, f"{wanted} address: {assignment.reason}")
         return [*(f"{found.ip}/32" for found in assignment.v4), *(f"{found.ip}/128" for found in assignment.v6)]
+
+    async def _take_back(self, attached: Attached, given: Collection[str]) -> None:
+        """Only what this attempt was given: the handle is also that of the container's other interfaces."""
+        with suppress(CalicoError):
+            await self._allocator.release_ips(ReleaseRequest(address=one, handle=attached.handle) for one in given)
 
 
 class DelegatedAddresses:
@@ -191,5 +199,8 @@ def _host_net(text: str) -> str:
 
 
 def bare_all(texts: Sequence[str]) -> frozenset[str]:
-    """Addresses without their lengths."""
-    return frozenset(_bare(text) for text in texts)
+    """Addresses without their lengths; InvalidInput naming what is none."""
+    try:
+        return frozenset(_bare(text) for text in texts)
+    except ValueError as error:
+        raise InvalidInput(str(error), field="ipNetworks") from None

@@ -81,7 +81,7 @@ async def attach(agent: Agent, call: Call) -> Result:
         agent.on_step("programmed")
     except BaseException as error:
         log.warning("an attachment failed and is undone", endpoint=str(key), error=str(error))
-        await _undo(agent, attached, host_interface, source)
+        await _undo(agent, attached, "" if call.tap else host_interface, source)
         raise
     ours = _result(call, attached, host_interface, addresses, wired)
     previous = request.config.prev_result

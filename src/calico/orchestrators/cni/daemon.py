@@ -40,6 +40,7 @@ DEFAULT_SOCKET: Final = "/run/calico/cni.sock"
 _BACKLOG: Final = 1024
 _FINISH_S: Final = 20.0
 _READ_S: Final = 10.0
+_WRITE_S: Final = 10.0
 _UCRED = struct.Struct("=iII")
 
 
@@ -116,9 +117,10 @@ class _Server:
             async with asyncio.timeout(_READ_S):
                 question = await _read_question(connection, descriptors)
             reply = await self._answer(question, descriptors)
-            await loop.sock_sendall(connection, encode_answer(reply.code, reply.out))
+            async with asyncio.timeout(_WRITE_S):
+                await loop.sock_sendall(connection, encode_answer(reply.code, reply.out))
         except (OSError, TimeoutError) as error:
-            log.info("a caller went away", error=str(error) or "it did not finish its question")
+            log.info("a caller went away", error=str(error) or "it did not finish its question, or read its answer")
         except InvalidInput as error:
             log.warning("a caller was refused", error=str(error))
         finally:

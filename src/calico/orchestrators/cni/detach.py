@@ -24,17 +24,19 @@ async def detach(agent: Agent, call: Call) -> None:
     attached = agent.attached(request)
     host_interface = agent.host_interface(call, attached)
     await require_ready(agent.store.backend)
-    await remove(agent, attached, host_interface, agent.addresses(request))
+    await remove(agent, attached, "" if call.tap else host_interface, agent.addresses(request))
 
 
 async def remove(agent: Agent, attached: Attached, host_interface: str, source: AddressSource) -> None:
-    """The steps of DEL. An error of the addresses' source is raised after all else is done."""
+    """The steps of DEL. An error of the addresses' source is raised after all else is done. Without a host interface
+    none is deleted: a device that somebody else made is theirs."""
     known = await look_up(agent.store, attached)
     was_ours = known.is_of(attached) and known.endpoint is not None
     await delete_endpoint(agent.store, attached, known)
     agent.on_step("endpoint deleted")
-    cable = Cable(netns="", interface=attached.interface, host_interface=host_interface, alias=attached.alias)
-    await asyncio.to_thread(unwire, cable)
+    if host_interface:
+        cable = Cable(netns="", interface=attached.interface, host_interface=host_interface, alias=attached.alias)
+        await asyncio.to_thread(unwire, cable)
     agent.on_step("unwired")
     await source.release(attached, known.kept_addresses)
     agent.on_step("released")

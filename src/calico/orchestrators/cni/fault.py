@@ -59,10 +59,15 @@ class PluginError(CalicoError):
 
 def error_object(error: PluginError, version: str) -> dict[str, Any]:
     """The error as the runtime reads it from standard output."""
-    found: dict[str, Any] = {"cniVersion": version, "code": error.code, "msg": error.message}
+    found: dict[str, Any] = {"cniVersion": version, "code": error.code, "msg": _told(error.message)}
     if error.details:
-        found["details"] = error.details
+        found["details"] = _told(error.details)
     return found
+
+
+def _told(text: str) -> str:
+    """As JSON can have it: a path in the environment may be no UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def fault_of(error: BaseException) -> PluginError:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from calico.datastore.typed.ready import require_ready
+from calico.errors import CalicoError
 from calico.orchestrators.cni.addresses import OwnAddresses, wish_of
 from calico.orchestrators.cni.agent import Agent, Call
 from calico.orchestrators.cni.annotations import read_annotations
@@ -20,7 +23,14 @@ async def give(agent: Agent, call: Call) -> Result:
     await require_ready(agent.store.backend)
     facts = await agent.pods.pod(attached.namespace, attached.pod) if attached.pod else PodFacts()
     asked = read_annotations(facts.annotations, facts.namespace_annotations, request.config.feature_control)
-    return await OwnAddresses(agent.allocator).assign(attached, wish_of(attached, request, asked, facts))
+    source = OwnAddresses(agent.allocator)
+    before = await source.held(attached) or frozenset()
+    try:
+        return await source.assign(attached, wish_of(attached, request, asked, facts))
+    except BaseException:
+        with suppress(CalicoError):
+            await source.release(attached, before)
+        raise
 
 
 async def take_back(agent: Agent, call: Call) -> None:

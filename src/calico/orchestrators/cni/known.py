@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from calico.datastore.typed.store import Store
-from calico.errors import Conflict, NotFound
+from calico.errors import Conflict, InvalidInput, NotFound
 from calico.model.decoding import decode
 from calico.model.keys import kind_prefix, parse_key
 from calico.model.workload import WorkloadEndpoint
@@ -34,7 +34,8 @@ class Known(msgspec.Struct, frozen=True):
 
 
 async def look_up(store: Store, attached: Attached) -> Known:
-    """One list of the few keys that begin with the workload's name."""
+    """One list of the few keys that begin with the workload's name. InvalidInput naming one that cannot be read: its
+    addresses could be freed under it, or it would stay behind."""
     identifiers = attached.siblings
     listing = await store.backend.list(kind_prefix("WorkloadEndpoint", attached.namespace) + identifiers.prefix())
     own: WorkloadEndpoint | None = None
@@ -44,9 +45,11 @@ async def look_up(store: Store, attached: Attached) -> Known:
         key = parse_key(item.key)
         if key is None or not identifiers.matches(key.name):
             continue
-        found = decode(key, item.value, item.mod_revision).resource
+        decoded = decode(key, item.value, item.mod_revision)
+        found = decoded.resource
         if not isinstance(found, WorkloadEndpoint):
-            continue
+            message = f"cannot be read, so nobody can say whose it is; delete it: {'; '.join(decoded.problems)}"
+            raise InvalidInput(message, subject=str(key))
         if key.name == name:
             own = found
         elif found.spec.container_id == attached.stored_id:

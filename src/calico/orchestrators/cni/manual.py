@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -15,10 +17,13 @@ from calico.model.decoding import decode
 from calico.model.keys import kind_prefix, parse_key
 from calico.model.names import WorkloadEndpointIdentifiers
 from calico.model.workload import WorkloadEndpoint
+from calico.orchestrators.cni.addresses import bare_all
 from calico.orchestrators.cni.agent import Agent, Call
 from calico.orchestrators.cni.attach import attach
 from calico.orchestrators.cni.detach import detach
+from calico.orchestrators.cni.fault import EXISTS, PluginError
 from calico.orchestrators.cni.known import look_up
+from calico.orchestrators.cni.names import Attached
 from calico.orchestrators.cni.netconf import decode_config
 from calico.orchestrators.cni.place import place_at
 from calico.orchestrators.cni.protocol import NEWEST, Request
@@ -62,6 +67,10 @@ async def plug(agent: Agent, asked: Plug) -> Result:
         _check_tap(asked.tap, agent.settings.interface_prefix)
     call = _call(agent, asked, "ADD")
     async with agent.alone(asked.name):
+        known = await look_up(agent.store, agent.attached(call.request))
+        if known.endpoint is not None and await asyncio.to_thread(_is_there, known.endpoint.spec.interface_name):
+            message = f"{asked.name} is attached already, by host interface {known.endpoint.spec.interface_name}"
+            raise PluginError(EXISTS, message, "take it out first, or give another name")
         return await attach(agent, call)
 
 
@@ -72,10 +81,29 @@ async def unplug(agent: Agent, name: str, interface: str = "eth0") -> None:
     known = await look_up(agent.store, attached)
     if known.endpoint is None:
         raise NotFound(f"there is no endpoint {name} with interface {interface} on {agent.settings.node}")
-    network = known.endpoint.spec.profiles[0] if known.endpoint.spec.profiles else "default"
+    network = await _network_of(agent, attached, known.endpoint)
     call = _call(agent, msgspec.structs.replace(asked, network=network), "DEL")
+    host_interface = known.endpoint.spec.interface_name
+    own = (call.host_interface, attached.host_interface(agent.settings.interface_prefix))
+    tap = host_interface if host_interface not in own else ""
     async with agent.alone(name):
-        await detach(agent, msgspec.structs.replace(call, host_interface=known.endpoint.spec.interface_name))
+        await detach(agent, msgspec.structs.replace(call, host_interface=host_interface, tap=tap))
+
+
+async def _network_of(agent: Agent, attached: Attached, endpoint: WorkloadEndpoint) -> str:
+    """By the handle of its addresses, for profiles may be changed; by its first profile when it has no address."""
+    for address in sorted(bare_all(endpoint.spec.ip_networks)):
+        recorded = await agent.allocator.get_attributes(address)
+        if recorded is not None and (network := attached.network_of(recorded.handle or "")):
+            return network
+    return endpoint.spec.profiles[0] if endpoint.spec.profiles else "default"
+
+
+def _is_there(host_interface: str) -> bool:
+    with suppress(NotFound), Links() as host:
+        host.get(host_interface)
+        return True
+    return False
 
 
 async def list_plugged(agent: Agent) -> list[WorkloadEndpoint]:

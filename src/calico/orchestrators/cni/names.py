@@ -68,8 +68,21 @@ class Attached(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def handle(self) -> str:
-        """Under what its addresses are allocated: by container, so that an old sandbox never frees a new one's."""
-        return f"{self.network}.{self.container_id}"
+        """Under what its addresses are allocated: by container, so that an old sandbox never frees a new one's.
+
+        An id that a person chose (``web``) may be another host's as well, so the node is part of its handle; "@" is
+        in none of the three names.
+        """
+        if self.pod or _RANDOM.fullmatch(self.container_id):
+            return f"{self.network}.{self.container_id}"
+        return f"{self.network}@{self.container_id}@{self.node}"
+
+    def network_of(self, handle: str) -> str:
+        """The network in whose name this container has a handle; empty for another's handle."""
+        for ending in (f"@{self.container_id}@{self.node}", f".{self.container_id}"):
+            if handle.endswith(ending):
+                return handle.removesuffix(ending)
+        return ""
 
     @property
     def alias(self) -> str:

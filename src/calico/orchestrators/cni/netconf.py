@@ -9,9 +9,15 @@ from msgspec import field
 
 from calico.orchestrators.cni.fault import INVALID_CONFIG, UNDECODABLE, UNSUPPORTED_FIELD, PluginError
 
-__all__ = ["OUR_IPAM", "Attachment", "IPAMConf", "NetConf", "decode_config"]
+__all__ = ["MALFORMED", "OUR_IPAM", "Attachment", "IPAMConf", "NetConf", "decode_config"]
 
 OUR_IPAM: Final = "calico-ipam"
+MALFORMED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading JSON raises that somebody else wrote."""
+
+
+_LONGEST_SETUP_S: Final = 90
+"""Less than the shim waits for the daemon."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -132,14 +138,21 @@ def decode_config(data: bytes) -> NetConf:
     and not supported."""
     try:
         document = msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
+    except MALFORMED as error:
         raise PluginError(UNDECODABLE, f"standard input is not a network configuration: {error}") from None
     try:
-        config = msgspec.convert(document, NetConf)
+        config = msgspec.convert(_without_nulls(document), NetConf)
     except msgspec.ValidationError as error:
         raise PluginError(INVALID_CONFIG, f"the network configuration is wrong: {error}") from None
     _refuse_unsupported(config)
     return config
+
+
+def _without_nulls(tree: Any) -> Any:
+    """Null is nothing said: so writers in Go spell lists and objects that they leave empty."""
+    if not isinstance(tree, dict):
+        return tree
+    return {key: _without_nulls(value) for key, value in tree.items() if value is not None}
 
 
 def _refuse_unsupported(config: NetConf) -> None:
@@ -153,6 +166,11 @@ def _refuse_unsupported(config: NetConf) -> None:
             raise PluginError(UNSUPPORTED_FIELD, f"{key}: {value!r} is not supported; supported is {supported}")
     if config.mtu < 0 or config.mtu > 65535:
         raise PluginError(INVALID_CONFIG, f"mtu: {config.mtu} is not between 0 (the kernel's default) and 65535")
+    if "/" in config.nodename:
+        raise PluginError(INVALID_CONFIG, f"nodename: {config.nodename!r} is not the name of a Node")
+    if not 0 <= (config.policy_setup_timeout_seconds or 0) <= _LONGEST_SETUP_S:
+        message = f"policy_setup_timeout_seconds: must be 0 (do not wait) to {_LONGEST_SETUP_S}"
+        raise PluginError(INVALID_CONFIG, message)
     if not (config.ipam.wants_v4 or config.ipam.wants_v6):
         raise PluginError(INVALID_CONFIG, "ipam: assign_ipv4 and assign_ipv6 are both false")
 

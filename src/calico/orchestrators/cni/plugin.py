@@ -16,7 +16,7 @@ from calico.orchestrators.cni.collect import collect
 from calico.orchestrators.cni.detach import detach
 from calico.orchestrators.cni.fault import PluginError, error_object, fault_of
 from calico.orchestrators.cni.ipam import check_addresses, give, take_back
-from calico.orchestrators.cni.netconf import OUR_IPAM
+from calico.orchestrators.cni.netconf import MALFORMED, OUR_IPAM
 from calico.orchestrators.cni.protocol import NEWEST, VERSIONS, Request, parse_request
 from calico.orchestrators.cni.result import Result, render_result
 from calico.orchestrators.cni.status import status
@@ -84,7 +84,7 @@ def version_of(stdin: bytes) -> str:
     try:
         document = msgspec.json.decode(stdin)
         asked = document.get("cniVersion") if isinstance(document, dict) else None
-    except msgspec.DecodeError:
+    except MALFORMED:
         asked = None
     return asked if asked in VERSIONS else NEWEST
 

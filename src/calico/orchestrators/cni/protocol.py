@@ -32,6 +32,7 @@ _REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _SINCE: Final[Mapping[str, str]] = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
+_POD: Final = re.compile(r"[a-z0-9.\-]{0,253}")
 _INTERFACE_MAX: Final = 15
 
 
@@ -59,6 +60,9 @@ def parse_request(environment: Mapping[str, str], stdin: bytes, plugin: str = "c
     """The request, or PluginError with the specification's code; nothing is looked at outside of what is given."""
     command = _command(environment)
     arguments = parse_arguments(environment.get("CNI_ARGS", ""))
+    for name in ("K8S_POD_NAME", "K8S_POD_NAMESPACE"):
+        if not _POD.fullmatch(arguments.get(name, "")):
+            raise PluginError(INVALID_ENVIRONMENT, f"CNI_ARGS: {name} {arguments[name]!r} is not a name of Kubernetes")
     if command == "VERSION":
         return Request(command=command, plugin=plugin)
     config = decode_config(stdin)

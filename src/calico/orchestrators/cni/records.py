@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from calico.orchestrators.cni.names import Attached
+from calico.orchestrators.cni.netconf import MALFORMED
 
 __all__ = ["DEFAULT_DIRECTORY", "Record", "Records"]
 
@@ -57,7 +58,7 @@ class Records:
         except OSError:
             return
         for path in paths:
-            with suppress(OSError, msgspec.DecodeError):
+            with suppress(OSError, *MALFORMED):
                 yield msgspec.json.decode(path.read_bytes(), type=Record)
 
     def _path(self, attached: Attached) -> Path:

@@ -10,7 +10,7 @@ from msgspec import field
 from msgspec.structs import replace
 
 from calico.orchestrators.cni.fault import UNDECODABLE, PluginError
-from calico.orchestrators.cni.protocol import NEWEST, version_number
+from calico.orchestrators.cni.protocol import NEWEST, VERSIONS, version_number
 
 __all__ = ["IPConfig", "Interface", "Result", "Route", "extend", "parse_result", "render_result"]
 
@@ -76,7 +76,10 @@ def render_result(result: Result, version: str) -> dict[str, Any]:
 
 def parse_result(document: Mapping[str, Any], version: str) -> Result:
     """A result of any version; that of ``prevResult`` has the version of the configuration around it."""
-    number = version_number(str(document.get("cniVersion") or version or NEWEST))
+    told = document.get("cniVersion") or version or NEWEST
+    if told not in VERSIONS:
+        raise PluginError(UNDECODABLE, f"a result cannot be read: cniVersion {told!r} is unknown")
+    number = version_number(told)
     try:
         if number < (0, 3, 0):
             return _parse_two_addresses(document)
@@ -117,6 +120,8 @@ def _parse_two_addresses(document: Mapping[str, Any]) -> Result:
     routes: list[Route] = []
     for family in ("ip4", "ip6"):
         entry = document.get(family)
+        if entry and not isinstance(entry, dict):
+            raise PluginError(UNDECODABLE, f"a result cannot be read: {family} is not an object")
         if entry:
             ips.append(msgspec.convert({"address": entry.get("ip"), "gateway": entry.get("gateway") or ""}, IPConfig))
             routes += msgspec.convert(entry.get("routes") or [], list[Route])

@@ -117,7 +117,7 @@ def unwire(cable: Cable) -> None:
     with Links() as host, suppress(NotFound):
         old = host.get(cable.host_interface)
         if old.alias == cable.alias or _is_half_made(old):
-            host.delete(cable.host_interface)
+            host.delete(old.index)  # a newer sandbox may have the name by now
 
 
 def mac_text(mac: bytes) -> str:
@@ -144,7 +144,7 @@ def _free_names(cable: Cable, host: Links, inside: Links) -> None:
         raise PluginError(EXISTS, f"the container already has an interface {cable.interface}")
     if old is not None:
         with suppress(NotFound):
-            host.delete(cable.host_interface)
+            host.delete(old.index)
 
 
 def _is_ours(cable: Cable, old: Link) -> bool:

@@ -29,6 +29,12 @@ def test_a_pods_names_are_the_same_for_every_sandbox_but_its_handle_is_not() -> 
     assert POD.key.namespace == "shop"
 
 
+def test_the_same_chosen_id_on_two_hosts_or_in_two_networks_is_two_handles() -> None:
+    places = [("net", "web", "a"), ("net", "web", "b"), ("net.web", "1", "a"), ("net", "web.1", "a")]
+    handles = {Attached(network=n, container_id=c, interface="eth0", node=h).handle for n, c, h in places}
+    assert len(handles) == len(places)
+
+
 def test_a_second_interface_of_a_container_has_a_cable_of_its_own() -> None:
     second = Attached(network="net", container_id=ID, interface="net1", node="n")
     assert second.host_interface() != CONTAINER.host_interface()

@@ -20,10 +20,10 @@ def config(**fields: Any) -> bytes:
 
 
 def test_an_add_is_read_whole() -> None:
-    environment = {**ADD, "CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAME=web=1;;IP=10.0.0.1", "CNI_PATH": "/a:/b"}
+    environment = {**ADD, "CNI_ARGS": "IgnoreUnknown=1;NOTE=web=1;;IP=10.0.0.1", "CNI_PATH": "/a:/b"}
     request = parse_request(environment, config(ipam={"type": "calico-ipam", "assign_ipv6": "true"}))
     assert (request.command, request.container_id, request.interface) == ("ADD", "c1", "eth0")
-    assert request.arguments == {"IgnoreUnknown": "1", "K8S_POD_NAME": "web=1", "IP": "10.0.0.1"}
+    assert request.arguments == {"IgnoreUnknown": "1", "NOTE": "web=1", "IP": "10.0.0.1"}
     assert request.path == ("/a", "/b")
     assert (request.config.ipam.wants_v4, request.config.ipam.wants_v6) == (True, True)
 

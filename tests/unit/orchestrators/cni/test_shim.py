@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
 from calico.orchestrators.cni.daemon import DEFAULT_SOCKET
+from calico.orchestrators.cni.frames import encode_answer, parse_question
 from calico.orchestrators.cni.install import shim_text
 from calico.orchestrators.cni.protocol import VERSIONS
 from calico.orchestrators.cni.shim import calico as shim
@@ -21,7 +25,7 @@ def run(tmp_path: Path, stdin: bytes = b"", **environment: str) -> subprocess.Co
     script = tmp_path / "calico"
     script.write_text(shim_text(str(tmp_path / "nobody.sock")))
     script.chmod(0o755)
-    return subprocess.run([str(script)], input=stdin, capture_output=True, check=False, env=environment)
+    return subprocess.run([str(script)], input=stdin, capture_output=True, check=False, env=environment, timeout=30)
 
 
 def imported(*arguments: str) -> set[str]:
@@ -62,3 +66,25 @@ def test_without_a_daemon_the_version_is_told_and_a_person_is_told_what_this_is(
 @pytest.mark.parametrize("stdin", [b"", b"{}", b'{"cniVersion": 5}', b'{"cniVersion":"9.9.9"}', b'"cniVersion" "a"'])
 def test_whatever_the_configuration_is_the_error_is_json(tmp_path: Path, stdin: bytes) -> None:
     assert json.loads(run(tmp_path, stdin, CNI_COMMAND="ADD").stdout)["cniVersion"] in VERSIONS
+
+
+def test_a_path_that_is_a_pipe_holds_nothing_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "netns")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(tmp_path / "nobody.sock"))
+    listener.listen()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        question = b""
+        while parse_question(question) is None:
+            question += connection.recv(65536)
+        connection.sendall(encode_answer(1, b"{}"))
+        connection.close()
+
+    server = threading.Thread(target=serve, daemon=True)
+    server.start()
+    done = run(tmp_path, b"", CNI_COMMAND="ADD", CNI_NETNS=str(tmp_path / "netns"))
+    assert (done.returncode, done.stdout) == (1, b"{}")
+    server.join()
+    listener.close()

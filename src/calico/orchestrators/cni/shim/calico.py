@@ -62,7 +62,7 @@ def open_netns(path: bytes) -> int:
     if not path:
         return -1
     try:
-        return posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+        return posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
     except OSError:
         return -1
 

@@ -13,6 +13,7 @@ from calico.client.sync_collection import Collection
 from calico.client.watching import Event
 from calico.datastore.barrier import Realisation
 from calico.datastore.connection import load_connection, open_backend
+from calico.errors import InvalidInput
 
 __all__ = [
     "AsyncClient",
@@ -34,6 +35,7 @@ def connect_async(*endpoints: str, config: str | None = None) -> AsyncClient:
 
     User, password and TLS files come from there in any case. Nothing connects before the first call.
     """
+    _check_endpoints(endpoints)
     connection = load_connection(config)
     if endpoints:
         connection = connection.at(endpoints)
@@ -43,3 +45,12 @@ def connect_async(*endpoints: str, config: str | None = None) -> AsyncClient:
 def connect(*endpoints: str, config: str | None = None) -> Client:
     """A client whose methods wait; arguments as for ``connect_async``."""
     return Client(connect_async(*endpoints, config=config))
+
+
+def _check_endpoints(endpoints: tuple[object, ...]) -> None:
+    for endpoint in endpoints:
+        if not isinstance(endpoint, str):
+            message = (
+                f"must be a str, not a {type(endpoint).__name__}; several are given one by one: connect(*endpoints)"
+            )
+            raise InvalidInput(message, subject="connect", field="endpoints")

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from calico.client.collection import AsyncCollection
 from calico.client.comparing import Difference, compare
+from calico.client.given import check_names, typed_resource
 from calico.client.kinds import AsyncKinds
 from calico.datastore.api import Backend
 from calico.datastore.barrier import Realisation, wait_for_hosts
@@ -18,7 +19,6 @@ from calico.errors import InvalidInput, NotFound
 from calico.ipam.cascade import IPAMCascade
 from calico.model.codec import decode
 from calico.model.keys import ResourceKey, key_path
-from calico.model.manifest import to_resource
 from calico.model.meta import Resource
 
 __all__ = ["AsyncClient"]
@@ -53,11 +53,11 @@ class AsyncClient(AsyncKinds):
 
     async def apply(self, resource: Resource | dict[str, Any]) -> Resource:
         """Create or replace a resource of any kind, given typed or as parsed YAML or JSON."""
-        return await self.of(type(typed := _typed(resource))).apply(typed)
+        return await self.of(type(typed := typed_resource(resource))).apply(typed)
 
     async def delete(self, resource: Resource | dict[str, Any]) -> int:
         """Delete what has this kind, name and namespace; the revision of that."""
-        typed = _typed(resource)
+        typed = typed_resource(resource)
         return await self.of(type(typed)).delete(typed.metadata.name, typed.metadata.namespace or "default")
 
     def rehearse(self) -> AsyncClient:
@@ -71,8 +71,10 @@ class AsyncClient(AsyncKinds):
 
         InvalidInput or NotFound as ``apply`` would raise.
         """
+        if isinstance(resources, Resource | dict | str):
+            raise InvalidInput("must be a list of resources, not one", field="resources")
         rehearsal = self.rehearse()
-        return tuple([await rehearsal.apply_and_compare(_typed(resource)) for resource in resources])
+        return tuple([await rehearsal.apply_and_compare(typed_resource(resource)) for resource in resources])
 
     async def apply_and_compare(self, resource: Resource) -> Difference:
         """Apply, and say what that changed."""
@@ -105,8 +107,11 @@ class AsyncClient(AsyncKinds):
         ``revision`` may be a resource as a write returned it. The answer tells how long each host took, and which lag
         and why.
         """
-        number = int(revision.metadata.resource_version) if isinstance(revision, Resource) else revision
-        names = [node.metadata.name for node in await self.store.list("Node")] if hosts is None else list(hosts)
+        number = _revision(revision)
+        if hosts is None:
+            names = [node.metadata.name for node in await self.store.list("Node")]
+        else:
+            names = list(check_names("wait_applied", "hosts", hosts))
         return await wait_for_hosts(self.store.backend, number, names, timeout_s, on_progress)
 
     async def close(self) -> None:
@@ -114,5 +119,11 @@ class AsyncClient(AsyncKinds):
         await asyncio.shield(self.store.backend.close())
 
 
-def _typed(resource: Resource | dict[str, Any]) -> Resource:
-    return resource if isinstance(resource, Resource) else to_resource("the given document", resource)
+def _revision(given: object) -> int:
+    found = given.metadata.resource_version if isinstance(given, Resource) else given
+    if isinstance(found, str) and isinstance(given, Resource) and found.isascii() and found.isdigit():
+        return int(found)
+    if isinstance(found, int) and not isinstance(found, bool):
+        return found
+    message = "must be a number, or a resource as a write returned it (with metadata.resource_version)"
+    raise InvalidInput(message, subject="wait_applied", field="revision")

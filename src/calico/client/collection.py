@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from calico.client.given import check_identity, check_labels, check_names, check_resource, described
 from calico.client.patching import PatchType, apply_patch
 from calico.client.watching import Event, EventType, watch_kind
 from calico.datastore.typed.store import Store
@@ -32,16 +33,19 @@ class AsyncCollection(Generic[R]):
     """
 
     def __init__(self, store: Store, cls: type[R]) -> None:
+        if not (isinstance(cls, type) and issubclass(cls, Resource)):
+            raise InvalidInput("must be a class of resources such as calico.model.node.Node", field="of")
         self._store, self._cls = store, cls
         self.info: KindInfo = kind_info(cls.__name__)
 
     async def get(self, name: str, namespace: str = "default") -> R:
         """One resource, with its ``metadata.resource_version``."""
+        check_identity(self.info.kind, name, namespace)
         return self._typed(await self._store.get(self.info.kind, name, self._namespace(namespace)))
 
     async def list(self, namespace: str = "", selector: str = "") -> tuple[R, ...]:
         """All, or those of a namespace, or those whose labels the selector matches. Unreadable ones are left out."""
-        matches = parse(selector).matches if selector else None
+        matches = self._matcher(namespace, selector)
         found = await self._store.list(self.info.kind, self._namespace(namespace))
         return tuple(self._typed(item) for item in found if matches is None or matches(item.metadata.labels))
 
@@ -59,6 +63,7 @@ class AsyncCollection(Generic[R]):
 
     async def delete(self, name: str, namespace: str = "default") -> int:
         """Delete with what depends on it; the revision of that."""
+        check_identity(self.info.kind, name, namespace)
         return await self._store.delete(self.info.kind, name, self._namespace(namespace))
 
     async def patch(self, name: str, patch: Any, namespace: str = "default", patch_type: PatchType = "merge") -> R:
@@ -87,9 +92,12 @@ class AsyncCollection(Generic[R]):
     ) -> R:
         """Set and remove labels. InvalidInput for a label that has another value already (unless ``overwrite``) or
         that is to be removed and absent."""
+        subject = f"{self.info.kind} {name}"
+        check_labels(subject, labels)
+        removed = check_names(subject, "remove", remove)
         for attempt in range(_ATTEMPTS):
             current = await self.get(name, namespace)
-            changed = _relabelled(current, labels, tuple(remove), overwrite)
+            changed = _relabelled(current, labels, removed, overwrite)
             if changed == current.metadata.labels:
                 return current
             metadata = msgspec.structs.replace(current.metadata, labels=changed)
@@ -105,7 +113,7 @@ class AsyncCollection(Generic[R]):
 
         With a selector a resource that ceases to match is DELETED.
         """
-        matches = parse(selector).matches if selector else None
+        matches = self._matcher(namespace, selector)
         shown: set[tuple[str, str]] = set()
         async for batch in watch_kind(self._store, self._cls, self._namespace(namespace)):
             for event in batch:
@@ -118,14 +126,18 @@ class AsyncCollection(Generic[R]):
             raise InvalidInput(f"is a {type(resource).__name__}, not a {self.info.kind}", subject=str(resource.kind))
         return resource
 
+    def _matcher(self, namespace: str, selector: object) -> Callable[[Mapping[str, str]], bool] | None:
+        check_identity(self.info.kind, "", namespace)
+        if not isinstance(selector, str):
+            message = f"must be a str such as \"role == 'db'\", not {described(selector)}"
+            raise InvalidInput(message, subject=self.info.kind, field="selector")
+        return parse(selector).matches if selector else None
+
     def _namespace(self, namespace: str) -> str:
         return namespace if self.info.namespaced else ""
 
     def _scoped(self, resource: R) -> R:
-        if type(resource) is not self._cls:
-            raise InvalidInput(
-                f"is a {type(resource).__name__}, not a {self.info.kind}", subject=resource.metadata.name
-            )
+        resource = check_resource(resource, self._cls)
         if resource.metadata.namespace or not self.info.namespaced:
             return resource
         metadata = msgspec.structs.replace(resource.metadata, namespace="default")
@@ -148,7 +160,7 @@ def _relabelled(
     subject = f"{current.kind} {current.metadata.name}"
     for key, value in labels.items():
         if changed.get(key, value) != value and not overwrite:
-            message = f"is {changed[key]!r} already; give --overwrite to change it"
+            message = f"is {changed[key]!r} already; overwrite (--overwrite) to change it"
             raise InvalidInput(message, subject=subject, field=f"metadata.labels[{key}]")
         changed[key] = value
     for key in remove:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from calico.errors import InvalidInput
 
@@ -17,6 +17,9 @@ _DIRECTIVE = "$patch"
 
 def apply_patch(document: Any, patch: Any, patch_type: PatchType) -> Any:
     """The patched document; neither argument is changed. InvalidInput says what of the patch has no meaning."""
+    if patch_type not in get_args(PatchType):
+        known = ", ".join(get_args(PatchType))
+        raise InvalidInput(f"{patch_type!r} is no type of patch; known: {known}", field="patch_type")
     if patch_type == "json":
         return json_patch(document, patch)
     if not isinstance(patch, dict):

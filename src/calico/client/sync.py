@@ -70,7 +70,6 @@ class Client(Kinds):
         return self._loop.run(self._inner.wait_applied(revision, timeout_s, on_progress, hosts))
 
     def close(self) -> None:
-        """End the connection; once more does nothing."""
-        if self._owns_loop and self._loop.running:
-            self._loop.run(self._inner.close())
-            self._loop.close()
+        """End the connection, and with RuntimeError what other threads wait for; once more does nothing."""
+        if self._owns_loop:
+            self._loop.close(self._inner.close())

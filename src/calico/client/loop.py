@@ -40,19 +40,20 @@ class LoopThread:
         thread, which would wait for itself.
         """
         outcome: Future[T] = Future()
-        fault = self._fault() or self._submit(work, outcome)
-        if fault:
-            work.close()
-            raise RuntimeError(fault)
-        try:
-            return outcome.result()
-        except CancelledError:
-            raise RuntimeError(self._fault() or "the call was cancelled") from None
-        except BaseException:
-            if not outcome.done() and self.running:
-                self._loop.call_soon_threadsafe(self._cancel, outcome)
-                wait([outcome], _CANCEL_S)
-            raise
+        if not (fault := self._fault()):
+            try:
+                if not (fault := self._submit(work, outcome)):
+                    return outcome.result()
+            except CancelledError:
+                raise RuntimeError(self._fault() or "the call was cancelled") from None
+            except BaseException:  # an interrupt, perhaps before the loop had the work
+                if not outcome.done() and self.running:
+                    self._loop.call_soon_threadsafe(self._cancel, outcome)
+                    if wait([outcome], _CANCEL_S).done:
+                        work.close()
+                raise
+        work.close()
+        raise RuntimeError(fault)
 
     def iterate(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
         """The items of an asynchronous generator; abandoning the iterator ends it."""
@@ -124,6 +125,8 @@ class LoopThread:
     def _cancel(self, outcome: Future[Any]) -> None:
         if (task := self._tasks.get(outcome)) is not None:
             task.cancel()
+        elif not outcome.done():
+            outcome.set_exception(CancelledError())
 
     async def _end(self, last: Coroutine[Any, Any, object] | None) -> None:
         others = [task for task in self._tasks.values() if task is not asyncio.current_task()]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from calico.bgp.daemon import BGPSettings, run_with_backend
-from calico.bgp.planning.serviceroutes import ServiceAddress, ServiceRoutes, ServiceSink
-from calico.dataplane.netns import in_netns
-from calico.datastore.api import Op
-from calico.datastore.connection import Connection
-from calico.datastore.etcd.backend import EtcdBackend
+HERE = Path(__file__).parent
 
 pytestmark = [pytest.mark.root, pytest.mark.bird, pytest.mark.etcd]
 
@@ -95,16 +92,7 @@ def test_in_the_openstack_mode_workloads_need_no_pool(fabric: Any) -> None:
 def test_many_changes_at_once_are_one_reconfiguration(fabric: Any) -> None:
     first, _ = _mesh(fabric, 1, 2)
     sessions = first.since()
-    keys = "/calico/resources/v3/projectcalico.org/ippools/"
-
-    async def burst() -> None:
-        backend = EtcdBackend((fabric.etcd_url,))
-        for number in range(50):
-            spec = b'{"kind":"IPPool","metadata":{},"spec":{"cidr":"10.%d.0.0/16"}}' % (100 + number)
-            await backend.txn([Op(f"{keys}p{number}", spec)])
-        await backend.close()
-
-    in_netns(first.netns, lambda: asyncio.run(burst()))
+    first.run(sys.executable, str(HERE / "pool_burst.py"), fabric.etcd_url)
     fabric.until(lambda: "10.149.0.0/16" in (first.run_dir / "bird.conf").read_text(), "the last one is in force")
     log = (fabric.directory / f"{first.name}.log").read_text()
     assert log.count("bird reconfigured") < 10
@@ -122,34 +110,17 @@ def test_without_a_source_of_services_their_addresses_are_not_advertised_and_tha
     assert "10.96.0.0/12" not in second.ask_bird("show route")
 
 
-class _Source:
-    """One service with an endpoint here whose traffic must not change hosts."""
-
-    async def run(self, sink: ServiceSink) -> None:
-        address = ServiceAddress(kind="external", address="192.0.2.7", local_only=True, here=True)
-        sink.on_services(ServiceRoutes(addresses=(address,)))
-        await asyncio.Event().wait()
-
-
 def test_service_addresses_leave_a_host_that_knows_of_services_and_stay_out_of_every_kernel(fabric: Any) -> None:
     fabric.config(**SERVICES)
     second = fabric.add_host(2)
     first = fabric.bare_host(1)
     fabric.put("nodes", first.name, "Node", {"bgp": {"ipv4Address": f"{first.ipv4}/24"}})
-    settings = BGPSettings(node=first.name, etcd=Connection((fabric.etcd_url,)), run_dir=str(first.run_dir))
-
-    async def scenario() -> None:
-        backend = EtcdBackend(settings.etcd.endpoints)
-        agent = asyncio.create_task(run_with_backend(settings, backend, _Source()))
-        try:
-            await asyncio.to_thread(fabric.until, lambda: _learned(second) >= wanted, "the routes arrive")
-        finally:
-            agent.cancel()
-            await asyncio.gather(agent, return_exceptions=True)
-            await backend.close()
-
     wanted = {"10.96.0.0/12", "192.0.2.0/24", "192.0.2.7/32"}
-    in_netns(first.netns, lambda: asyncio.run(scenario()))
+    command = [sys.executable, str(HERE / "service_agent.py"), fabric.etcd_url, first.name, str(first.run_dir)]
+    with (fabric.directory / f"{first.name}.log").open("ab") as output:
+        enter = ["nsenter", f"--net=/run/netns/{first.netns}"]
+        first.agent = subprocess.Popen([*enter, *command], stdout=output, stderr=output)
+    fabric.until(lambda: _learned(second) >= wanted, "the routes arrive")
     assert _learned(second) == wanted
     for host in (first, second):
         assert host.ip("route", "show", "proto", "bird") == ""

@@ -18,9 +18,17 @@ from functional.runtimes.cluster import Cluster
 from functional.runtimes.containerd_runtime import Containerd
 from functional.runtimes.images import docker_archive
 from functional.runtimes.podman_runtime import Podman
+from functional.runtimes.privileges import what_is_missing
 from functional.runtimes.site import Site
 
 _serial = itertools.count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def able_to_run_containers(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Skips where the machine refuses what every container needs, and says what that is."""
+    if missing := what_is_missing(tmp_path_factory.mktemp("privileges")):
+        pytest.skip(missing)
 
 
 @pytest.fixture(scope="session")

@@ -110,9 +110,6 @@ class Links:
         """Write an alias on an interface (at most 255 bytes), for people and for whoever made it."""
         self._do(rt_link.set_link(self._seq(), name, alias=alias), f"interface {name}")
 
-    def set_mtu(self, name: str, mtu: int) -> None:
-        self._do(rt_link.set_link(self._seq(), name, mtu=mtu), f"interface {name}")
-
     def move(self, name: str, netns: str) -> None:
         """Put an interface into another namespace, where it is down and has no addresses."""
         fd = open_netns(netns)

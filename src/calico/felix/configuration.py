@@ -48,6 +48,7 @@ class Configuration:
         self._local: list[Source] = [source for source in named if source[1]]
         self._conditions = conditions
         self._inputs: Inputs | None = None
+        self._seen = -1
         self._programmed: FelixConfig | None = None
         self.listeners: list[Callable[[], None]] = []
         self.merged = merge_config(self._local)
@@ -63,8 +64,11 @@ class Configuration:
         self._programmed = self.current
 
     def refresh(self) -> None:
-        """Recompute; starts Felix over when a setting changed that needs it."""
-        self.merged = merge_config([*(self._inputs.config_sources() if self._inputs else ()), *self._local])
+        """Recompute if a source changed; starts Felix over when a setting changed that needs it."""
+        if self._inputs is None or self._inputs.config_changes == self._seen:
+            return
+        self._seen = self._inputs.config_changes
+        self.merged = merge_config([*self._inputs.config_sources(), *self._local])
         self._conditions.replace("config-invalid", dict(self.merged.refused))
         self._conditions.replace("config-without-effect", dict(self.merged.idle))
         new = self.merged.settings

@@ -50,6 +50,8 @@ class Inputs:
         self.reason = "not yet connected"
         self.revision = 0
         self.in_sync = False
+        self.config_changes = 0
+        """How often anything changed that ``config_sources`` tells."""
         self.resyncs = 0
         self.updates = 0
         self._known: dict[str, set[ResourceKey]] = {}
@@ -126,6 +128,7 @@ class Inputs:
             decoded = decode(key, update.value, update.mod_revision)
             resource, problems = decoded.resource, decoded.problems
         self._note(self._decode_problems, str(key), problems)
+        self.config_changes += key.kind in ("FelixConfiguration", "ClusterInformation") or self._is_us(key)
         if key.kind == "FelixConfiguration":
             self._note(self._graph_problems, str(key), ())  # its selector is judged when it is used
             if isinstance(resource, FelixConfiguration):
@@ -134,9 +137,12 @@ class Inputs:
                 self._configurations.pop(key.name, None)
         if key.kind == "ClusterInformation" and key.name == "default":
             self._cluster_type = resource.spec.cluster_type if isinstance(resource, ClusterInformation) else ""
-        if key.kind == "Node" and key.name == self._node:
+        if self._is_us(key):
             self._node_labels = resource.metadata.labels if isinstance(resource, Node) else {}
         self._graph.on_resource(key, resource)
+
+    def _is_us(self, key: ResourceKey) -> bool:
+        return key.kind == "Node" and key.name == self._node
 
     def _note(self, book: dict[str, tuple[str, ...]], subject: str, problems: tuple[str, ...]) -> None:
         if book.get(subject, ()) == problems:

@@ -8,7 +8,6 @@ datastore, and nothing is done while nobody asks. Who waits for many hosts uses 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Final
 import msgspec
 
 from calico.errors import Transient
+from calico.obs.unixsocket import serve
 
 __all__ = ["SOCKET", "Programmed", "ProgrammedServer", "Question", "await_programmed", "is_programming"]
 
@@ -55,19 +55,8 @@ class ProgrammedServer:
             event.set()
 
     async def run(self) -> None:
-        """Serve until cancelled; a stale socket file of a dead predecessor is replaced."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.unlink(missing_ok=True)
-        old_mask = os.umask(0o177)
-        try:
-            server = await asyncio.start_unix_server(self._serve, path=str(self._path))
-        finally:
-            os.umask(old_mask)
-        try:
-            async with server:
-                await server.serve_forever()
-        finally:
-            self._path.unlink(missing_ok=True)
+        """Serve until cancelled."""
+        await serve(self._path, self._serve)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         changed = asyncio.Event()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from calico.errors import Transient
+from calico.obs.unixsocket import serve
 
 __all__ = ["StatusServer", "read_status"]
 
@@ -29,19 +29,8 @@ class StatusServer:
         self._provider = provider
 
     async def run(self) -> None:
-        """Serve until cancelled; a stale socket file of a dead predecessor is replaced."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.unlink(missing_ok=True)
-        old_mask = os.umask(0o177)
-        try:
-            server = await asyncio.start_unix_server(self._answer, path=str(self._path))
-        finally:
-            os.umask(old_mask)
-        try:
-            async with server:
-                await server.serve_forever()
-        finally:
-            self._path.unlink(missing_ok=True)
+        """Serve until cancelled."""
+        await serve(self._path, self._answer)
 
     async def _answer(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+from calico.datastore.etcd.wire import message_classes
 
 __all__ = ["Cri", "message"]
 
@@ -53,32 +54,7 @@ _FIELDS = {
     "StatusResponse": "status:1:RuntimeStatus",
 }
 _PACKAGE = "runtime.v1"
-_FIELD = descriptor_pb2.FieldDescriptorProto
-
-
-def _declare(proto: descriptor_pb2.DescriptorProto, text: str) -> None:
-    name, number, kind = text.lstrip("*").split(":")
-    label = _FIELD.LABEL_REPEATED if text.startswith("*") else _FIELD.LABEL_OPTIONAL
-    if kind[0].isupper():
-        type_name, type_number = f".{_PACKAGE}.{kind}", _FIELD.TYPE_MESSAGE
-    else:
-        type_name, type_number = None, _FIELD.Type.Value(f"TYPE_{kind.upper()}")
-    proto.field.add(name=name, number=int(number), label=label, type=type_number, type_name=type_name)
-
-
-def _build() -> dict[str, Any]:
-    file = descriptor_pb2.FileDescriptorProto(name="tests/cri.proto", package=_PACKAGE, syntax="proto2")
-    for name, fields in _FIELDS.items():
-        proto = file.message_type.add(name=name)
-        for text in fields.split():
-            _declare(proto, text)
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    find = pool.FindMessageTypeByName
-    return {name: message_factory.GetMessageClass(find(f"{_PACKAGE}.{name}")) for name in _FIELDS}
-
-
-_CLASSES = _build()
+_CLASSES = message_classes(_PACKAGE, _FIELDS)
 
 
 def message(_name: str, **fields: Any) -> Any:

@@ -154,3 +154,23 @@ def test_the_revision_follows_a_restored_datastore_downwards_and_stays_during_a_
     assert setup.inputs.revision == 20
     setup.put(ENDPOINT, endpoint(), 7)
     assert setup.inputs.revision == 7
+
+
+def test_only_what_tells_settings_asks_for_them_to_be_merged_anew() -> None:
+    setup = Setup()
+    merged: list[int] = []
+    for path, kind, name in (
+        ("felixconfigurations/default", "FelixConfiguration", "default"),
+        ("clusterinformations/default", "ClusterInformation", "default"),
+        ("nodes/h1", "Node", "h1"),
+        ("nodes/h2", "Node", "h2"),
+        ("globalnetworkpolicies/p", "GlobalNetworkPolicy", "p"),
+    ):
+        before = setup.inputs.config_changes
+        setup.put(f"{PREFIX}{path}", {"kind": kind, "metadata": {"name": name}, "spec": {}})
+        merged.append(setup.inputs.config_changes - before)
+    setup.put(ENDPOINT, endpoint())
+    assert merged == [1, 1, 1, 0, 0]
+    before = setup.inputs.config_changes
+    setup.inputs.on_updates([Update(f"{PREFIX}felixconfigurations/default", None, 9)], 9)
+    assert setup.inputs.config_changes == before + 1

@@ -8,11 +8,12 @@ Enumerations are written as int32, which has the same wire form. Only what this 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-__all__ = ["DELETE", "EQUAL", "METHODS", "MOD", "Method", "key_of", "message", "raw_key"]
+__all__ = ["DELETE", "EQUAL", "METHODS", "MOD", "Method", "key_of", "message", "message_classes", "raw_key"]
 
 EQUAL = 0  # Compare.CompareResult
 MOD = 2  # Compare.CompareTarget
@@ -152,30 +153,31 @@ _PACKAGE = "etcdserverpb"
 _FIELD = descriptor_pb2.FieldDescriptorProto
 
 
-def _declare(proto: descriptor_pb2.DescriptorProto, text: str) -> None:
+def _declare(proto: descriptor_pb2.DescriptorProto, package: str, text: str) -> None:
     """Add the field ``name:number:type`` to a message's descriptor."""
     name, number, kind = text.lstrip("*").split(":")
     label = _FIELD.LABEL_REPEATED if text.startswith("*") else _FIELD.LABEL_OPTIONAL
     if kind[0].isupper():
-        type_name, type_number = f".{_PACKAGE}.{kind}", _FIELD.TYPE_MESSAGE
+        type_name, type_number = f".{package}.{kind}", _FIELD.TYPE_MESSAGE
     else:
         type_name, type_number = None, _FIELD.Type.Value(f"TYPE_{kind.upper()}")
     proto.field.add(name=name, number=int(number), label=label, type=type_number, type_name=type_name)
 
 
-def _build() -> dict[str, Any]:
-    file = descriptor_pb2.FileDescriptorProto(name="calico/etcd.proto", package=_PACKAGE, syntax="proto2")
-    for name, fields in FIELDS.items():
+def message_classes(package: str, table: Mapping[str, str]) -> dict[str, Any]:
+    """The classes of a table of messages, as ``FIELDS`` is one, by name."""
+    file = descriptor_pb2.FileDescriptorProto(name=f"calico/{package}.proto", package=package, syntax="proto2")
+    for name, fields in table.items():
         proto = file.message_type.add(name=name)
         for text in fields.split():
-            _declare(proto, text)
+            _declare(proto, package, text)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     find = pool.FindMessageTypeByName
-    return {name: message_factory.GetMessageClass(find(f"{_PACKAGE}.{name}")) for name in FIELDS}
+    return {name: message_factory.GetMessageClass(find(f"{package}.{name}")) for name in table}
 
 
-_CLASSES = _build()
+_CLASSES = message_classes(_PACKAGE, FIELDS)
 
 
 def raw_key(key: str) -> bytes:

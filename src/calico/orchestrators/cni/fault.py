@@ -15,7 +15,6 @@ __all__ = [
     "INVALID_CONFIG",
     "INVALID_ENVIRONMENT",
     "IO_FAILURE",
-    "LIMITED_CONNECTIVITY",
     "NOT_AVAILABLE",
     "NO_ADDRESS",
     "TRY_AGAIN",
@@ -39,7 +38,6 @@ WRONG_NAMESPACE: Final = 8
 """Not in the specification; what the reference library uses when CNI_NETNS is the host's own namespace."""
 TRY_AGAIN: Final = 11
 NOT_AVAILABLE: Final = 50
-LIMITED_CONNECTIVITY: Final = 51
 EXISTS: Final = 100
 """Ours: the container has an interface of that name, or the host one of the name that it would get."""
 DIFFERS: Final = 101

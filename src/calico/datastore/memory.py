@@ -20,12 +20,22 @@ __all__ = ["MemoryBackend", "Snapshot"]
 _BATCH_REVISIONS = 1000
 
 
+_Versions = dict[str, list[tuple[int, KeyValue | None]]]
+_Log = list[tuple[int, tuple[Update, ...]]]
+
+
 class Snapshot(msgspec.Struct, frozen=True):
-    """A store's keys at one moment, and which cluster it was; history and leases are not part of it."""
+    """A store's keys at one moment, and which cluster it was; leases are not part of it.
+
+    ``versions``, ``log`` and ``compacted``: its history, as far as it was kept, which a backup of etcd holds as well.
+    """
 
     items: tuple[KeyValue, ...]
     revision: int
     cluster_id: int
+    versions: _Versions = {}
+    log: _Log = []
+    compacted: int = 0
 
 
 class _Lease:
@@ -44,8 +54,8 @@ class MemoryBackend:
         self._now = 0.0
         self._revision = 1
         self._compacted = 0
-        self._versions: dict[str, list[tuple[int, KeyValue | None]]] = {}
-        self._log: list[tuple[int, tuple[Update, ...]]] = []
+        self._versions: _Versions = {}
+        self._log: _Log = []
         self._leases: dict[int, _Lease] = {}
         self._next_lease = 1
         self._changed = asyncio.Event()
@@ -194,14 +204,20 @@ class MemoryBackend:
     def snapshot(self) -> Snapshot:
         """What a backup taken now would hold."""
         items = (self._at(key, self._revision) for key in sorted(self._versions))
-        return Snapshot(tuple(kv for kv in items if kv is not None), self._revision, self._cluster_id)
+        return Snapshot(
+            tuple(kv for kv in items if kv is not None),
+            self._revision,
+            self._cluster_id,
+            _copy(self._versions),
+            list(self._log),
+            self._compacted,
+        )
 
     def restore(self, snapshot: Snapshot) -> None:
         """Become the store of an older backup, with the backup's ids, as etcd does with an unchanged token."""
         self._cluster_id, self._revision = snapshot.cluster_id, snapshot.revision
-        self._versions = {kv.key: [(kv.mod_revision, kv)] for kv in snapshot.items}
-        self._log = []
-        self._compacted = 0
+        self._versions, self._log = _copy(snapshot.versions), list(snapshot.log)
+        self._compacted = snapshot.compacted
         self._leases = {}
         self.break_streams()
 
@@ -260,6 +276,10 @@ class MemoryBackend:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _copy(versions: _Versions) -> _Versions:
+    return {key: list(found) for key, found in versions.items()}
 
 
 def _mod_revision(kv: KeyValue | None) -> int:

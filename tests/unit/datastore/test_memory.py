@@ -58,6 +58,22 @@ async def test_a_broken_stream_ends_open_watches_only() -> None:
         assert (await anext(stream)).updates == ()
 
 
+async def test_a_restored_store_still_tells_its_history() -> None:
+    """As etcd 3.4.23 does: a watch from before the backup replays what led to it, and nothing of what came later."""
+    backend = MemoryBackend()
+    for value in (b"1", b"2", None):
+        backend.apply([Op("/k", value)])
+    backup = backend.snapshot()
+    backend.apply([Op("/k", b"later")])
+    backend.restore(backup)
+    assert await backend.get("/k") is None
+    assert (await backend.get("/k", revision=3)).value == b"2"  # type: ignore[union-attr]
+    stream = backend.watch("/k", 2)
+    assert (await anext(stream)).updates == ()
+    assert [update.value for update in (await anext(stream)).updates] == [b"1", b"2", None]
+    await stream.aclose()
+
+
 async def test_a_restored_store_has_the_backups_keys_revision_and_ids() -> None:
     backend = MemoryBackend(cluster_id=7)
     await backend.txn([Op("/a", b"1")])

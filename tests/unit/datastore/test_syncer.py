@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from calico.datastore.api import Listing, Op, SyncStatus, Update
@@ -166,6 +166,7 @@ class History:
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(happenings, max_size=40))
+@example([("run", 3, 0), ("put", KEYS[0], 0), ("backup", 0, 0), ("restore", 0, 0)])
 def test_any_history_leaves_the_sink_at_the_state_of_the_store(history: list[tuple[str, object, object]]) -> None:
     async def scenario() -> None:
         past, sink = History(), Replay()

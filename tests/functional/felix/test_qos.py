@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -62,9 +63,10 @@ def test_annotations_of_the_endpoint_limit_it_and_qos_controls_win(world: World)
 
 def test_a_limit_out_of_bounds_is_named_and_costs_only_itself(world: World, family: int) -> None:
     key = "workloadendpoints/default/h1-cni-b-eth0"
-    (stored,) = [text for name, text in world.list("/calico/resources").items() if name.endswith(key)]
-    wrong = '{"ingressBandwidth":5,"egressBandwidth":"much","ingressPacketRate":1,"ingressPacketBurst":10,"newer":1}'
-    world.put_raw({key: stored.replace('"spec":{', f'"spec":{{"qosControls":{wrong},', 1)})
+    (stored,) = [json.loads(text) for name, text in world.list("/calico/resources").items() if name.endswith(key)]
+    bounds = {"ingressBandwidth": 5, "egressBandwidth": "much", "ingressPacketRate": 1, "ingressPacketBurst": 10}
+    stored["spec"]["qosControls"] = {**bounds, "newer": 1}
+    world.put_raw({key: json.dumps(stored)})
     (said,) = world.conditions("resource-invalid").values()
     assert "ingressBandwidth" in said
     assert "egressBandwidth" in said

@@ -1,10 +1,11 @@
 """What the calculation tells this host's dataplane: a minimal, ordered stream of values.
 
 Order within a flush: IP sets created and changed, policies, profiles, endpoints, host endpoints, ends of tunnels,
-routes to other hosts; then removals in the opposite order; then problems, and InSync (once). A thing is therefore never referred to before it exists nor removed
-while referred to. An interface may pass from one endpoint to another within a flush: the update then comes before the
-remove. Networks, addresses and address-port members are packed (see ``calico.lib.packed``). Sets with the ids
-``IPAM_POOLS``, ``MASQ_POOLS`` and ``ALL_HOSTS`` are told like those of selectors.
+routes to other hosts; then removals (of what leads elsewhere first, then in the opposite order); then problems, and
+InSync (once). A thing is therefore never referred to before it exists nor removed while referred to. An interface may
+pass from one endpoint to another within a flush: the update then comes before the remove. Networks, addresses and
+address-port members are packed (see ``calico.lib.packed``). Sets with the ids ``IPAM_POOLS``, ``MASQ_POOLS``,
+``ALL_HOSTS`` and ``VXLAN_HOSTS`` are told like those of selectors.
 """
 
 from __future__ import annotations
@@ -249,8 +250,8 @@ class HostEndpointRemove(_Msg, frozen=True, kw_only=True):
 
 
 class VtepUpdate(_Msg, frozen=True, kw_only=True):
-    """A node's end of the VXLAN network of an IP version; this host's own, too. Addresses are packed: ``address`` in the
-    network, ``parent`` where its packets are sent to; ``mac`` has 6 bytes."""
+    """A node's end of the VXLAN network of an IP version; this host's own, too. Addresses are packed: ``address`` in
+    the network, ``parent`` where its packets are sent to; ``mac`` has 6 bytes."""
 
     node: str
     version: Literal[4, 6]
@@ -267,16 +268,18 @@ class VtepRemove(_Msg, frozen=True, kw_only=True):
 
 
 class RouteUpdate(_Msg, frozen=True, kw_only=True):
-    """Where a network (packed) within a pool that has a tunnel is. ``gateway`` is packed.
+    """Where a network (packed) within a pool that has a tunnel is. ``gateway`` and ``local`` are packed addresses.
 
     vxlan: through the network, to the end whose address there is ``gateway``; ipip: in IP to the host ``gateway``;
-    direct: plainly to the host ``gateway``, which is in this host's subnet; unreachable: nowhere, and by no other route.
+    direct: plainly to the host ``gateway``, in the subnet where this host is ``local``; unreachable: nowhere, and by no
+    other route.
     """
 
     dst: bytes
     kind: Literal["vxlan", "ipip", "direct", "unreachable"]
     node: str = ""
     gateway: bytes = b""
+    local: bytes = b""
 
 
 class RouteRemove(_Msg, frozen=True, kw_only=True):

@@ -38,7 +38,9 @@ def recompute_tunnels(
         if isinstance(value, IPPool) and not net_fault(value.spec.cidr)
     }
     ends = {key.name: host_ends(key.name, value)[0] for key, value in resources.items() if isinstance(value, Node)}
-    vteps = {(vtep.node, vtep.version): vtep for vtep in _vteps(pools.values(), ends, settings)}
+    vteps: dict[tuple[str, int], VtepUpdate] = {
+        (vtep.node, vtep.version): vtep for vtep in _vteps(pools.values(), ends, settings)
+    }
     if not any(encap for _, encap in pools.values()):
         return vteps, {}
     held: dict[bytes, list[tuple[ResourceKey, str]]] = {}
@@ -51,7 +53,7 @@ def recompute_tunnels(
             held.setdefault(net, []).append((key, node))
 
     def owner(net: bytes) -> str | None:
-        nodes = [node for _, node in sorted(held.get(net, ()))] or sorted(n for block, n in blocks if block == net)
+        nodes = [of for _, of in sorted(held.get(net, ()))] or sorted(n for block, n in blocks if block == net)
         return hostname if hostname in nodes else nodes[0] if nodes else None
 
     routes = {}
@@ -60,15 +62,15 @@ def recompute_tunnels(
         encap = (
             min((key, e) for key, (net, e) in pools.items() if net == max(around, key=_length))[1] if around else None
         )
-        node, is_pool = owner(dst), dst in around
-        if encap is None or ((node is None or node == hostname) and not is_pool):
+        has, is_pool = owner(dst), dst in around
+        if encap is None or ((has is None or has == hostname) and not is_pool):
             continue
         outer = [net for net, _ in blocks if _holds(net, dst)]
         is_block = any(net == dst for net, _ in blocks)
-        if node is None or node == hostname:
+        if has is None or has == hostname:
             routes[dst] = RouteUpdate(dst=dst, kind="unreachable")
-        elif is_block or is_pool or not outer or owner(max(outer, key=_length)) != node:
-            routes[dst] = _towards(dst, node, encap, hostname, ends, vteps)
+        elif is_block or is_pool or not outer or owner(max(outer, key=_length)) != has:
+            routes[dst] = _towards(dst, has, encap, hostname, ends, vteps)
     return vteps, routes
 
 
@@ -98,7 +100,7 @@ def _towards(
     end, own = (ends.get(name, {}).get(version, HostEnd()) for name in (node, hostname))
     near = bool(end.address and own.subnet) and _holds(own.subnet, packed.net_of_host(end.address))
     if encap.cross_subnet and near:
-        return RouteUpdate(dst=dst, kind="direct", node=node, gateway=end.address)
+        return RouteUpdate(dst=dst, kind="direct", node=node, gateway=end.address, local=own.address)
     if encap.kind == "ipip" and end.address:
         return RouteUpdate(dst=dst, kind="ipip", node=node, gateway=end.address)
     if encap.kind == "vxlan" and (node, version) in vteps and (hostname, version) in vteps:

@@ -176,7 +176,7 @@ class TunnelRoutes:
         end = self._ends.get(node, _NO_ENDS).get(version, _NO_END)
         own = self._ends.get(self._hostname, _NO_ENDS).get(version, _NO_END)
         if encap.cross_subnet and end.address and own.subnet and _within(end.address, own.subnet):
-            return RouteUpdate(dst=dst, kind="direct", node=node, gateway=end.address)
+            return RouteUpdate(dst=dst, kind="direct", node=node, gateway=end.address, local=own.address)
         if encap.kind == "ipip" and end.address:
             return RouteUpdate(dst=dst, kind="ipip", node=node, gateway=end.address)
         if encap.kind == "vxlan" and self._vtep(node, version) and self._vtep(self._hostname, version):

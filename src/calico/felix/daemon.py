@@ -34,6 +34,7 @@ from calico.felix.inputs import Inputs
 from calico.felix.metrics import Counts, Metrics
 from calico.felix.reporter import EndpointStatusReporter, HostStatusReporter
 from calico.felix.steps import OnStep, unwatched
+from calico.ipam.keys import HOST_PREFIX
 from calico.model.keys import RESOURCE_PREFIX
 from calico.obs.conditions import Conditions
 from calico.obs.listeners import Listeners
@@ -66,9 +67,12 @@ async def run(
     graph = Graph(settings.node, calc_settings(configuration.current))
     inputs = Inputs(settings.node, graph, conditions, wake.set)
     configuration.bind(inputs)
-    syncer = Syncer(backend, (RESOURCE_PREFIX,), inputs, require_ready=True, accept_keys=accept_keys(settings.node))
+    syncer = Syncer(
+        backend, (RESOURCE_PREFIX, HOST_PREFIX), inputs, require_ready=True, accept_keys=accept_keys(settings.node)
+    )
     endpoint_reporter = EndpointStatusReporter(backend, settings.node, config)
     host = Host(
+        settings.node,
         configuration.current,
         conditions,
         wake.set,

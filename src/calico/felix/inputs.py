@@ -14,6 +14,9 @@ import structlog
 from calico.calc.graph import Graph
 from calico.datastore.api import SyncStatus, Update
 from calico.errors import InvalidInput
+from calico.ipam.affinity import decode_affinity
+from calico.ipam.keys import HOST_PREFIX, parse_affinity_key
+from calico.lib import packed
 from calico.model.codec import decode
 from calico.model.felixconfig import FelixConfiguration
 from calico.model.keys import RESOURCE_PREFIX, ResourceKey, parse_key
@@ -114,6 +117,9 @@ class Inputs:
             return False
 
     def _on_update(self, update: Update) -> None:
+        if update.key.startswith(HOST_PREFIX):
+            self._on_block(update)
+            return
         key = parse_key(update.key)
         if key is None:
             if update.key.startswith(RESOURCE_PREFIX):
@@ -140,6 +146,21 @@ class Inputs:
         if self._is_us(key):
             self._node_labels = resource.metadata.labels if isinstance(resource, Node) else {}
         self._graph.on_resource(key, resource)
+
+    def _on_block(self, update: Update) -> None:
+        """A block is a host's while the affinity holds; one that cannot be read is nobody's."""
+        key = parse_affinity_key(update.key)
+        if key is None or not key.owner.startswith("host:"):
+            return
+        holds = False
+        problems: tuple[str, ...] = ()
+        if update.value is not None:
+            try:
+                holds = decode_affinity(update.key, update.value).holds
+            except InvalidInput as error:
+                problems = (f"{error.field or 'value'}: {error.message}",)
+        self._note(self._decode_problems, f"BlockAffinity {key.cidr} of {key.owner}", problems)
+        self._graph.on_block(packed.net(key.cidr), key.owner.removeprefix("host:"), holds)
 
     def _is_us(self, key: ResourceKey) -> bool:
         return key.kind == "Node" and key.name == self._node

@@ -1,4 +1,4 @@
-"""Ends of tunnels and routes to other hosts' part of a pool: what each situation means, and that any history ends so."""
+"""Ends of tunnels and routes to other hosts' part of a pool: what each situation means, whatever the history."""
 
 from __future__ import annotations
 

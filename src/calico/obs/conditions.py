@@ -39,6 +39,7 @@ CATALOGUE: dict[str, Kind] = {
     "tunnel-address-missing": Kind(
         "error", "this host has no address in a tunnel network: other hosts are unreachable by it"
     ),
+    "mtu-file-not-written": Kind("warning", "workloads that are attached get the MTU that the kernel chooses"),
     "flows-not-rechecked": Kind("error", "established flows that policy forbids may go on; it is tried again"),
     "config-invalid": Kind(
         "warning", "a configuration value was refused, the next lower source is used; or there is no such parameter"

@@ -6,8 +6,9 @@ what the difference needs, at a cost of what changed. What cannot be tunnelled i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 import structlog
@@ -40,7 +41,7 @@ ROUTE_METRIC: Final = 1100
 
 def tunnel_protocol(device_route_protocol: int) -> int:
     """The protocol number, which must not be that of the routes to workloads."""
-    return TUNNEL_PROTOCOL if device_route_protocol != TUNNEL_PROTOCOL else TUNNEL_PROTOCOL - 1
+    return TUNNEL_PROTOCOL if device_route_protocol != TUNNEL_PROTOCOL else TUNNEL_PROTOCOL + 1
 
 
 class TunnelSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +127,12 @@ class TunnelManager:
         """The longest packet that workloads may send: it fits every tunnel that there is."""
         host = self._host_mtu()
         return workload_mtu(host, (self._mtu(version, host) for version, n in self._networks.items() if n.own))
+
+    def as_data(self) -> dict[str, Any]:
+        """What there is, for people."""
+        networks = {n.name: n.as_data() for n in self._networks.values() if n.own is not None}
+        kinds = Counter(route.kind for route in self._wanted.values())
+        return {"mtu": self.mtu, "networks": networks, "routes": dict(kinds)}
 
     @property
     def failed(self) -> Mapping[str, str]:
@@ -259,6 +266,11 @@ class _Network:
     def resync(self) -> None:
         self._stale = True
         self.forwarding.resync()
+
+    def as_data(self) -> dict[str, Any]:
+        """The network as this host has it."""
+        address = packed.addr_str(self.own.address) if self.own is not None else ""
+        return {"address": address, "up": self._made is not None and not self._stale, "hosts": len(self._ends)}
 
     def make(self, settings: TunnelSettings, mtu: int) -> None:
         """See that the device is there, and that others' ends are wanted of it."""

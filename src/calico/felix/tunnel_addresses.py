@@ -7,6 +7,7 @@ gives the address by ``calico node tunnels``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -45,13 +46,12 @@ class TunnelAddresses:
 
     async def run(self) -> None:
         """Settle whenever something changed, until cancelled. Nothing is read while no pool has VXLAN."""
+        pause: float | None = None
         while True:
-            await self._wake.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), pause)
             self._wake.clear()
-            pause = await self._settle() if self._inputs.in_sync and self._is_concerned() else 0.0
-            if pause:
-                self._wake.set()
-                await asyncio.sleep(pause)
+            pause = await self._settle() if self._inputs.in_sync and self._is_concerned() else None
 
     def _is_concerned(self) -> bool:
         """Whether there may be something to do: pools ask for an address, or our Node has one."""
@@ -64,8 +64,8 @@ class TunnelAddresses:
         held = any(condition.code == "tunnel-address-missing" for condition in self._conditions)
         return held or any(wanted) or any(has.values())
 
-    async def _settle(self) -> float:
-        """How long to wait before the next try; 0: until something changes."""
+    async def _settle(self) -> float | None:
+        """How long to wait before the next try, unless something changes; None: until then."""
         try:
             settled = await settle_tunnels(self._store, self._allocator, self._node, self._inputs.pools.values())
         except Conflict:
@@ -80,4 +80,4 @@ class TunnelAddresses:
             self._conditions.set("tunnel-address-missing", self._node, said)
         else:
             self._conditions.clear("tunnel-address-missing", self._node)
-        return _REFUSED_RETRY_S if said else 0.0
+        return _REFUSED_RETRY_S if said else None

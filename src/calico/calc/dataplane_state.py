@@ -26,7 +26,11 @@ from calico.calc.messages import (
     ProblemUpdate,
     ProfileRemove,
     ProfileUpdate,
+    RouteRemove,
+    RouteUpdate,
     TierPolicies,
+    VtepRemove,
+    VtepUpdate,
 )
 from calico.model.keys import ResourceKey
 
@@ -48,6 +52,8 @@ class DataplaneState(msgspec.Struct, kw_only=True):
     profiles: dict[str, ProfileUpdate] = {}
     endpoints: dict[EndpointId, EndpointUpdate] = {}
     host_endpoints: dict[str, HostEndpointUpdate] = {}
+    vteps: dict[tuple[str, int], VtepUpdate] = {}
+    routes: dict[bytes, RouteUpdate] = {}
     problems: dict[ResourceKey, tuple[str, ...]] = {}
     in_sync: bool = False
 
@@ -60,6 +66,10 @@ class DataplaneState(msgspec.Struct, kw_only=True):
                 assert self.policies[key].kind in ("normal", "staged"), f"{key} does not govern workloads"
         for host_endpoint in self.host_endpoints.values():
             self._check_kinds(host_endpoint)
+        for route in self.routes.values():
+            if route.kind == "vxlan":
+                version = 6 if len(route.gateway) == 16 else 4
+                assert self.vteps[route.node, version].address == route.gateway, f"{route} leads to no end"
 
     def _apply(self, message: Message) -> None:
         match message:
@@ -98,6 +108,8 @@ class DataplaneState(msgspec.Struct, kw_only=True):
                 self.host_endpoints[name] = message
             case HostEndpointRemove(name=name):
                 del self.host_endpoints[name]
+            case VtepUpdate() | VtepRemove() | RouteUpdate() | RouteRemove():
+                self._apply_route(message)
             case ProblemUpdate(key=key, problems=problems):
                 assert self.problems.get(key, ()) != problems, f"problems of {key} are told again"
                 self.problems[key] = problems
@@ -106,6 +118,22 @@ class DataplaneState(msgspec.Struct, kw_only=True):
             case InSync():
                 assert not self.in_sync, "in-sync is told again"
                 self.in_sync = True
+
+    def _apply_route(self, message: VtepUpdate | VtepRemove | RouteUpdate | RouteRemove) -> None:
+        match message:
+            case VtepUpdate(node=node, version=version):
+                assert self.vteps.get((node, version)) != message, f"{message} is what it is"
+                self.vteps[node, version] = message
+            case VtepRemove(node=node, version=version):
+                through = [r for r in self.routes.values() if r.kind == "vxlan" and r.node == node]
+                families = {6 if len(r.gateway) == 16 else 4 for r in through}
+                assert version not in families, f"the end of {node} is removed while routes lead to it"
+                del self.vteps[node, version]
+            case RouteUpdate(dst=dst):
+                assert self.routes.get(dst) != message, f"{message} is what it is"
+                self.routes[dst] = message
+            case RouteRemove(dst=dst):
+                del self.routes[dst]
 
     def _apply_delta(self, delta: IPSetDelta) -> None:
         old = self.ip_sets[delta.id]

@@ -7,7 +7,8 @@
     HostEndpoint ─────┤                                                                   │
     WorkloadEndpoint ─┴─► InterfaceClaims ─► PolicyIndex (local endpoints only) ─► rules ─┤
     Tier, policies ───────────────────────────┘      └─► NatClaims                        │
-    IPPool, Node ─────► ClusterSets (pools, hosts) ───────────────────────────────────────┘
+    IPPool, Node ─────► ClusterSets (pools, hosts) ───────────────────────────────────────┤
+          └───blocks──► TunnelRoutes (ends of tunnels, where other hosts' networks are) ──┘
 
 Services, where somebody tells them, go into the MemberIndex. A staged policy is compiled as what it would be.
 No I/O, no clock, no tasks. Indices follow every change at once; rules and endpoints are computed at the flush.
@@ -18,11 +19,12 @@ from __future__ import annotations
 from typing import Final
 
 from calico.calc.cluster_sets import ClusterSets
+from calico.calc.encap import host_ends, pool_encap
 from calico.calc.endpoints import Endpoint, decode_endpoint, node_of
 from calico.calc.host_endpoints import HostEndpointFacts, decode_host_endpoint, host_endpoint_update
 from calico.calc.interface_claims import InterfaceClaims
 from calico.calc.members import Contribution, MemberIndex
-from calico.calc.messages import EndpointUpdate, InSync, Message, TierPolicies
+from calico.calc.messages import IPAM_POOLS, EndpointUpdate, InSync, Message, TierPolicies
 from calico.calc.nat_claims import NatClaims
 from calico.calc.nats import Nats
 from calico.calc.netsets import decode_netset
@@ -34,6 +36,7 @@ from calico.calc.sequencer import Sequencer
 from calico.calc.services import ServiceEndpoints
 from calico.calc.settings import CalcSettings
 from calico.calc.staged import POLICY_KINDS, AnyPolicy, form_of
+from calico.calc.tunnel_routes import TunnelRoutes
 from calico.errors import InvalidInput
 from calico.lib.ref_counts import RefCounts
 from calico.model.hostendpoint import HostEndpoint
@@ -83,6 +86,8 @@ class Graph:
         self._claims = InterfaceClaims()
         self._nats = NatClaims()
         self._cluster_sets = ClusterSets()
+        self._tunnels = TunnelRoutes(hostname, self._settings.vxlan)
+        self._tunnels_fed = False
         self._sequencer = Sequencer(self._members, self._cluster_sets, self._settings)
         self._endpoints: dict[ResourceKey, Endpoint | HostEndpointFacts] = {}  # local and usable
         self._granted: set[ResourceKey] = set()  # whose floating addresses may be others than told
@@ -126,6 +131,10 @@ class Graph:
         """What is behind a service is new or changed; None: there is no such service."""
         self._members.on_service((namespace, name), value)
 
+    def on_block(self, net: bytes, node: str, present: bool) -> None:
+        """A block of addresses (a packed net) belongs to a node, or does not."""
+        self._tunnels.on_block(net, node, present)
+
     def on_in_sync(self) -> None:
         """Everything that exists has been given; from now on ``flush`` speaks."""
         self._in_sync = True
@@ -137,6 +146,7 @@ class Graph:
         self._refresh_policies()
         self._refresh_profiles()
         self._refresh_endpoints()
+        self._refresh_tunnels()
         messages = list(self._sequencer.flush())
         if not self._in_sync_told:
             self._in_sync_told = True
@@ -156,6 +166,8 @@ class Graph:
         if endpoint is not None:
             contribution = Contribution(endpoint.labels, endpoint.profiles, endpoint.nets, endpoint.ports)
         self._members.on_contribution(key, contribution)
+        if self._tunnels_fed:
+            self._tunnels.on_endpoint(key, endpoint.nets if endpoint is not None else ())
         self._sequencer.on_problems(key, problems)
         if endpoint is not None and endpoint.node != self._hostname:
             endpoint = None
@@ -210,12 +222,18 @@ class Graph:
     def _on_cluster_nets(self, key: ResourceKey, value: Resource | None) -> None:
         nets: ClusterNets = {}
         problems: tuple[str, ...] = ()
+        encap = None
         if isinstance(value, IPPool):
             nets, problems = pool_nets(value)
+            encap = pool_encap(value) if nets else None
         elif isinstance(value, Node):
             nets, problems = node_addresses(value)
+        if key.kind == "IPPool":
+            self._tunnels.on_pool(key, (nets[IPAM_POOLS][0], encap) if nets else None)
+        else:
+            self._tunnels.on_node(key, host_ends(key.name, value)[0] if isinstance(value, Node) else {})
         self._cluster_sets.on_nets(key, nets)
-        self._cluster_sets.refer(key, sets_of_pool(nets, self._settings))
+        self._cluster_sets.refer(key, sets_of_pool(nets, encap, self._settings))
         self._sequencer.on_problems(key, problems)
 
     def _on_profile(self, key: ResourceKey, value: Profile | None) -> None:
@@ -269,6 +287,19 @@ class Graph:
                     self._sequencer.on_host_endpoint(key.name, None)
                 case None:
                     self._sequencer.on_endpoint(key, None)
+
+    def _refresh_tunnels(self) -> None:
+        """Where endpoints are matters, and is remembered, only while a pool has a tunnel."""
+        if self._tunnels.active and not self._tunnels_fed:
+            for key, nets in self._members.endpoints():
+                self._tunnels.on_endpoint(key, nets)
+        elif self._tunnels_fed and not self._tunnels.active:
+            self._tunnels.forget_endpoints()
+        self._tunnels_fed = self._tunnels.active
+        for end, vtep in self._tunnels.take_vteps():
+            self._sequencer.on_vtep(end, vtep)
+        for dst, route in self._tunnels.take_routes():
+            self._sequencer.on_route(dst, route)
 
     def _tell_endpoint(self, key: ResourceKey, endpoint: Endpoint) -> None:
         nats: Nats = ()

@@ -89,6 +89,10 @@ class MemberIndex:
             if old[0] is not group:
                 self._labels.leave(key, old[0])
 
+    def endpoints(self) -> Iterator[tuple[ResourceKey, tuple[bytes, ...]]]:
+        """Every workload endpoint with its nets."""
+        return ((key, nets) for key, (_, nets) in self._items.items() if key.kind == "WorkloadEndpoint")
+
     def on_service(self, name: ServiceName, value: ServiceEndpoints | None) -> None:
         """What is behind a service is new or changed; None: there is no such service."""
         before = self._services.pop(name, None)

@@ -1,10 +1,11 @@
 """What the calculation tells this host's dataplane: a minimal, ordered stream of values.
 
-Order within a flush: IP sets created and changed, policies, profiles, endpoints, host endpoints; then removals in the
-opposite order; then problems, and InSync (once). A thing is therefore never referred to before it exists nor removed
-while referred to. An interface may pass from one endpoint to another within a flush: the update then comes before the
-remove. Networks, addresses and address-port members are packed (see ``calico.lib.packed``). Sets with the ids
-``IPAM_POOLS``, ``MASQ_POOLS`` and ``ALL_HOSTS`` are told like those of selectors.
+Order within a flush: IP sets created and changed, policies, profiles, endpoints, host endpoints, ends of tunnels,
+routes to other hosts; then removals (of what leads elsewhere first, then in the opposite order); then problems, and
+InSync (once). A thing is therefore never referred to before it exists nor removed while referred to. An interface may
+pass from one endpoint to another within a flush: the update then comes before the remove. Networks, addresses and
+address-port members are packed (see ``calico.lib.packed``). Sets with the ids ``IPAM_POOLS``, ``MASQ_POOLS``,
+``ALL_HOSTS`` and ``VXLAN_HOSTS`` are told like those of selectors.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ __all__ = [
     "ALL_HOSTS",
     "IPAM_POOLS",
     "MASQ_POOLS",
+    "VXLAN_HOSTS",
     "ActiveRule",
     "EndpointId",
     "EndpointRemove",
@@ -36,14 +38,18 @@ __all__ = [
     "ProfileRemove",
     "ProfileUpdate",
     "QoS",
+    "RouteRemove",
+    "RouteUpdate",
     "RuleSide",
     "TierPolicies",
+    "VtepRemove",
+    "VtepUpdate",
 ]
 
 
-IPAM_POOLS, MASQ_POOLS, ALL_HOSTS = "ipam-pools", "masq-pools", "all-hosts"
-"""Ids of sets that no rule of a policy refers to: the networks of all pools, of those with natOutgoing, and the
-addresses of all nodes."""
+IPAM_POOLS, MASQ_POOLS, ALL_HOSTS, VXLAN_HOSTS = "ipam-pools", "masq-pools", "all-hosts", "vxlan-hosts"
+"""Ids of sets that no rule of a policy refers to: the networks of all pools, of those with natOutgoing, the addresses
+of all nodes, and those that nodes send VXLAN from. ``VXLAN_HOSTS`` is there while this host has VXLAN."""
 
 
 class _Msg(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -243,6 +249,45 @@ class HostEndpointRemove(_Msg, frozen=True, kw_only=True):
     name: str
 
 
+class VtepUpdate(_Msg, frozen=True, kw_only=True):
+    """A node's end of the VXLAN network of an IP version; this host's own, too. Addresses are packed: ``address`` in
+    the network, ``parent`` where its packets are sent to; ``mac`` has 6 bytes."""
+
+    node: str
+    version: Literal[4, 6]
+    address: bytes
+    mac: bytes
+    parent: bytes
+
+
+class VtepRemove(_Msg, frozen=True, kw_only=True):
+    """The node has no end of that network any more, or there is no such network."""
+
+    node: str
+    version: Literal[4, 6]
+
+
+class RouteUpdate(_Msg, frozen=True, kw_only=True):
+    """Where a network (packed) within a pool that has a tunnel is. ``gateway`` and ``local`` are packed addresses.
+
+    vxlan: through the network, to the end whose address there is ``gateway``; ipip: in IP to the host ``gateway``;
+    direct: plainly to the host ``gateway``, in the subnet where this host is ``local``; unreachable: nowhere, and by no
+    other route.
+    """
+
+    dst: bytes
+    kind: Literal["vxlan", "ipip", "direct", "unreachable"]
+    node: str = ""
+    gateway: bytes = b""
+    local: bytes = b""
+
+
+class RouteRemove(_Msg, frozen=True, kw_only=True):
+    """No route to exactly this network is wanted any more."""
+
+    dst: bytes
+
+
 class ProblemUpdate(_Msg, frozen=True, kw_only=True):
     """What is wrong with a resource, in sentences that name the field; empty when it is mended or gone."""
 
@@ -266,6 +311,10 @@ Message: TypeAlias = (
     | EndpointRemove
     | HostEndpointUpdate
     | HostEndpointRemove
+    | VtepUpdate
+    | VtepRemove
+    | RouteUpdate
+    | RouteRemove
     | ProblemUpdate
     | InSync
 )

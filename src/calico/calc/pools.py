@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from calico.calc.messages import ALL_HOSTS, IPAM_POOLS, MASQ_POOLS, EndpointUpdate
+from calico.calc.encap import PoolEncap, host_ends
+from calico.calc.messages import ALL_HOSTS, IPAM_POOLS, MASQ_POOLS, VXLAN_HOSTS, EndpointUpdate
 from calico.calc.settings import CalcSettings
 from calico.lib import packed
 from calico.model.ippool import IPPool
@@ -41,12 +42,17 @@ def node_addresses(resource: Node) -> tuple[ClusterNets, tuple[str, ...]]:
             nets[packed.net_of_host(address)] = None
         else:
             problems.append(f"{field}: {text!r} is no {family} address")
-    return {ALL_HOSTS: tuple(nets)}, tuple(problems)
+    ends, said = host_ends(resource.metadata.name, resource)
+    senders = tuple(packed.net_of_host(end.address) for end in ends.values() if end.address)
+    return {ALL_HOSTS: tuple(nets), VXLAN_HOSTS: senders}, (*problems, *said)
 
 
-def sets_of_pool(nets: ClusterNets, settings: CalcSettings) -> tuple[str, ...]:
-    """The sets that a pool makes necessary: those by which packets from it are masqueraded."""
-    return (MASQ_POOLS, *_inside(settings)) if nets.get(MASQ_POOLS) else ()
+def sets_of_pool(nets: ClusterNets, encap: PoolEncap | None, settings: CalcSettings) -> tuple[str, ...]:
+    """The sets that a pool makes necessary: those by which packets from it are masqueraded, and VXLAN is told from
+    what only looks like it."""
+    masquerading = (MASQ_POOLS, *_inside(settings)) if nets.get(MASQ_POOLS) else ()
+    tunnel = encap is not None and encap.kind == "vxlan" and settings.vxlan is not False
+    return (*masquerading, VXLAN_HOSTS) if tunnel else masquerading
 
 
 def sets_of_endpoint(endpoint: EndpointUpdate, settings: CalcSettings) -> tuple[str, ...]:

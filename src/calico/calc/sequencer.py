@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from calico.calc.cluster_sets import ClusterSets
 from calico.calc.compile_entity import SetSpec
+from calico.calc.encap import Version
 from calico.calc.members import MemberIndex
 from calico.calc.messages import (
     EndpointId,
@@ -22,6 +23,10 @@ from calico.calc.messages import (
     ProblemUpdate,
     ProfileRemove,
     ProfileUpdate,
+    RouteRemove,
+    RouteUpdate,
+    VtepRemove,
+    VtepUpdate,
 )
 from calico.calc.policies import Compiled
 from calico.calc.pools import sets_of_endpoint
@@ -48,6 +53,8 @@ class Sequencer:
         self._profiles: Latest[str, ProfileUpdate] = Latest()
         self._endpoints: Latest[EndpointId, EndpointUpdate] = Latest()
         self._host_endpoints: Latest[str, HostEndpointUpdate] = Latest()
+        self._vteps: Latest[tuple[str, Version], VtepUpdate] = Latest()
+        self._routes: Latest[bytes, RouteUpdate] = Latest()
         self._ids: dict[ResourceKey, EndpointId] = {}
         self._problems: Latest[ResourceKey, tuple[str, ...]] = Latest()
 
@@ -74,6 +81,14 @@ class Sequencer:
         """A local host endpoint as it should be programmed; None: absent."""
         self._host_endpoints.put(name, endpoint)
 
+    def on_vtep(self, key: tuple[str, Version], vtep: VtepUpdate | None) -> None:
+        """A node's end of a tunnel network; None: absent."""
+        self._vteps.put(key, vtep)
+
+    def on_route(self, dst: bytes, route: RouteUpdate | None) -> None:
+        """Where a network of a pool with a tunnel is; None: no route."""
+        self._routes.put(dst, route)
+
     def on_problems(self, key: ResourceKey, problems: tuple[str, ...]) -> None:
         """All that is wrong with a resource now."""
         self._problems.put(key, problems or None)
@@ -95,10 +110,16 @@ class Sequencer:
         profiles, gone_profiles = self._profiles.take()
         endpoints, gone_endpoints = self._endpoints.take()
         host_endpoints, gone_host_endpoints = self._host_endpoints.take()
+        vteps, gone_vteps = self._vteps.take()
+        routes, gone_routes = self._routes.take()
         yield from (policies[key] for key in sorted(policies))
         yield from (profiles[name] for name in sorted(profiles))
         yield from (endpoints[endpoint_id] for endpoint_id in sorted(endpoints))
         yield from (host_endpoints[name] for name in sorted(host_endpoints))
+        yield from (vteps[key] for key in sorted(vteps))
+        yield from (routes[dst] for dst in sorted(routes))
+        yield from (RouteRemove(dst=dst) for dst in sorted(gone_routes))
+        yield from (VtepRemove(node=node, version=version) for node, version in sorted(gone_vteps))
         yield from (HostEndpointRemove(name=name) for name in sorted(gone_host_endpoints))
         yield from (EndpointRemove(id=endpoint_id) for endpoint_id in sorted(gone_endpoints))
         yield from (ProfileRemove(name=name) for name in sorted(gone_profiles))

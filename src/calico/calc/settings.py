@@ -10,8 +10,10 @@ __all__ = ["CalcSettings"]
 class CalcSettings(msgspec.Struct, frozen=True, kw_only=True):
     """``floating_ips``: NATs of endpoints are told. ``nat_excludes_hosts``: whoever asks for the pools because of
     NAT also asks for the addresses of all hosts. ``source_spoofing``: endpoints may ask to send from networks that
-    are not theirs; without it one that asks is malformed (datamodel 15.6)."""
+    are not theirs; without it one that asks is malformed (datamodel 15.6). ``vxlan``: whether this host has VXLAN;
+    None: if a pool asks for it."""
 
     floating_ips: bool = False
     nat_excludes_hosts: bool = False
     source_spoofing: bool = False
+    vxlan: bool | None = None

@@ -12,6 +12,7 @@ import msgspec
 
 from calico.calc.compile_entity import SetSpec
 from calico.calc.dataplane_state import DataplaneState, IPSet
+from calico.calc.encap import pool_encap
 from calico.calc.endpoints import Endpoint, decode_endpoint, node_of
 from calico.calc.host_endpoints import HostEndpointFacts, decode_host_endpoint
 from calico.calc.labels import Labels, NamedPort, unpack_labels
@@ -19,6 +20,7 @@ from calico.calc.messages import (
     ALL_HOSTS,
     IPAM_POOLS,
     MASQ_POOLS,
+    VXLAN_HOSTS,
     EndpointUpdate,
     HostEndpointUpdate,
     TierPolicies,
@@ -30,6 +32,7 @@ from calico.calc.policies import DEFAULT_ALLOW, compile_policy, compile_profile,
 from calico.calc.pools import node_addresses, pool_nets
 from calico.calc.services import ServiceEndpoints, ServiceName, service_members
 from calico.calc.settings import CalcSettings
+from calico.calc.spec_routes import Blocks, recompute_tunnels
 from calico.calc.staged import AnyPolicy, form_of
 from calico.errors import InvalidInput
 from calico.lib import packed
@@ -68,9 +71,13 @@ class _Item(msgspec.Struct):
 
 
 def recompute(
-    hostname: str, resources: Resources, services: Services | None = None, settings: CalcSettings | None = None
+    hostname: str,
+    resources: Resources,
+    services: Services | None = None,
+    settings: CalcSettings | None = None,
+    blocks: Blocks = (),
 ) -> DataplaneState:
-    """What ``hostname`` must have programmed when these are all the resources there are.
+    """What ``hostname`` must have programmed when these are all the resources, and blocks, there are.
 
     ``services`` is None while nobody tells them.
     """
@@ -134,6 +141,9 @@ def recompute(
         if compiled_profile.problems:
             problems[ResourceKey("Profile", "", name)] = compiled_profile.problems
     state.ip_sets = {spec.id: IPSet(spec.kind, _members(spec, items, services or {})) for spec in needed}
+    holders = [(key, endpoint.node, endpoint.nets) for key, endpoint in usable.items()]
+    vteps, state.routes = recompute_tunnels(hostname, resources, blocks, holders, settings)
+    state.vteps.update(vteps)
     state.ip_sets |= _cluster_sets(resources, state.endpoints.values(), settings, problems)
     return state
 
@@ -256,7 +266,8 @@ def _cluster_sets(
     resources: Resources, endpoints: Iterable[EndpointUpdate], settings: CalcSettings, problems: Problems
 ) -> dict[str, IPSet]:
     """Pools and hosts, while a pool is masqueraded or an endpoint treats what leaves the pools differently."""
-    nets: dict[str, set[bytes]] = {IPAM_POOLS: set(), MASQ_POOLS: set(), ALL_HOSTS: set()}
+    nets: dict[str, set[bytes]] = {IPAM_POOLS: set(), MASQ_POOLS: set(), ALL_HOSTS: set(), VXLAN_HOSTS: set()}
+    tunnels = False
     for key, value in resources.items():
         if isinstance(value, IPPool | Node):
             brought, said = pool_nets(value) if isinstance(value, IPPool) else node_addresses(value)
@@ -264,6 +275,8 @@ def _cluster_sets(
                 nets[set_id].update(members)
             if said:
                 problems[key] = said
+            encap = pool_encap(value) if isinstance(value, IPPool) and brought else None
+            tunnels |= encap is not None and encap.kind == "vxlan" and settings.vxlan is not False
     endpoints = list(endpoints)
     masquerades = bool(nets[MASQ_POOLS])
     translates = masquerades or any(endpoint.nats for endpoint in endpoints)
@@ -272,6 +285,7 @@ def _cluster_sets(
         MASQ_POOLS: masquerades,
         IPAM_POOLS: translates or marks,
         ALL_HOSTS: translates and settings.nat_excludes_hosts,
+        VXLAN_HOSTS: tunnels,
     }
     return {set_id: IPSet("nets", _outermost(nets[set_id])) for set_id, is_needed in needed.items() if is_needed}
 

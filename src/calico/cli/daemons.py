@@ -52,6 +52,12 @@ def _daemon_options(function: _F) -> _F:
 @click.group(invoke_without_command=True, subcommand_metavar="[COMMAND]")
 @_daemon_options
 @config_file_option
+@click.option(
+    "--mtu-file",
+    envvar="CALICO_MTU_FILE",
+    default="",
+    help="Write the MTU of workloads here, for the CNI plugin (/var/lib/calico/mtu). [default: nowhere]",
+)
 @click.pass_context
 def felix(
     context: click.Context,
@@ -62,6 +68,7 @@ def felix(
     log_file: str | None,
     log_level: str,
     config_file: str | None,
+    mtu_file: str,
     **etcd: str | None,
 ) -> None:
     """Run Felix: watch the datastore and keep this host's routes and packet filters as it says.
@@ -81,6 +88,7 @@ def felix(
         run_dir=run_dir,
         file=parameters,
         file_name=path,
+        mtu_file=mtu_file,
         arguments={"LogSeverityScreen": log_level} if _is_said(context, "log_level") else {},
     )
     serve(run(settings))

@@ -177,9 +177,11 @@ class RouteDriver:
 
 def canonical(route: KernelRoute) -> KernelRoute:
     """A route without what the kernel adds on its own (states of next hops)."""
+    leads = route.type == rt.TYPE_UNICAST  # IPv6 says ``lo`` of routes that lead nowhere
+    hops = tuple(NextHop(oif=hop.oif, gateway=hop.gateway, weight=hop.weight) for hop in route.hops)
     return KernelRoute(
         dst=route.dst,
-        hops=tuple(NextHop(oif=hop.oif, gateway=hop.gateway, weight=hop.weight) for hop in route.hops),
+        hops=hops if leads else (),
         metric=route.metric,
         protocol=route.protocol,
         scope=route.scope,
@@ -187,4 +189,5 @@ def canonical(route: KernelRoute) -> KernelRoute:
         type=route.type,
         source=route.source,
         tos=route.tos,
+        flags=route.flags & rt.ONLINK,
     )

@@ -39,13 +39,15 @@ _TYPES: Final = {"unicast": rt.TYPE_UNICAST, "blackhole": rt.TYPE_BLACKHOLE, "un
 
 
 class Route(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A route somebody wants. ``interface`` is required for unicast ones; ``source`` is the address we send from."""
+    """A route somebody wants. ``interface`` is required for unicast ones; ``source`` is the address we send
+    from; ``onlink``: the gateway is on the link although no address says so."""
 
     dst: bytes
     interface: str = ""
     metric: int = 0
     gateway: bytes = b""
     source: bytes = b""
+    onlink: bool = False
     kind: Literal["unicast", "blackhole", "unreachable"] = "unicast"
 
     @property
@@ -195,6 +197,7 @@ class RouteTable:
             scope=scope,
             type=_TYPES[route.kind],
             source=route.source,
+            flags=rt.ONLINK if route.onlink else 0,
         )
 
     def _unlist(self, route: Route) -> None:

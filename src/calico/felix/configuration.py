@@ -27,6 +27,7 @@ class FelixSettings(msgspec.Struct, frozen=True):
     """What Felix must know before it can read its configuration from the datastore, and what this host says of that.
 
     ``file``: parameters of the file ``file_name``; ``arguments``: parameters given on the command line.
+    ``mtu_file``: where the MTU of workloads is written for those who attach them; empty: nowhere.
     """
 
     node: str
@@ -36,6 +37,7 @@ class FelixSettings(msgspec.Struct, frozen=True):
     file: Mapping[str, str] = {}
     file_name: str = ""
     arguments: Mapping[str, str] = {}
+    mtu_file: str = ""
 
 
 class Configuration:

@@ -32,8 +32,11 @@ from calico.felix.health import Health
 from calico.felix.host import Host, calc_settings
 from calico.felix.inputs import Inputs
 from calico.felix.metrics import Counts, Metrics
+from calico.felix.mtu_file import MtuFile
 from calico.felix.reporter import EndpointStatusReporter, HostStatusReporter
 from calico.felix.steps import OnStep, unwatched
+from calico.felix.tunnel_addresses import TunnelAddresses
+from calico.ipam.keys import HOST_PREFIX
 from calico.model.keys import RESOURCE_PREFIX
 from calico.obs.conditions import Conditions
 from calico.obs.listeners import Listeners
@@ -66,9 +69,12 @@ async def run(
     graph = Graph(settings.node, calc_settings(configuration.current))
     inputs = Inputs(settings.node, graph, conditions, wake.set)
     configuration.bind(inputs)
-    syncer = Syncer(backend, (RESOURCE_PREFIX,), inputs, require_ready=True, accept_keys=accept_keys(settings.node))
+    syncer = Syncer(
+        backend, (RESOURCE_PREFIX, HOST_PREFIX), inputs, require_ready=True, accept_keys=accept_keys(settings.node)
+    )
     endpoint_reporter = EndpointStatusReporter(backend, settings.node, config)
     host = Host(
+        settings.node,
         configuration.current,
         conditions,
         wake.set,
@@ -93,11 +99,18 @@ async def run(
     programmed = ProgrammedServer(
         Path(settings.run_dir) / PROGRAMMED_SOCKET, endpoint_answer(inputs, apply_loop, host, conditions)
     )
-    apply_loop.on_applied = told(applied_reporter.on_applied, programmed.on_applied)
+    mtu_file = MtuFile(settings.mtu_file, conditions)
+    apply_loop.on_applied = told(
+        applied_reporter.on_applied, programmed.on_applied, lambda: mtu_file.write(host.tunnels.mtu)
+    )
     configuration.listeners += [endpoint_reporter.on_config, host_reporter.on_config, health.on_config]
     configuration.listeners.append(lambda: host.on_config(configuration.current))
     configuration.listeners.append(lambda: set_level(config().log_level))
     set_level(config().log_level)
+    tunnel_addresses = TunnelAddresses(
+        backend, settings.node, inputs, conditions, lambda: config().vxlan_enabled != "false"
+    )
+    inputs.on_pools = tunnel_addresses.on_change
     status = StatusServer(
         Path(settings.run_dir) / "felix.sock",
         status_document(settings, configuration, inputs, syncer, apply_loop, host, conditions),
@@ -117,6 +130,7 @@ async def run(
             services.create_task(host_reporter.run(), name="host-status")
             services.create_task(applied_reporter.run(), name="applied-revision")
             services.create_task(programmed.run(), name="programmed")
+            services.create_task(tunnel_addresses.run(), name="tunnel-addresses")
     finally:
         host.close()
         await backend.close()
@@ -222,6 +236,7 @@ def status_document(
             "endpoints": dict(sorted(host.endpoint_states.items())),
             "host_endpoints": host.host_endpoints.as_data(),
             "staged_policies": staged_counts(host),
+            "tunnels": host.tunnels.as_data(),
             "config": configuration.merged.as_data(),
             "conditions": conditions.as_data(),
         }

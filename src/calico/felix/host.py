@@ -21,6 +21,7 @@ from calico.calc.messages import (
     Message,
 )
 from calico.calc.settings import CalcSettings
+from calico.dataplane.encap.tunnels import TunnelManager, TunnelSettings, tunnel_protocol
 from calico.dataplane.endpoints import EndpointManager, EndpointStatus
 from calico.dataplane.established import EstablishedFlows
 from calico.dataplane.interfaces import Interface, InterfaceMonitor
@@ -33,6 +34,7 @@ from calico.felix.steps import OnStep, unwatched
 from calico.lib import packed
 from calico.model.keys import ResourceKey
 from calico.netlink.nftables.objects import Table
+from calico.netlink.rtnetlink.route import KernelRoute
 from calico.obs.conditions import Conditions
 from calico.rules.config import RulesConfig
 from calico.rules.ended import ENDED_SETS
@@ -56,6 +58,19 @@ def calc_settings(config: FelixConfig) -> CalcSettings:
         floating_ips=config.floating_ips == "enabled" or config.openstack_cluster,
         nat_excludes_hosts=config.nat_outgoing_exclusions == "ippoolsandhostips",
         source_spoofing=config.source_spoofing == "any",
+        vxlan={"true": True, "false": False, "": None}[config.vxlan_enabled],
+    )
+
+
+def tunnel_settings(config: FelixConfig) -> TunnelSettings:
+    """What of Felix's settings shapes the tunnels."""
+    return TunnelSettings(
+        vni=config.vxlan_vni,
+        port=config.vxlan_port,
+        mtu_v4=config.vxlan_mtu_v4,
+        mtu_v6=config.vxlan_mtu_v6,
+        mtu_pattern=config.mtu_pattern,
+        protocol=tunnel_protocol(config.device_route_protocol),
     )
 
 
@@ -104,6 +119,7 @@ class Host:
 
     def __init__(
         self,
+        node: str,
         config: FelixConfig,
         conditions: Conditions,
         wake: Callable[[], None],
@@ -131,6 +147,7 @@ class Host:
             wake=wake,
             on_step=on_step,
         )
+        self.tunnels = TunnelManager(node, tunnel_settings(config))
         self._on_step = on_step
         self._policed: set[EndpointId] = set()
         self.established = EstablishedFlows(
@@ -146,7 +163,7 @@ class Host:
         self.interfaces = InterfaceMonitor(
             self._on_interface,
             prefixes=("",),
-            on_route=self._endpoints.on_route,
+            on_route=self._on_route,
             on_resync=self._on_events_lost,
         )
         self.endpoint_states: dict[str, str] = {}
@@ -165,6 +182,7 @@ class Host:
         """Take one message of the calculation; nothing is written before ``apply``."""
         self._choose_limiter(message)
         self._ruleset.on_message(message)
+        self.tunnels.on_message(message)
         if isinstance(message, EndpointUpdate):
             self._keys[message.id] = message.key
             self._endpoints.on_endpoint(message)
@@ -185,9 +203,10 @@ class Host:
         self._on_step("filters")
         self.host_endpoints.refresh(self._ruleset.host_endpoint_interfaces)
         self.established.on_applied(self._ruleset.take_affected())
+        tunnelled = await self._apply_tunnels()
         await self._endpoints.apply()
         self._on_step("done")
-        return not self._nft.failed and not self._endpoints.pending
+        return not self._nft.failed and not self._endpoints.pending and tunnelled
 
     def staged_counts(self) -> list[dict[str, Any]]:
         """By staged policy and direction, how many packets of new connections it would have allowed, denied or passed,
@@ -217,6 +236,7 @@ class Host:
     def refresh_routes(self) -> None:
         """Read routes, neighbours and sysctls back at the next apply."""
         self._endpoints.resync()
+        self.tunnels.resync()
 
     def on_config(self, config: FelixConfig) -> None:
         """Settings changed that need no new start."""
@@ -227,8 +247,20 @@ class Host:
     def close(self) -> None:
         """Close the sockets; the kernel keeps everything."""
         self.established.close()
+        self.tunnels.close()
         self._endpoints.close()
         self._nft.close()
+
+    async def _apply_tunnels(self) -> bool:
+        """What goes wrong with tunnels keeps no endpoint from being set up."""
+        try:
+            done = await self.tunnels.apply()
+        except CalicoError as error:
+            self.tunnels.resync()
+            self._conditions.set("tunnel-incomplete", "tunnels", str(error))
+            return False
+        self._conditions.replace("tunnel-incomplete", dict(self.tunnels.failed))
+        return done
 
     def _choose_limiter(self, message: Message) -> None:
         """Bandwidth from workloads is shaped where the kernel can do that, tried when it is first asked for."""
@@ -242,6 +274,10 @@ class Host:
                 if not shaped:
                     self._policed.add(message.id)
 
+    def _on_route(self, route: KernelRoute, gone: bool) -> None:
+        self._endpoints.on_route(route, gone)
+        self.tunnels.on_route(route, gone)
+
     def _on_interface(self, name: str, interface: Interface | None) -> None:
         if self._rules_config.is_workload(name):
             self._endpoints.on_interface(name, interface)
@@ -252,6 +288,7 @@ class Host:
     def _on_host_interface(self, name: str, interface: Interface | None) -> None:
         """One of the host's own: it may be a host endpoint, by its name or its addresses."""
         self.host_endpoints.on_interface(name, interface)
+        self.tunnels.on_interface(name, interface)
         addresses = interface.addresses if interface is not None else None
         if self._addresses.get(name) != addresses:
             self._ruleset.on_host_interface(name, addresses)
@@ -262,6 +299,7 @@ class Host:
 
     def _on_events_lost(self) -> None:
         self._endpoints.resync()
+        self.tunnels.resync()
         self._wake()
 
     def _commit_filters(self) -> ApplyResult:

@@ -14,8 +14,12 @@ import structlog
 from calico.calc.graph import Graph
 from calico.datastore.api import SyncStatus, Update
 from calico.errors import InvalidInput
+from calico.ipam.affinity import decode_affinity
+from calico.ipam.keys import HOST_PREFIX, parse_affinity_key
+from calico.lib import packed
 from calico.model.codec import decode
 from calico.model.felixconfig import FelixConfiguration
+from calico.model.ippool import IPPool
 from calico.model.keys import RESOURCE_PREFIX, ResourceKey, parse_key
 from calico.model.meta import Resource
 from calico.model.node import ClusterInformation, Node
@@ -54,6 +58,10 @@ class Inputs:
         """How often anything changed that ``config_sources`` tells."""
         self.resyncs = 0
         self.updates = 0
+        self.pools: dict[str, IPPool] = {}
+        self.own_node: Node | None = None
+        self.on_pools: Callable[[], None] = lambda: None
+        """Called when ``pools`` or ``own_node`` changed, or the view became complete."""
         self._known: dict[str, set[ResourceKey]] = {}
         self._pending_since = 0.0
 
@@ -69,6 +77,7 @@ class Inputs:
         if status is SyncStatus.IN_SYNC and not self.in_sync:
             self.in_sync = True
             self._graph.on_in_sync()
+            self.on_pools()
         self._wake()
 
     def on_updates(self, updates: Sequence[Update], revision: int) -> None:
@@ -114,6 +123,9 @@ class Inputs:
             return False
 
     def _on_update(self, update: Update) -> None:
+        if update.key.startswith(HOST_PREFIX):
+            self._on_block(update)
+            return
         key = parse_key(update.key)
         if key is None:
             if update.key.startswith(RESOURCE_PREFIX):
@@ -137,9 +149,36 @@ class Inputs:
                 self._configurations.pop(key.name, None)
         if key.kind == "ClusterInformation" and key.name == "default":
             self._cluster_type = resource.spec.cluster_type if isinstance(resource, ClusterInformation) else ""
+        if key.kind == "IPPool" or self._is_us(key):
+            self._note_pools(key, resource)
         if self._is_us(key):
             self._node_labels = resource.metadata.labels if isinstance(resource, Node) else {}
         self._graph.on_resource(key, resource)
+
+    def _note_pools(self, key: ResourceKey, resource: Resource | None) -> None:
+        if self._is_us(key):
+            self.own_node = resource if isinstance(resource, Node) else None
+        elif isinstance(resource, IPPool):
+            self.pools[key.name] = resource
+        else:
+            self.pools.pop(key.name, None)
+        if self.in_sync:
+            self.on_pools()
+
+    def _on_block(self, update: Update) -> None:
+        """A block is a host's while the affinity holds; one that cannot be read is nobody's."""
+        key = parse_affinity_key(update.key)
+        if key is None or not key.owner.startswith("host:"):
+            return
+        holds = False
+        problems: tuple[str, ...] = ()
+        if update.value is not None:
+            try:
+                holds = decode_affinity(update.key, update.value).holds
+            except InvalidInput as error:
+                problems = (f"{error.field or 'value'}: {error.message}",)
+        self._note(self._decode_problems, f"BlockAffinity {key.cidr} of {key.owner}", problems)
+        self._graph.on_block(packed.net(key.cidr), key.owner.removeprefix("host:"), holds)
 
     def _is_us(self, key: ResourceKey) -> bool:
         return key.kind == "Node" and key.name == self._node

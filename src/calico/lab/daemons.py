@@ -36,7 +36,8 @@ def daemon_records(layout: Layout) -> Iterator[ProcessRecord]:
             yield _bird(layout, external.external.name, external.netns)
     for plan in layout.hosts:
         yield felix_record(layout.name, plan)
-        yield _agent(layout.name, plan, "bgp")
+        if layout.topology.bgp:
+            yield _agent(layout.name, plan, "bgp")
 
 
 def felix_record(lab: str, plan: HostPlan) -> ProcessRecord:
@@ -47,7 +48,9 @@ def felix_record(lab: str, plan: HostPlan) -> ProcessRecord:
 def _agent(lab: str, plan: HostPlan, kind: str) -> ProcessRecord:
     directory = run_dir(lab, plan.host.name)
     log = f"{directory}/{kind}.log"
-    options = ("--node", plan.host.name, "--etcd-endpoints", PROXY_URL, "--run-dir", directory, "--log-file", log)
+    options: tuple[str, ...] = ("--node", plan.host.name, "--etcd-endpoints", PROXY_URL)
+    options += ("--run-dir", directory, "--log-file", log)
+    options += ("--mtu-file", f"{directory}/mtu") if kind == "felix" else ()
     argv = (sys.executable, "-m", "calico", kind, *options)
     return ProcessRecord(
         kind="felix" if kind == "felix" else "bgp", machine=plan.host.name, netns=plan.netns, argv=argv, log=log

@@ -23,7 +23,7 @@ Document = dict[str, Any]
 def lab_documents(layout: Layout) -> list[Document]:
     """Everything to write before the first endpoint, in an order in which every reference resolves."""
     topology = layout.topology
-    mesh = not topology.reflectors and not layout.racks
+    mesh = topology.bgp and not topology.reflectors and not layout.racks
     documents = [
         _resource("BGPConfiguration", "default", {"asNumber": topology.as_number, "nodeToNodeMeshEnabled": mesh}),
         *_pools(layout),
@@ -74,10 +74,12 @@ def _pools(layout: Layout) -> list[Document]:
             "cidr": pool.cidr,
             "blockSize": pool.block_size or (26 if version == 4 else 122),
             "ipipMode": "Never",
-            "vxlanMode": "Never",
+            "vxlanMode": pool.vxlan_mode,
             "natOutgoing": False,
             "nodeSelector": "all()",
         }
+        if pool.allowed_uses:
+            spec["allowedUses"] = list(pool.allowed_uses)
         documents.append(_resource("IPPool", pool.name or f"lab-pool-{number}", spec))
     return documents
 
@@ -102,7 +104,9 @@ def _peers(layout: Layout) -> list[Document]:
     Towards a router on the hosts' own segment the next hop is kept: it can reach every host itself, and must not
     send a workload's traffic through whichever host re-advertised the route.
     """
-    documents = []
+    documents: list[Document] = []
+    if not layout.topology.bgp:
+        return documents
     if layout.racks:
         for rack in layout.racks:
             selector = f"rack == '{rack.name}'"

@@ -61,6 +61,8 @@ class Pool(_Strict, frozen=True, kw_only=True):
     cidr: str
     block_size: int = 0  # 0: 26 for IPv4, 122 for IPv6
     name: str = ""
+    vxlan_mode: Literal["Never", "Always", "CrossSubnet"] = "Never"
+    allowed_uses: tuple[Literal["Workload", "Tunnel", "LoadBalancer"], ...] = ()
 
 
 class Host(_Strict, frozen=True, kw_only=True):
@@ -103,12 +105,14 @@ class External(_Strict, frozen=True, kw_only=True):
 
 
 class Topology(_Strict, frozen=True, kw_only=True):
-    """A whole lab. ``resources`` are Calico resources, applied once the datastore is up."""
+    """A whole lab. ``resources`` are Calico resources, applied once the datastore is up. Without ``bgp`` no host speaks
+    it: the fabric knows hosts only, and workloads of others are reached through tunnels."""
 
     name: str
     fabric: Fabric = Fabric()
     etcd: Etcd = Etcd()
     as_number: int = msgspec.field(default=64512, name="as")
+    bgp: bool = True
     pools: tuple[Pool, ...] = (Pool(cidr="10.65.0.0/16"), Pool(cidr="fd65::/64"))
     hosts: tuple[Host, ...]
     workloads: tuple[Workload, ...] = ()

@@ -16,6 +16,7 @@ from calico.lab.resources import endpoint_name
 from calico.lab.state import LabState
 from calico.lab.up import Progress, check_alive
 from calico.lib import packed
+from calico.netlink.rtnetlink.route import TYPE_UNICAST
 from calico.obs.statussocket import read_status
 
 __all__ = ["host_problems", "missing_routes", "read_daemon", "wait_ready"]
@@ -60,6 +61,8 @@ def host_problems(state: LabState, layout: Layout, plan: HostPlan) -> Iterator[s
                 if endpoints.get(key) != "up":
                     told = endpoints.get(key, "unknown")
                     yield f"workload {workload.workload.name} on {name} is {told}; log: {directory}/felix.log"
+    if not layout.topology.bgp:
+        return
     bgp = read_daemon(layout.name, name, "bgp")
     if not bgp.get("in_sync"):
         yield f"bgp of {name} is not in sync; log: {directory}/bgp.log"
@@ -79,14 +82,15 @@ def read_daemon(lab: str, machine: str, kind: str) -> dict[str, Any]:
 def missing_routes(layout: Layout) -> Iterator[str]:
     """For each host and the router: workload addresses to which its kernel has no route but the default."""
     addresses = {a: plan.workload for plan in layout.workloads for a in plan.addresses}
-    machines = {plan.host.name: plan.netns for plan in layout.hosts} | {"gw": layout.netns("gw")}
+    machines = {plan.host.name: plan.netns for plan in layout.hosts}
+    machines |= {"gw": layout.netns("gw")} if layout.topology.bgp else {}
     for machine, netns in machines.items():
         with Links(netns) as links:
-            nets = {packed.net_str(route.dst) for route in links.routes() if route.hops}
+            nets = {packed.net_str(route.dst) for route in links.routes() if route.type == TYPE_UNICAST}
         known = [ipaddress.ip_network(net) for net in nets]
         specific = [net for net in known if net.prefixlen]
         for address, workload in addresses.items():
             ip = ipaddress.ip_address(address)
             if not any(ip.version == net.version and ip in net for net in specific):
-                log = f"{run_dir(layout.name, machine)}/bird.log"
+                log = f"{run_dir(layout.name, machine)}/{'bird' if layout.topology.bgp else 'felix'}.log"
                 yield f"{machine} has no route to {workload.name} ({address}); log: {log}"

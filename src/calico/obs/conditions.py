@@ -33,6 +33,13 @@ CATALOGUE: dict[str, Kind] = {
     "dataplane-retrying": Kind("warning", "programming failed and is tried again"),
     "ruleset-changed-by-others": Kind("warning", "somebody changed our table; it was repaired"),
     "endpoint-error": Kind("error", "an endpoint could not be set up fully; it may lack connectivity"),
+    "tunnel-incomplete": Kind(
+        "error", "what should go through a tunnel to other hosts does not arrive; it is not sent in the open"
+    ),
+    "tunnel-address-missing": Kind(
+        "error", "this host has no address in a tunnel network: other hosts are unreachable by it"
+    ),
+    "mtu-file-not-written": Kind("warning", "workloads that are attached get the MTU that the kernel chooses"),
     "flows-not-rechecked": Kind("error", "established flows that policy forbids may go on; it is tried again"),
     "config-invalid": Kind(
         "warning", "a configuration value was refused, the next lower source is used; or there is no such parameter"

@@ -40,6 +40,7 @@ from calico.rules.policy import Outcome
 from calico.rules.qos import Limits
 from calico.rules.static import write_static
 from calico.rules.table import TableState
+from calico.rules.tunnels import TunnelGuard
 
 __all__ = ["Ruleset", "StagedChain"]
 
@@ -71,6 +72,7 @@ class Ruleset:
         self._nat = NatChains(state, config, self._sets, floating)
         self._dispatch = Dispatch(state, config, self._lists, floating, self._nat, self._limits)
         self._hosts = HostDispatch(state, config, self._lists)
+        self._tunnels = TunnelGuard(state, config, self._sets, self._hosts)
         self._affected = AffectedFlows(self._policies, self._lists, self._dispatch, self._hosts)
 
     def on_host_interface(self, name: str, addresses: frozenset[bytes] | None) -> None:
@@ -146,6 +148,7 @@ class Ruleset:
             self._policies.refresh(set_id)
             self._limits.refresh(set_id)
             self._nat.refresh(set_id)
+            self._tunnels.refresh(set_id)
 
     def _define_policy(self, policy: PolicyUpdate) -> None:
         is_staged = policy.kind == "staged"

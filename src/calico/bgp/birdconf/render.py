@@ -18,6 +18,8 @@ from calico.bgp.planning.filterplan import Direction
 __all__ = ["KERNEL_PROTOCOLS", "render"]
 
 KERNEL_PROTOCOLS = ("kernel4", "kernel6")
+TUNNEL_PROTOCOL = 81
+"""The protocol number of Felix's routes into tunnels (``dataplane.encap.tunnels``)."""
 _FAMILIES: tuple[Family, ...] = (4, 6)
 _DIRECTIONS: tuple[Direction, ...] = ("import", "export")
 _F = TypeVar("_F", BlockPlan, PoolPlan, ReachPlan, AdvertisedPrefix)
@@ -70,10 +72,12 @@ def _filters(plan: BirdPlan, family: Family) -> str:
 
 
 def _from_kernel(family: Family) -> list[str]:
-    """A workload that lives here wins over a peer's word about it, or it could never be announced after a move."""
+    """A workload that lives here wins over a peer's word about it, or it could never be announced after a move. What
+    Felix leads into tunnels is of this host only: other hosts have their own."""
     return [
         f"filter from_kernel{family} {{",
-        '  if ifname ~ "cali*" || ifname ~ "tap*" then preference = 150;',
+        '  if ifname ~ "cali*" || ifname ~ "tap*" then { preference = 150; accept; }',
+        f"  if krt_source = {TUNNEL_PROTOCOL} then reject;",
         "  accept;",
         "}",
     ]

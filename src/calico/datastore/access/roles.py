@@ -78,7 +78,7 @@ def _kinds(*plurals: str) -> tuple[str, ...]:
 
 _CLUSTER_INFO = _key(CLUSTER_INFO_KEY, "read")
 _SHARED: Mapping[str, tuple[Permission, ...]] = {
-    "felix": _read(RESOURCE_PREFIX, ACCEPT_PREFIX, ASK_PREFIX),
+    "felix": _read(RESOURCE_PREFIX, ACCEPT_PREFIX, ASK_PREFIX, f"{_IPAM}host/"),
     "bgp": (
         *_read(*_kinds("bgpconfigurations", "bgpfilters", "bgppeers", "clusterinformations", "ippools", "nodes")),
         *_read(*_kinds("workloadendpoints")),

@@ -21,10 +21,12 @@ from calico.felix.config.parsing import (
     log_rate_limit,
     mark_mask,
     metadata_server,
+    mtu,
     names_openstack,
     nat_ports,
     prefixes,
     region,
+    regular_expression,
     seconds,
     timeouts,
 )
@@ -120,7 +122,35 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter(
         "AllowIPIPPacketsFromWorkloads", "allow_ipip_from_workloads", boolean, "restart", "Let workloads send IPIP."
     ),
+    Parameter(
+        "VXLANEnabled",
+        "vxlan_enabled",
+        choice("true", "false", ""),
+        "restart",
+        "Whether this host has VXLAN; empty: when an IP pool asks for it. With false such pools are unreachable.",
+        "vxlanEnabled",
+    ),
     Parameter("VXLANPort", "vxlan_port", integer(1, 65535), "restart", "UDP port of VXLAN.", "vxlanPort"),
+    Parameter("VXLANVNI", "vxlan_vni", integer(1, 0xFFFFFF), "restart", "Network number of VXLAN.", "vxlanVNI"),
+    Parameter(
+        "VXLANMTU",
+        "vxlan_mtu_v4",
+        mtu,
+        "restart",
+        "MTU of the VXLAN device of IPv4; 0: that of the host less 50.",
+        "vxlanMTU",
+    ),
+    Parameter(
+        "VXLANMTUV6", "vxlan_mtu_v6", mtu, "restart", "The same for IPv6; 0: that of the host less 70.", "vxlanMTUV6"
+    ),
+    Parameter(
+        "MTUIfacePattern",
+        "mtu_pattern",
+        regular_expression,
+        "restart",
+        "The host's MTU is the least of the interfaces whose names match.",
+        "mtuIfacePattern",
+    ),
     Parameter(
         "DisableConntrackInvalidCheck",
         "disable_conntrack_invalid_check",

@@ -25,10 +25,12 @@ __all__ = [
     "log_rate_limit",
     "mark_mask",
     "metadata_server",
+    "mtu",
     "names_openstack",
     "nat_ports",
     "prefixes",
     "region",
+    "regular_expression",
     "seconds",
     "timeouts",
 ]
@@ -71,6 +73,23 @@ def integer(low: int, high: int) -> Callable[[Any], int]:
         return number
 
     return parse
+
+
+def mtu(value: Any) -> int:
+    """0, or what IP can work with."""
+    number = int(str(value), 0)
+    if number and not 576 <= number <= 65535:
+        raise ValueError("must be 0 or between 576 and 65535")
+    return number
+
+
+def regular_expression(value: Any) -> str:
+    """A regular expression."""
+    try:
+        re.compile(str(value))
+    except re.error as error:
+        raise ValueError(f"must be a regular expression: {error}") from error
+    return str(value)
 
 
 def seconds(value: Any) -> float:

@@ -24,7 +24,12 @@ class FelixConfig(msgspec.Struct, frozen=True, kw_only=True):
     log_rate_limit_burst: int = 5
     allow_vxlan_from_workloads: bool = False
     allow_ipip_from_workloads: bool = False
+    vxlan_enabled: Literal["true", "false", ""] = ""
     vxlan_port: int = 4789
+    vxlan_vni: int = 4096
+    vxlan_mtu_v4: int = 0
+    vxlan_mtu_v6: int = 0
+    mtu_pattern: str = "^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)"
     disable_conntrack_invalid_check: bool = False
     mark_mask: int = 0xFFFF0000
     failsafe_in: tuple[FailsafePort, ...] = FAILSAFE_IN

@@ -14,6 +14,7 @@ from calico.netlink.wire import WireError
 
 __all__ = [
     "IP6_DEFAULT_METRIC",
+    "ONLINK",
     "PROTO_BOOT",
     "PROTO_KERNEL",
     "PROTO_STATIC",
@@ -53,6 +54,9 @@ PROTO_BOOT: Final = 3
 PROTO_STATIC: Final = 4
 IP6_DEFAULT_METRIC: Final = 1024
 """What the kernel makes of metric 0 in IPv6 (IP6_RT_PRIO_USER)."""
+
+ONLINK: Final = 0x4
+"""Flag: the gateway is on the link (RTNH_F_ONLINK)."""
 
 _RTM_F_CLONED: Final = 0x200
 _RTA_DST: Final = 1

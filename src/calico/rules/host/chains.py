@@ -64,8 +64,10 @@ class HostParts(msgspec.Struct, frozen=True):
     own: tuple[tuple[str, Chain | None], ...] = ()
 
 
-def host_parts(config: RulesConfig, places: Places) -> HostParts:
-    """The parts for the maps that there are."""
+def host_parts(
+    config: RulesConfig, places: Places, tunnels_in: tuple[Rule, ...] = (), tunnels_out: tuple[Rule, ...] = ()
+) -> HostParts:
+    """The parts for the maps that there are. What is of tunnels between hosts is let through before policy is asked."""
     builder = _Builder(config, places)
     own = (builder.raw_output(), builder.pre_dnat(), builder.postrouting(), builder.translated())
     names = ("raw-output", "pre-dnat", "host-postrouting", _JUDGE_TRANSLATED)
@@ -73,8 +75,8 @@ def host_parts(config: RulesConfig, places: Places) -> HostParts:
         raw_prerouting=builder.raw_prerouting(),
         from_interface=builder.forward(FORWARD_FROM, "iifname"),
         to_interface=builder.forward(FORWARD_TO, "oifname"),
-        input=builder.input(),
-        output=builder.output(),
+        input=builder.input(tunnels_in),
+        output=builder.output(tunnels_out),
         own=tuple(zip(names, own, strict=True)),
     )
 
@@ -112,19 +114,19 @@ class _Builder:
         accepted = self._accepted() if place == FORWARD_FROM and self._marks_in else ()
         return (*accepted, *self._dispatch(place, key))
 
-    def input(self) -> tuple[Rule, ...]:
+    def input(self, tunnels: tuple[Rule, ...]) -> tuple[Rule, ...]:
         if IN not in self._places:
             return ()
         accepted = self._accepted() if self._marks_in else ()
-        return (_KNOWN, _ENDED, *accepted, *self._dispatch(IN, "iifname"))
+        return (_KNOWN, _ENDED, *accepted, *tunnels, *self._dispatch(IN, "iifname"))
 
-    def output(self) -> tuple[Rule, ...]:
+    def output(self, tunnels: tuple[Rule, ...]) -> tuple[Rule, ...]:
         """A packet whose destination was translated may leave by another interface than this hook is told."""
         if OUT not in self._places:
             return ()
         accepted = self._accepted() if self._marks_out else ()
         later = Rule((*TRANSLATED, ACCEPT), "translated: judged where it leaves")
-        return (_KNOWN, _ENDED, *accepted, later, *self._dispatch(OUT, "oifname"))
+        return (_KNOWN, _ENDED, *accepted, later, *tunnels, *self._dispatch(OUT, "oifname"))
 
     def postrouting(self) -> Chain | None:
         """What this host sends: it came in by no interface; that of a tunnel did, but is from an address of ours."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from calico.calc.messages import HostEndpointUpdate
-from calico.netlink.nftables.expr import Verdict
+from calico.netlink.nftables.expr import Rule, Verdict
 from calico.netlink.nftables.objects import SetDecl
 from calico.rules.config import RulesConfig
 from calico.rules.host import chains as places
@@ -58,6 +58,7 @@ class HostDispatch:
         self._default: HostEndpointUpdate | None = None
         self._places: dict[str, str | None] = {}
         self._touched = False
+        self._tunnels: tuple[tuple[Rule, ...], tuple[Rule, ...]] = ((), ())
 
     @property
     def is_used(self) -> bool:
@@ -85,6 +86,13 @@ class HostDispatch:
         """By host endpoint, the present interfaces that it is."""
         return self._claims.interfaces()
 
+    def on_tunnels(self, inward: tuple[Rule, ...], outward: tuple[Rule, ...]) -> None:
+        """What of tunnels between hosts is let through whatever policies say."""
+        if (inward, outward) != self._tunnels:
+            self._tunnels = (inward, outward)
+            if self._places:
+                self._write()
+
     def _settle(self, interfaces: set[str]) -> None:
         for interface in interfaces:
             after, before = self._claims.owner(interface), self._shown.pop(interface, None)
@@ -103,7 +111,10 @@ class HostDispatch:
         found = {place.map: place.default_chain for place in self._maps if place.is_used}
         if found != self._places:
             self._places = found
-            write_base(self._state, self._config, places.host_parts(self._config, found))
+            self._write()
+
+    def _write(self) -> None:
+        write_base(self._state, self._config, places.host_parts(self._config, self._places, *self._tunnels))
 
 
 class _PlaceMap:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from calico.calc.messages import (
     IPAM_POOLS,
+    VXLAN_HOSTS,
     ActiveRule,
     EndpointId,
     EndpointRemove,
@@ -140,10 +141,13 @@ class Reference:
         if not self._is_genuine(source, flow):
             return False
         after = translated or self._nat.destination(source, flow)
+        is_tunnel = self._is_vxlan(after)
+        if is_tunnel and not self._in_set(after.src, VXLAN_HOSTS):
+            return False
         if not self._is_workload(source):
             arrival = self._hosts.arrives(source, flow)
             if arrival == "undecided":
-                return self._hosts.reaches(source, after)
+                return is_tunnel or self._hosts.reaches(source, after)
             return arrival != "denied"
         flow = after
         if self._config.openstack and self._is_openstack_service(flow):
@@ -162,7 +166,10 @@ class Reference:
             return False
         if untracked == "allow":
             return True
+        sent = flow
         destination, flow = translated or (destination, self._nat.destination("", flow))
+        if flow == sent and self._is_vxlan(flow) and self._in_set(flow.dst, VXLAN_HOSTS):
+            return True
         return self._is_workload(destination) or self._hosts.leaves(destination, flow)
 
     def marks(self, source: str, flow: Flow) -> int | None:
@@ -284,6 +291,11 @@ class Reference:
             if rule.action != "log" and self._matches(rule, flow):
                 return rule.action
         return "none"
+
+    def _is_vxlan(self, flow: Flow) -> bool:
+        """Requirement S9: to the port of VXLAN, on a host that has it."""
+        is_ours = flow.protocol == UDP and not flow.fragment and flow.dport == self._config.vxlan_port
+        return is_ours and VXLAN_HOSTS in self._sets
 
     def _is_forbidden(self, flow: Flow) -> bool:
         """Datamodel 15.2 (3) and requirement S8: encapsulation, and DHCP servers."""

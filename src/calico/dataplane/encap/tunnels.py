@@ -1,0 +1,317 @@
+"""Tunnels to other hosts: their devices, the ends of other hosts, and the routes into them.
+
+``TunnelManager`` is told ends and routes by the calculation and interfaces by the kernel, in any order; ``apply`` does
+what the difference needs, at a cost of what changed. What cannot be tunnelled is unreachable: never sent in the open.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+import structlog
+
+from calico.calc.messages import Message, RouteRemove, RouteUpdate, VtepRemove, VtepUpdate
+from calico.dataplane.encap.device import Device, VxlanDevice
+from calico.dataplane.encap.fdb import ForwardingTable
+from calico.dataplane.encap.mtu import host_mtu, tunnel_mtu, workload_mtu
+from calico.dataplane.interfaces import Interface
+from calico.dataplane.neighbours import NeighbourKey, NeighbourTable
+from calico.dataplane.routes import Route, RouteTable
+from calico.errors import CalicoError
+from calico.lib import packed
+from calico.netlink.rtnetlink.route import KernelRoute
+from calico.netlink.rtnetlink.vxlan import Vxlan
+from calico.netlink.socket import NETLINK_ROUTE, NetlinkSocket
+
+__all__ = ["DEVICES", "ROUTE_METRIC", "TUNNEL_PROTOCOL", "TunnelManager", "TunnelSettings", "tunnel_protocol"]
+
+log = structlog.get_logger(__name__)
+
+Version: TypeAlias = Literal[4, 6]
+
+DEVICES: Final[Mapping[Version, str]] = {4: "vxlan.calico", 6: "vxlan-v6.calico"}
+TUNNEL_PROTOCOL: Final = 81
+"""The protocol number of routes and neighbours of tunnels: those of workloads are told from them by it."""
+ROUTE_METRIC: Final = 1100
+"""Behind the routes to workloads of this host and what BGP may bring: an address that comes here is here at once."""
+
+
+def tunnel_protocol(device_route_protocol: int) -> int:
+    """The protocol number, which must not be that of the routes to workloads."""
+    return TUNNEL_PROTOCOL if device_route_protocol != TUNNEL_PROTOCOL else TUNNEL_PROTOCOL + 1
+
+
+class TunnelSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """``mtu_v4`` and ``mtu_v6`` are those of the devices, 0: by the interfaces whose names match ``mtu_pattern``."""
+
+    vni: int = 4096
+    port: int = 4789
+    mtu_v4: int = 0
+    mtu_v6: int = 0
+    mtu_pattern: str = "^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)"
+    protocol: int = TUNNEL_PROTOCOL
+
+
+class TunnelManager:
+    """Lives in the namespace of the thread that makes it. ``node`` is this host's name."""
+
+    def __init__(self, node: str, settings: TunnelSettings) -> None:
+        self._settings = settings
+        self._sock = NetlinkSocket(NETLINK_ROUTE)
+        self._neighbours = NeighbourTable(self._sock, protocol=settings.protocol)
+        self.routes = RouteTable(self._sock, protocol=settings.protocol)
+        self._networks = {version: _Network(version, node, self._sock, self._neighbours) for version in DEVICES}
+        self._wanted: dict[bytes, RouteUpdate] = {}
+        self._direct: dict[bytes, set[bytes]] = {}
+        self._interfaces: dict[str, Interface] = {}
+        self._homes: dict[bytes, str] = {}
+        self._failed: dict[str, str] = {}
+        self._dirty = True
+
+    def close(self) -> None:
+        """Close the socket; the kernel keeps everything."""
+        self._sock.close()
+
+    def on_message(self, message: Message) -> None:
+        """Take one message of the calculation; those that are not about tunnels are ignored."""
+        match message:
+            case VtepUpdate():
+                self._networks[message.version].put(message)
+            case VtepRemove():
+                self._networks[message.version].remove(message.node)
+            case RouteUpdate():
+                self._want(message)
+            case RouteRemove():
+                self._unwant(message.dst)
+            case _:
+                return
+        self._dirty = True
+
+    def on_interface(self, name: str, interface: Interface | None) -> None:
+        """An interface of the host changed, appeared or (None) went."""
+        old = self._interfaces.pop(name, None)
+        if interface is not None:
+            self._interfaces[name] = interface
+        self.routes.on_interface(name, interface)
+        for network in self._networks.values():
+            if network.name == name and network.on_interface(interface):
+                self.routes.resync()
+        before = old.addresses if old is not None else frozenset()
+        after = interface.addresses if interface is not None else frozenset()
+        for address in before - after:
+            if self._homes.get(address) == name:
+                del self._homes[address]
+                self._rehome(address)
+        for address in after - before:
+            self._homes[address] = name
+            self._rehome(address)
+        self._dirty = True
+
+    def on_route(self, route: KernelRoute, gone: bool) -> None:
+        """A route event of the kernel."""
+        self.routes.on_route(route, gone)
+
+    def resync(self) -> None:
+        """Trust nothing that is remembered of the kernel: the next apply reads and compares all."""
+        self.routes.resync()
+        self._neighbours.resync()
+        for network in self._networks.values():
+            network.resync()
+        self._dirty = True
+
+    @property
+    def mtu(self) -> int:
+        """The longest packet that workloads may send: it fits every tunnel that there is."""
+        host = self._host_mtu()
+        return workload_mtu(host, (self._mtu(version, host) for version, n in self._networks.items() if n.own))
+
+    def as_data(self) -> dict[str, Any]:
+        """What there is, for people."""
+        networks = {n.name: n.as_data() for n in self._networks.values() if n.own is not None}
+        kinds = Counter(route.kind for route in self._wanted.values())
+        return {"mtu": self.mtu, "networks": networks, "routes": dict(kinds)}
+
+    @property
+    def failed(self) -> Mapping[str, str]:
+        """What could not be done, by what it concerns."""
+        return self._failed
+
+    async def apply(self) -> bool:
+        """Bring the kernel to what is wanted; false when something failed that is worth another try. What an earlier
+        run left is removed by the first call."""
+        failed: dict[str, str] = {}
+        host = self._host_mtu()
+        for version, network in self._networks.items():
+            try:
+                network.make(self._settings, self._mtu(version, host))
+            except CalicoError as error:
+                failed[network.name] = str(error)
+            failed.update((network.name, text) for text in (await network.forwarding.apply()).values())
+        failed.update((packed.addr_str(key.address), text) for key, text in (await self._neighbours.apply()).items())
+        failed.update((packed.net_str(key[0]), text) for key, text in (await self.routes.apply()).items())
+        for network in self._networks.values():
+            try:
+                network.clear_away()
+            except CalicoError as error:
+                failed[network.name] = str(error)
+        retry = bool(failed)
+        refused = sum(route.kind == "ipip" for route in self._wanted.values())
+        if refused:
+            failed["IPIP"] = f"{refused} networks are unreachable: Felix programs no IP in IP; use vxlanMode"
+        own = {network.own.parent for network in self._networks.values() if network.own is not None}
+        for address in sorted({*self._direct, *own}):
+            if address not in self._homes:
+                failed[packed.addr_str(address)] = "this host's address is on none of its interfaces"
+        if failed != self._failed and failed:
+            log.warning("tunnels are not complete", problems=failed)
+        self._failed = failed
+        return not retry
+
+    def _want(self, update: RouteUpdate) -> None:
+        self._forget_direct(update.dst)
+        self._wanted[update.dst] = update
+        if update.kind == "direct":
+            self._direct.setdefault(update.local, set()).add(update.dst)
+        self.routes.want(self._route(update))
+
+    def _unwant(self, dst: bytes) -> None:
+        self._forget_direct(dst)
+        self._wanted.pop(dst, None)
+        self.routes.unwant(dst, ROUTE_METRIC)
+
+    def _forget_direct(self, dst: bytes) -> None:
+        old = self._wanted.get(dst)
+        if old is not None and old.kind == "direct":
+            self._direct[old.local].discard(dst)
+            if not self._direct[old.local]:
+                del self._direct[old.local]
+
+    def _rehome(self, address: bytes) -> None:
+        """An address of this host is on another interface than before, or on none."""
+        for dst in self._direct.get(address, ()):
+            self.routes.want(self._route(self._wanted[dst]))
+
+    def _route(self, update: RouteUpdate) -> Route:
+        """What cannot be tunnelled, and what is near but not to be found, leads nowhere."""
+        if update.kind == "vxlan":
+            device = DEVICES[6 if packed.is_v6(update.dst) else 4]
+            return Route(dst=update.dst, interface=device, gateway=update.gateway, onlink=True, metric=ROUTE_METRIC)
+        home = self._homes.get(update.local)
+        if update.kind == "direct" and home is not None:
+            return Route(dst=update.dst, interface=home, gateway=update.gateway, metric=ROUTE_METRIC)
+        return Route(dst=update.dst, kind="unreachable", metric=ROUTE_METRIC)
+
+    def _host_mtu(self) -> int:
+        found = ((name, interface.mtu) for name, interface in self._interfaces.items())
+        return host_mtu(found, self._settings.mtu_pattern)
+
+    def _mtu(self, version: Version, host: int) -> int:
+        given = self._settings.mtu_v4 if version == 4 else self._settings.mtu_v6
+        return tunnel_mtu("vxlan4" if version == 4 else "vxlan6", host, given)
+
+
+class _Network:
+    """The VXLAN network of one IP version. Always true: forwarding and neighbours are wanted of the device that there
+    is, for every end but our own."""
+
+    def __init__(self, version: Version, node: str, sock: NetlinkSocket, neighbours: NeighbourTable) -> None:
+        self.name = DEVICES[version]
+        self.forwarding = ForwardingTable(sock)
+        self.own: VtepUpdate | None = None
+        self._node = node
+        self._device = VxlanDevice(sock, self.name)
+        self._neighbours = neighbours
+        self._ends: dict[str, VtepUpdate] = {}
+        self._index = 0
+        self._made: Device | None = None
+        self._stale = True
+
+    def put(self, end: VtepUpdate) -> None:
+        if end.node == self._node:
+            self.own, self._stale = end, True
+            return
+        if end.node in self._ends:
+            self.remove(end.node)
+        self._ends[end.node] = end
+        self._want(end)
+
+    def remove(self, node: str) -> None:
+        if node == self._node:
+            self.own, self._stale = None, True
+            return
+        end = self._ends.pop(node, None)
+        if end is not None:
+            self.forwarding.unwant(end.mac)
+            self._neighbours.unwant(NeighbourKey(self._index, end.address))
+            for other in self._ends.values():  # two nodes may say the same by mistake
+                if other.mac == end.mac or other.address == end.address:
+                    self._want(other)
+
+    def on_interface(self, interface: Interface | None) -> bool:
+        """Our device, as the kernel has it: anybody may have changed it. Whether routes over it may be gone, which the
+        kernel does not tell when a device loses its last IPv4 address."""
+        made = self._made
+        if made is None or interface is None or interface.index != self._index:
+            self._stale = True
+            return False
+        has_address = made.address in interface.addresses
+        if (interface.up, interface.mac, interface.mtu, has_address) != (True, made.mac, made.mtu, True):
+            self._stale = True
+            self._flushed()
+        return not has_address
+
+    def resync(self) -> None:
+        self._stale = True
+        self.forwarding.resync()
+
+    def as_data(self) -> dict[str, Any]:
+        """The network as this host has it."""
+        address = packed.addr_str(self.own.address) if self.own is not None else ""
+        return {"address": address, "up": self._made is not None and not self._stale, "hosts": len(self._ends)}
+
+    def make(self, settings: TunnelSettings, mtu: int) -> None:
+        """See that the device is there, and that others' ends are wanted of it."""
+        own = self.own
+        if own is None:
+            self._settle(0)
+            return
+        wanted = Device(
+            vxlan=Vxlan(vni=settings.vni, port=settings.port, local=own.parent),
+            mac=own.mac,
+            mtu=mtu,
+            address=own.address,
+        )
+        if self._stale or wanted != self._made:
+            self._made = None
+            self._settle(self._device.ensure(wanted))
+            self._made, self._stale = wanted, False
+
+    def clear_away(self) -> None:
+        """Remove the device that nobody wants, when nothing leads to it any more."""
+        if self.own is None and self._stale:
+            self._device.remove()
+            self._made, self._stale = None, False
+
+    def _settle(self, index: int) -> None:
+        self.forwarding.moved(index)
+        if index == self._index:
+            return
+        for end in self._ends.values():
+            self._neighbours.unwant(NeighbourKey(self._index, end.address))
+            if index:
+                self._neighbours.want(index, end.address, end.mac)
+        self._index = index
+
+    def _want(self, end: VtepUpdate) -> None:
+        self.forwarding.want(end.mac, end.parent)
+        if self._index:
+            self._neighbours.want(self._index, end.address, end.mac)
+
+    def _flushed(self) -> None:
+        """The kernel forgets the neighbours of a device that goes down."""
+        for end in self._ends.values():
+            self._neighbours.flushed(NeighbourKey(self._index, end.address))
+        self.forwarding.resync()

@@ -1,0 +1,83 @@
+"""Gives this host its addresses in VXLAN networks, when pools begin to ask for them, and takes them back afterwards.
+
+Felix may read what it needs and, where etcd has users, write none of it: then what is missing is said, and an operator
+gives the address by ``calico node tunnels``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import structlog
+
+from calico.datastore.api import Backend
+from calico.datastore.typed.store import Store
+from calico.errors import CalicoError, Conflict
+from calico.felix.inputs import Inputs
+from calico.ipam.allocator import Allocator
+from calico.ipam.tunnels import VERSIONS, settle_tunnels, tunnel_pools
+from calico.obs.conditions import Conditions
+
+__all__ = ["TunnelAddresses"]
+
+log = structlog.get_logger(__name__)
+
+_RETRY_S = 2.0
+_REFUSED_RETRY_S = 60.0
+
+
+class TunnelAddresses:
+    """``enabled``: whether this host is to have VXLAN at all."""
+
+    def __init__(
+        self, backend: Backend, node: str, inputs: Inputs, conditions: Conditions, enabled: Callable[[], bool]
+    ) -> None:
+        self._node, self._inputs, self._conditions, self._enabled = node, inputs, conditions, enabled
+        self._store = Store(backend)
+        self._allocator = Allocator(backend, clock=lambda: datetime.now(UTC))
+        self._wake = asyncio.Event()
+
+    def on_change(self) -> None:
+        """Pools or our Node changed."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Settle whenever something changed, until cancelled. Nothing is read while no pool has VXLAN."""
+        pause: float | None = None
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), pause)
+            self._wake.clear()
+            pause = await self._settle() if self._inputs.in_sync and self._is_concerned() else None
+
+    def _is_concerned(self) -> bool:
+        """Whether there may be something to do: pools ask for an address, or our Node has one."""
+        node = self._inputs.own_node
+        if node is None or not self._enabled():
+            return False
+        has = {4: node.spec.ipv4_vxlan_tunnel_addr, 6: node.spec.ipv6_vxlan_tunnel_addr}
+        found = [tunnel_pools(self._inputs.pools.values(), node, version) for version in VERSIONS]
+        wanted = [bool(usable or fault) for usable, fault in found]
+        held = any(condition.code == "tunnel-address-missing" for condition in self._conditions)
+        return held or any(wanted) or any(has.values())
+
+    async def _settle(self) -> float | None:
+        """How long to wait before the next try, unless something changes; None: until then."""
+        try:
+            settled = await settle_tunnels(self._store, self._allocator, self._node, self._inputs.pools.values())
+        except Conflict:
+            return 0.1
+        except CalicoError as error:
+            self._conditions.set("tunnel-address-missing", self._node, str(error))
+            return _REFUSED_RETRY_S if "lacks the right" in str(error) else _RETRY_S
+        if settled.changed:
+            log.info("addresses in tunnel networks", addresses=dict(settled.addresses))
+        said = "; ".join(f"IPv{version}: {fault}" for version, fault in settled.faults.items())
+        if said:
+            self._conditions.set("tunnel-address-missing", self._node, said)
+        else:
+            self._conditions.clear("tunnel-address-missing", self._node)
+        return _REFUSED_RETRY_S if said else None

@@ -1,0 +1,295 @@
+"""Tunnels against a real kernel: two hosts, what they are told of each other, and packets between them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+
+from calico.calc.messages import RouteRemove, RouteUpdate, VtepRemove, VtepUpdate
+from calico.dataplane.encap.tunnels import TunnelManager, TunnelSettings
+from calico.dataplane.interfaces import InterfaceMonitor
+from calico.dataplane.links import Links
+from calico.dataplane.netns import in_netns
+from calico.lib.packed import addr_bytes, net
+
+NAMES = ("a", "b")
+UNDERLAY = {4: ("192.0.2.1", "192.0.2.2"), 6: ("2001:db8::1", "2001:db8::2")}
+TUNNEL = {4: ("10.65.0.1", "10.65.1.1"), 6: ("fd65::1", "fd65::41")}
+BLOCK = {4: "10.65.1.0/26", 6: "fd65::40/122"}
+POOL = {4: "10.65.0.0/16", 6: "fd65::/64"}
+DEVICE = {4: "vxlan.calico", 6: "vxlan-v6.calico"}
+
+
+def end(n: int, version: int = 4, **changed: bytes) -> VtepUpdate:
+    given = {
+        "address": addr_bytes(TUNNEL[version][n]),
+        "mac": bytes.fromhex("6600000000") + bytes((16 * version + n,)),
+        "parent": addr_bytes(UNDERLAY[version][n]),
+    }
+    return VtepUpdate(node=NAMES[n], version=version, **{**given, **changed})
+
+
+def route(version: int = 4, n: int = 1) -> RouteUpdate:
+    return RouteUpdate(dst=net(BLOCK[version]), kind="vxlan", node=NAMES[n], gateway=addr_bytes(TUNNEL[version][n]))
+
+
+class Side:
+    """One of the two hosts."""
+
+    def __init__(self, name: str, netns: str) -> None:
+        self.name, self.netns = name, netns
+        self.make()
+
+    def make(self, settings: TunnelSettings | None = None) -> None:
+        """A new run of the manager; the kernel keeps what the last one left."""
+        self.settings = settings or TunnelSettings()
+
+    def do(self, work: Callable[[TunnelManager], Awaitable[object]]) -> None:
+        """Run the manager inside the host; what it does stays."""
+
+        async def main() -> None:
+            manager = TunnelManager(self.name, self.settings)
+            monitor = InterfaceMonitor(manager.on_interface, prefixes=("",), on_route=manager.on_route)
+            monitor.start()
+            try:
+                manager.monitor = monitor  # type: ignore[attr-defined]
+                await asyncio.wait_for(work(manager), 20)
+            finally:
+                monitor.stop()
+                manager.close()
+
+        in_netns(self.netns, lambda: asyncio.run(main()))
+
+
+async def settle(manager: TunnelManager) -> None:
+    """Apply until the device that was made has been told by the kernel, and its routes are there."""
+    while True:
+        manager.monitor.on_readable()  # type: ignore[attr-defined]
+        done = await manager.apply()
+        wanted, there = manager.routes.desired, manager.routes.installed
+        if done and wanted.keys() == there.keys():
+            return
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def pair(host) -> Iterator[tuple[Side, Side]]:
+    """Two hosts on one wire, with IPv4 and IPv6 addresses on eth0."""
+    other = f"{host.prefix}-o"
+    host._make(other)
+    host.links.create_veth("eth0", "eth0", peer_netns=other)
+    for n, netns in enumerate((host.name, other)):
+        with Links(netns) as links:
+            links.set_up("lo")
+            links.add_address("eth0", f"{UNDERLAY[4][n]}/24")
+            links.add_address("eth0", f"{UNDERLAY[6][n]}/64")
+    return Side("a", host.name), Side("b", other)
+
+
+def tell(side: Side, *messages: object) -> None:
+    async def work(manager: TunnelManager) -> None:
+        for message in messages:
+            manager.on_message(message)  # type: ignore[arg-type]
+        await settle(manager)
+
+    side.do(work)
+
+
+def view(host, netns: str) -> list[str]:
+    """What there is of tunnels in a namespace, by iproute2, without numbers that the kernel counts."""
+    lines = []
+    for command in (
+        ("-d", "-o", "link", "show", "type", "vxlan"),
+        ("-o", "addr", "show", "scope", "global"),
+        ("neigh", "show", "nud", "permanent"),
+        ("-6", "neigh", "show", "nud", "permanent"),
+        ("route", "show", "proto", "81"),
+        ("-6", "route", "show", "proto", "81"),
+    ):
+        lines += host.ip(*command, netns=netns).splitlines()
+    return sorted(re.sub(r"^\d+: ", "", line) for line in lines)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_packets_go_through_the_tunnel_and_nothing_of_the_pool_goes_beside_it(host, pair, version: int) -> None:
+    a, b = pair
+    guard = RouteUpdate(dst=net(POOL[version]), kind="unreachable")
+    tell(a, end(0, version), end(1, version), route(version), guard)
+    back = RouteUpdate(
+        dst=net(f"{TUNNEL[version][0]}/{32 if version == 4 else 128}"),
+        kind="vxlan",
+        node="a",
+        gateway=addr_bytes(TUNNEL[version][0]),
+    )
+    tell(b, end(0, version), end(1, version), back, guard)
+    assert host.ping(a.netns, TUNNEL[version][1])
+    asked = "10.65.9.9" if version == 4 else "fd65::9:9"
+    flag = ("-6",) if version == 6 else ()
+    host.ip(*flag, "route", "add", "default", "via", UNDERLAY[version][1], netns=a.netns)
+    assert "unreachable" in host.ip(*flag, "route", "show", POOL[version], netns=a.netns)
+    assert not host.ping(a.netns, asked)
+    shown = host.ip("-d", "link", "show", DEVICE[version], netns=a.netns)
+    assert f"mtu {1500 - (50 if version == 4 else 70)} " in shown
+    assert "vxlan id 4096" in shown
+    assert "dstport 4789" in shown
+    assert "nolearning" in shown
+
+
+def test_a_new_run_changes_nothing_that_is_right(host, pair) -> None:
+    a, _ = pair
+    told = [end(0), end(1), route(), RouteUpdate(dst=net(POOL[4]), kind="unreachable")]
+    told += [end(0, 6), end(1, 6), route(6), RouteUpdate(dst=net(POOL[6]), kind="unreachable")]
+    tell(a, *told)
+    before = view(host, a.netns)
+
+    async def again(manager: TunnelManager) -> None:
+        for message in told:
+            manager.on_message(message)
+        sent = []
+        original = manager._sock.transact
+        asked = manager._sock.request
+        manager._sock.transact = lambda messages: sent.extend(messages) or original(messages)
+        manager._sock.request = lambda message: sent.append(message) or asked(message)
+        await settle(manager)
+        getlink = 18
+        assert [m for m in sent if int.from_bytes(m[4:6], "little") != getlink] == []
+
+    a.do(again)
+    assert view(host, a.netns) == before
+
+
+def test_what_an_earlier_run_left_goes_when_nobody_wants_it(host, pair) -> None:
+    a, _ = pair
+    clean = view(host, a.netns)
+    tell(a, end(0), end(1), route(), end(0, 6), end(1, 6), route(6))
+    assert view(host, a.netns) != clean
+    tell(a)
+    assert view(host, a.netns) == clean
+
+
+def test_other_settings_make_the_device_anew_and_nothing_is_lost(host, pair) -> None:
+    a, _ = pair
+    tell(a, end(0), end(1), route())
+    a.make(TunnelSettings(vni=99, port=8472, mtu_v4=1300))
+    tell(a, end(0), end(1), route())
+    shown = host.ip("-d", "link", "show", DEVICE[4], netns=a.netns)
+    assert "vxlan id 99" in shown
+    assert "dstport 8472" in shown
+    assert "mtu 1300 " in shown
+    assert TUNNEL[4][1] in host.ip("neigh", "show", "dev", DEVICE[4], netns=a.netns)
+    assert "via 10.65.1.1" in host.ip("route", "show", BLOCK[4], netns=a.netns)
+
+
+def test_what_others_change_is_mended(host, pair) -> None:
+    a, _ = pair
+
+    async def work(manager: TunnelManager) -> None:
+        for message in (end(0), end(1), route()):
+            manager.on_message(message)
+        await settle(manager)
+        before = view(host, a.netns)
+        for command in (
+            ("link", "set", DEVICE[4], "down"),
+            ("link", "set", DEVICE[4], "mtu", "1000"),
+            ("addr", "flush", "dev", DEVICE[4]),
+            ("link", "del", DEVICE[4]),
+        ):
+            host.ip(*command, netns=a.netns)
+            while view(host, a.netns) != before:
+                await settle(manager)
+                await asyncio.sleep(0.01)
+
+    a.do(work)
+
+
+def test_an_end_that_changes_changes_only_what_leads_to_it(host, pair) -> None:
+    a, _ = pair
+
+    async def work(manager: TunnelManager) -> None:
+        for message in (end(0), end(1), route()):
+            manager.on_message(message)
+        await settle(manager)
+        index = host.ip("-o", "link", "show", DEVICE[4], netns=a.netns).partition(":")[0]
+        manager.on_message(end(1, mac=bytes.fromhex("660000000099"), parent=addr_bytes("192.0.2.77")))
+        await settle(manager)
+        assert host.ip("-o", "link", "show", DEVICE[4], netns=a.netns).partition(":")[0] == index
+        neighbours = host.ip("neigh", "show", "dev", DEVICE[4], netns=a.netns)
+        assert "66:00:00:00:00:99" in neighbours
+        assert neighbours.count("PERMANENT") == 1
+        manager.on_message(RouteRemove(dst=net(BLOCK[4])))
+        manager.on_message(VtepRemove(node="b", version=4))
+        await settle(manager)
+        assert host.ip("neigh", "show", "dev", DEVICE[4], netns=a.netns) == ""
+        assert host.ip("route", "show", "proto", "81", netns=a.netns) == ""
+
+    a.do(work)
+
+
+def test_hosts_in_the_same_subnet_are_reached_plainly_by_the_interface_that_has_our_address(host, pair) -> None:
+    a, _ = pair
+    near = RouteUpdate(
+        dst=net(BLOCK[4]), kind="direct", node="b", gateway=addr_bytes("192.0.2.2"), local=addr_bytes("192.0.2.1")
+    )
+    tell(a, near)
+    assert "via 192.0.2.2 dev eth0" in host.ip("route", "show", BLOCK[4], netns=a.netns)
+
+
+def test_where_our_address_is_not_found_a_near_network_is_unreachable_and_said_so(host, pair) -> None:
+    a, _ = pair
+    lost = RouteUpdate(
+        dst=net(BLOCK[4]), kind="direct", node="b", gateway=addr_bytes("192.0.2.2"), local=addr_bytes("192.0.2.99")
+    )
+
+    async def work(manager: TunnelManager) -> None:
+        manager.on_message(lost)
+        await settle(manager)
+        assert manager.failed == {"192.0.2.99": "this host's address is on none of its interfaces"}
+
+    a.do(work)
+    assert "unreachable" in host.ip("route", "show", BLOCK[4], netns=a.netns)
+
+
+def test_ip_in_ip_is_refused_by_name_and_what_needs_it_is_unreachable(host, pair) -> None:
+    a, _ = pair
+
+    async def work(manager: TunnelManager) -> None:
+        manager.on_message(RouteUpdate(dst=net(BLOCK[4]), kind="ipip", node="b", gateway=addr_bytes("192.0.2.2")))
+        await settle(manager)
+        assert "IPIP" in manager.failed
+
+    a.do(work)
+    assert "unreachable" in host.ip("route", "show", BLOCK[4], netns=a.netns)
+
+
+def test_an_interface_that_has_the_name_and_is_no_tunnel_is_left_alone_and_said_so(host, pair) -> None:
+    a, _ = pair
+    host.links.create_bridge(DEVICE[4])
+
+    async def work(manager: TunnelManager) -> None:
+        for message in (end(0), end(1), route(), RouteUpdate(dst=net(POOL[4]), kind="unreachable")):
+            manager.on_message(message)
+        manager.monitor.on_readable()
+        assert not await manager.apply()
+        assert "is no VXLAN device" in manager.failed[DEVICE[4]]
+
+    a.do(work)
+    assert "bridge" in host.ip("-d", "link", "show", DEVICE[4], netns=a.netns)
+
+
+def test_the_mtu_follows_the_interfaces_of_the_host(host, pair) -> None:
+    a, _ = pair
+
+    async def work(manager: TunnelManager) -> None:
+        for message in (end(0), end(1)):
+            manager.on_message(message)
+        await settle(manager)
+        assert manager.mtu == 1450
+        host.ip("link", "set", "eth0", "mtu", "1400", netns=a.netns)
+        while manager.mtu != 1350 or "mtu 1350 " not in host.ip("link", "show", DEVICE[4], netns=a.netns):
+            await settle(manager)
+            await asyncio.sleep(0.01)
+
+    a.do(work)

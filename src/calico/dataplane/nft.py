@@ -14,12 +14,12 @@ from typing import Final
 import msgspec
 
 from calico.dataplane.nft_mirror import Mirror
-from calico.dataplane.nft_plan import Plan, make_plan, may_drop
+from calico.dataplane.nft_plan import Plan, make_plan, may_drop, same_shape
 from calico.dataplane.nft_read import NftSocket, TableStatus, read_counts, read_generation, read_status, read_table
 from calico.dataplane.nft_refusal import Exclusions, Owner, Refused
 from calico.errors import Transient, Uncertain
 from calico.netlink.nftables import uapi
-from calico.netlink.nftables.codec import Request, TableCodec, encode_batch
+from calico.netlink.nftables.codec import Request, TableCodec, encode_batch, encode_rules
 from calico.netlink.nftables.objects import Table
 from calico.netlink.socket import NETLINK_NETFILTER, Failure, NetlinkSocket
 from calico.rules.room import make_room
@@ -60,8 +60,10 @@ class NftDataplane:
         *,
         socket_factory: Callable[[], NftSocket] | None = None,
         inherit: Collection[str] = (),
+        layout: str = "",
     ) -> None:
-        """``inherit``: sets whose elements in the kernel, from an earlier process, become wanted ones."""
+        """``inherit``: sets whose elements in the kernel, from an earlier process, become wanted ones. ``layout``: a
+        chain that a table must have as it is wanted; one that has another or none is replaced as a whole."""
         self._table = table
         self._state = state
         self._codec = TableCodec(table)
@@ -75,6 +77,7 @@ class NftDataplane:
         self._kernel_can_own = True
         self._owned = False
         self._inherit = frozenset(inherit)
+        self._layout = layout
 
     @property
     def owned(self) -> bool:
@@ -206,7 +209,7 @@ class NftDataplane:
         if status.owner and status.owner != self._sock.port:
             raise Transient(f"table {self._table.name} is owned by netlink port {status.owner}")
         self._take_elements(mirror)
-        self._prelude = self._take_over(status)
+        self._prelude = self._take_over(status, mirror)
         self._adopting = status.exists and len(self._prelude) == 1
         if len(self._prelude) > 1:
             mirror = Mirror()
@@ -219,21 +222,30 @@ class NftDataplane:
     def _take_elements(self, mirror: Mirror) -> None:
         """At the first read only: later the state knows better."""
         for name in self._inherit & mirror.elements.keys() & self._state.sets.keys():
+            if not same_shape(self._state.sets[name], mirror.sets[name].decl):
+                continue  # another layout's
             for key, value in mirror.elements[name].items():
                 self._state.want_element(name, key, value)
             make_room(self._state, name)
         self._inherit = frozenset()
 
-    def _take_over(self, status: TableStatus) -> list[Request]:
-        """A table that does not persist cannot be given an owner: it is replaced, in the same transaction."""
-        if not self._wants_ownership():
-            return [] if status.exists else [self._codec.put_table(0)]
-        if status.owner:
-            return []
-        adopt = self._codec.put_table(_ADOPT)
-        if status.exists and not status.flags & uapi.TABLE_F_PERSIST:
-            return [self._codec.delete_table(), adopt]
-        return [adopt]
+    def _take_over(self, status: TableStatus, mirror: Mirror) -> list[Request]:
+        """A table of another layout is replaced, and one that does not persist, which cannot be given an owner. All of
+        the new one goes into the same transaction."""
+        owns = self._wants_ownership()
+        make = self._codec.put_table(_ADOPT if owns else 0)
+        if not status.exists:
+            return [make]
+        if not self._is_known(mirror) or (owns and not status.flags & uapi.TABLE_F_PERSIST):
+            return [self._codec.delete_table(), make]
+        return [make] if owns and not status.owner else []
+
+    def _is_known(self, mirror: Mirror) -> bool:
+        """Whether a table has the layout that we write."""
+        if not self._layout:
+            return True
+        found, wanted = mirror.chains.get(self._layout), self._state.chains[self._layout]
+        return found is not None and found.fingerprint == encode_rules(wanted.rules, {})[1]
 
     def _on_foreign_write(self) -> None:
         """Someone else moved the generation. What we own they could not touch; else everything is read again."""

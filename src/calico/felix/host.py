@@ -36,6 +36,7 @@ from calico.netlink.nftables.objects import Table
 from calico.obs.conditions import Conditions
 from calico.rules.config import RulesConfig
 from calico.rules.ended import ENDED_SETS
+from calico.rules.layout import LAYOUT_CHAIN
 from calico.rules.ruleset import Ruleset
 from calico.rules.table import TableState
 
@@ -121,7 +122,7 @@ class Host:
         self._rules_config = rules_config(config)
         self._ruleset = Ruleset(state, self._rules_config)
         self._addresses: dict[str, frozenset[bytes]] = {}
-        self._nft = NftDataplane(TABLE, state, inherit=ENDED_SETS, socket_factory=nft_socket)
+        self._nft = NftDataplane(TABLE, state, inherit=ENDED_SETS, layout=LAYOUT_CHAIN, socket_factory=nft_socket)
         self._endpoints = EndpointManager(
             protocol=config.device_route_protocol,
             sources=(_address(config.route_source_v4), _address(config.route_source_v6)),

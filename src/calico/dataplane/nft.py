@@ -77,6 +77,10 @@ class NftDataplane:
         self._kernel_can_own = True
         self._owned = False
         self._inherit = frozenset(inherit)
+        self._was_read = False
+        self._asked_for: set[str] | None = None
+        self.repaired: tuple[str, ...] = ()
+        """The objects that the last apply put right since others had changed them."""
         self._layout = layout
 
     @property
@@ -109,12 +113,20 @@ class NftDataplane:
         """Whether anyone but us wrote nftables in this namespace since we last did (one message, microseconds)."""
         return self._generation is None or read_generation(self._sock) != self._generation
 
+    def tampered(self) -> bool:
+        """Whether somebody may have changed our table since our last transaction: one message when nobody wrote
+        nftables, two when others did and the table is ours alone. False while a read is due anyway."""
+        if self._generation is None or read_generation(self._sock) == self._generation:
+            return False
+        return not self._still_ours()
+
     def apply(self) -> ApplyResult:
         """Bring the kernel to the state in one transaction, without what it refuses.
 
         Transient if that cannot be done now (another owner, no memory, others writing all the time): all stays dirty.
         """
         started = time.monotonic()
+        self.repaired = ()
         _merge(self._dirty, self._state.take())
         if self._generation is not None and not self._dirty:
             return ApplyResult(False, 0, 0, _ms_since(started), self._failed)
@@ -183,6 +195,9 @@ class NftDataplane:
 
     def _commit(self, plan: Plan, exclusions: Exclusions) -> None:
         plan.commit(self._mirror)
+        if self._asked_for is not None:
+            self.repaired = tuple(sorted({name for _, name, _ in plan.owners} - self._asked_for))
+            self._asked_for = None
         self._owned = self._wants_ownership()
         self._prelude = []
         self._dirty = Changes()
@@ -204,6 +219,8 @@ class NftDataplane:
 
     def _read(self) -> None:
         """Learn what is there; everything is dirty then, and the plan sends only what differs."""
+        if self._was_read and self._asked_for is None:
+            self._asked_for = {*self._dirty.chains, *self._dirty.sets, *self._dirty.elements}
         generation = read_generation(self._sock)
         mirror, status = read_table(self._sock, self._codec)
         if status.owner and status.owner != self._sock.port:
@@ -215,6 +232,7 @@ class NftDataplane:
             mirror = Mirror()
         self._mirror = mirror
         self._generation = generation
+        self._was_read = True
         self._dirty = Changes()
         self._dirty.chains.update(mirror.chains, self._state.chains)
         self._dirty.sets.update(mirror.sets, self._state.sets)
@@ -249,13 +267,20 @@ class NftDataplane:
 
     def _on_foreign_write(self) -> None:
         """Someone else moved the generation. What we own they could not touch; else everything is read again."""
-        if self._owned and not self._prelude:
-            generation = read_generation(self._sock)
-            if read_status(self._sock, self._codec).owner == self._sock.port:
-                self._generation = generation
-                return
+        if not self._prelude and self._still_ours():
+            return
         self._owned = False
         self._generation = None
+
+    def _still_ours(self) -> bool:
+        """Whether nobody but us can have changed the table; then what others wrote is of no concern."""
+        if not self._owned:
+            return False
+        generation = read_generation(self._sock)
+        if read_status(self._sock, self._codec).owner != self._sock.port:
+            return False
+        self._generation = generation
+        return True
 
     def _table_refused(self, failures: list[tuple[Owner, Failure]]) -> bool:
         """Whether the table was refused because this kernel knows no owner or persist flag (probed once, thereby)."""

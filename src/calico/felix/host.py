@@ -21,13 +21,16 @@ from calico.calc.messages import (
     Message,
 )
 from calico.calc.settings import CalcSettings
-from calico.dataplane.endpoints import EndpointManager, EndpointStatus
+from calico.dataplane.drift import Drift
+from calico.dataplane.endpoints import GROUPS, EndpointManager, EndpointStatus
 from calico.dataplane.established import EstablishedFlows
 from calico.dataplane.interfaces import Interface, InterfaceMonitor
 from calico.dataplane.nft import ApplyResult, NftDataplane
 from calico.dataplane.nft_read import NftSocket
+from calico.dataplane.redirectdriver import IFB_PREFIX
 from calico.errors import CalicoError
 from calico.felix.config.settings import FelixConfig
+from calico.felix.drift import DriftWatch
 from calico.felix.host_endpoints import HostEndpointStates, OnHostEndpointStatus
 from calico.felix.steps import OnStep, unwatched
 from calico.lib import packed
@@ -46,6 +49,7 @@ log = structlog.get_logger(__name__)
 
 TABLE = Table("calico")
 
+_NAMED = 5
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 OnEndpointStatus = Callable[[EndpointId, str | None], None]
@@ -123,6 +127,7 @@ class Host:
         self._ruleset = Ruleset(state, self._rules_config)
         self._addresses: dict[str, frozenset[bytes]] = {}
         self._nft = NftDataplane(TABLE, state, inherit=ENDED_SETS, layout=LAYOUT_CHAIN, socket_factory=nft_socket)
+        self.drift = DriftWatch(conditions, wake)
         self._endpoints = EndpointManager(
             protocol=config.device_route_protocol,
             sources=(_address(config.route_source_v4), _address(config.route_source_v6)),
@@ -131,6 +136,7 @@ class Host:
             on_status_change=self._on_endpoint_status,
             wake=wake,
             on_step=on_step,
+            on_drift=self.drift.noticed,
         )
         self._on_step = on_step
         self._policed: set[EndpointId] = set()
@@ -149,6 +155,8 @@ class Host:
             prefixes=("",),
             on_route=self._endpoints.on_route,
             on_resync=self._on_events_lost,
+            on_other=self._endpoints.on_other,
+            more_groups=GROUPS,
         )
         self.endpoint_states: dict[str, str] = {}
         self.host_endpoints = HostEndpointStates(conditions, on_host_endpoint_status)
@@ -187,6 +195,8 @@ class Host:
         self.host_endpoints.refresh(self._ruleset.host_endpoint_interfaces)
         self.established.on_applied(self._ruleset.take_affected())
         await self._endpoints.apply()
+        for kind, names in self._endpoints.repaired.items():
+            self.drift.repaired(kind, sorted(names))
         self._on_step("done")
         return not self._nft.failed and not self._endpoints.pending
 
@@ -203,13 +213,16 @@ class Host:
                 counted[outcome] += packets
         return list(found.values())
 
-    def refresh_filters(self) -> bool:
-        """Whether somebody else changed the ruleset since our last commit; it is then read back at the next apply."""
-        if not self._nft.generation_changed():
-            return False
+    def look(self, *, filters: bool, budget_s: float) -> None:
+        """Look whether others changed what events do not tell of; it is put right by the next apply. ``budget_s``: how
+        long settings may be read. Transient when the kernel could not be asked."""
+        self.drift.expire()
+        self._endpoints.sysctls.audit(budget_s)
+        if filters and self._nft.tampered():
+            self.drift.noticed(Drift("ruleset", TABLE.name, "perhaps changed"), self._read_filters_back)
+
+    def _read_filters_back(self) -> None:
         self._nft.resync()
-        self._ruleset.affect_everything()
-        return True
 
     def route_count(self) -> int:
         """Routes to workloads that are wanted."""
@@ -227,6 +240,7 @@ class Host:
 
     def close(self) -> None:
         """Close the sockets; the kernel keeps everything."""
+        self.drift.close()
         self.established.close()
         self._endpoints.close()
         self._nft.close()
@@ -247,6 +261,10 @@ class Host:
         if self._rules_config.is_workload(name):
             self._endpoints.on_interface(name, interface)
         else:
+            if name.startswith(IFB_PREFIX):
+                self._endpoints.qdiscs.on_ifb(name, interface)
+            elif name == "lo" and interface is not None:
+                self._endpoints.gateways.on_addresses(interface.addresses)
             self._on_host_interface(name, interface)
         self._wake()
 
@@ -268,6 +286,11 @@ class Host:
     def _commit_filters(self) -> ApplyResult:
         result = self._nft.apply()
         self._note_failures()
+        if self._nft.repaired:
+            self._ruleset.affect_everything()
+            names = self._nft.repaired
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            self.drift.repaired("ruleset", [TABLE.name], f"changed: {', '.join(names[:_NAMED])}{more}")
         return result
 
     def _interface_of(self, address: bytes) -> str | None:
@@ -314,4 +337,3 @@ class Progress(msgspec.Struct):
     applies: int = 0
     failures: int = 0
     last_took_ms: float = 0.0
-    foreign_changes: int = 0

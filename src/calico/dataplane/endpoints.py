@@ -7,8 +7,9 @@ endpoints and of interfaces in any order; ``apply`` does what the difference nee
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 import structlog
@@ -16,6 +17,7 @@ import structlog
 from calico.calc.messages import EndpointId, EndpointUpdate
 from calico.dataplane.claims import Claims
 from calico.dataplane.conntrack import Conntrack
+from calico.dataplane.drift import KINDS, Kind, OnDrift, at_once
 from calico.dataplane.gateways import GatewayTable
 from calico.dataplane.interfaces import Interface
 from calico.dataplane.neighbours import NeighbourTable
@@ -24,14 +26,26 @@ from calico.dataplane.routes import OUR_PROTOCOL, RouteTable
 from calico.dataplane.shaping import UNSHAPED
 from calico.dataplane.sysctl import Sysctls
 from calico.dataplane.wiring import NO_SOURCES, NOTHING, Sources, Wiring, wiring_of
-from calico.errors import CalicoError, Transient
+from calico.errors import CalicoError, InvalidInput, Transient
 from calico.lib.packed import net_of_host
+from calico.netlink.rtnetlink.event import GROUP_NEIGHBOUR, GROUP_TRAFFIC_CONTROL
+from calico.netlink.rtnetlink.neighbour import RTM_DELNEIGH, RTM_NEWNEIGH, decode_neighbour
+from calico.netlink.rtnetlink.netconf import ALL, GROUP_NETCONF4, GROUP_NETCONF6, RTM_NEWNETCONF, decode_netconf
+from calico.netlink.rtnetlink.qdisc import RTM_DELQDISC, RTM_NEWQDISC
+from calico.netlink.rtnetlink.redirect import RTM_DELTFILTER, RTM_NEWTFILTER
 from calico.netlink.rtnetlink.route import KernelRoute
 from calico.netlink.socket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
+from calico.netlink.wire import Message
 
-__all__ = ["EndpointManager", "EndpointStatus", "OnStatus", "OnStep"]
+__all__ = ["GROUPS", "EndpointManager", "EndpointStatus", "OnStatus", "OnStep"]
 
 log = structlog.get_logger(__name__)
+
+
+GROUPS: Final = (GROUP_NEIGHBOUR, GROUP_TRAFFIC_CONTROL, GROUP_NETCONF4, GROUP_NETCONF6)
+"""Groups of kernel events that ``on_other`` understands."""
+
+_TRAFFIC_CONTROL: Final = frozenset({RTM_NEWQDISC, RTM_DELQDISC, RTM_NEWTFILTER, RTM_DELTFILTER})
 
 
 class EndpointStatus(msgspec.Struct, frozen=True):
@@ -65,17 +79,19 @@ class EndpointManager:
         on_status_change: OnStatus = lambda endpoint, status: None,
         wake: Callable[[], None] = lambda: None,
         on_step: OnStep = lambda step: None,
+        on_drift: OnDrift = at_once,
     ) -> None:
         """``wake``: the kernel changed behind our back, call ``apply`` soon. ``metric`` is that of the routes,
         ``sources`` the addresses the host uses on them, ``forwarding`` whether to turn that on for the whole host;
-        ``prefixes`` are those of workload interfaces. ``on_step`` is told when each step of an apply is done."""
+        ``prefixes`` are those of workload interfaces. ``on_step`` is told when each step of an apply is done,
+        ``on_drift`` what somebody else changed of ours."""
         self._sock = NetlinkSocket(NETLINK_ROUTE)
         self._netfilter = NetlinkSocket(NETLINK_NETFILTER)
-        self.routes = RouteTable(self._sock, protocol=protocol, on_dirty=self._on_route_dirty)
-        self.neighbours = NeighbourTable(self._sock, protocol=protocol)
-        self.gateways = GatewayTable(self._sock, protocol=protocol)
-        self.qdiscs = QdiscTable(self._sock, prefixes=prefixes)
-        self.sysctls = sysctls or Sysctls()
+        self.routes = RouteTable(self._sock, protocol=protocol, on_dirty=self._on_route_dirty, on_drift=on_drift)
+        self.neighbours = NeighbourTable(self._sock, protocol=protocol, on_drift=on_drift)
+        self.gateways = GatewayTable(self._sock, protocol=protocol, on_drift=on_drift)
+        self.qdiscs = QdiscTable(self._sock, prefixes=prefixes, on_drift=on_drift)
+        self.sysctls = sysctls or Sysctls(on_drift=on_drift)
         self._conntrack = Conntrack(self._netfilter)
         self._metric = metric
         self._sources = sources
@@ -84,6 +100,7 @@ class EndpointManager:
         self._on_step = on_step
         self._claims = Claims()
         self._interfaces: dict[str, Interface] = {}
+        self._names: dict[int, str] = {ALL: "all"}
         self._wirings: dict[EndpointId, Wiring] = {}
         self._statuses: dict[EndpointId, EndpointStatus] = {}
         self._dirty: set[EndpointId] = set()
@@ -110,8 +127,11 @@ class EndpointManager:
     def on_interface(self, name: str, interface: Interface | None) -> None:
         """An interface changed, appeared or (None) went."""
         old = self._interfaces.pop(name, None)
+        if old is not None:
+            self._names.pop(old.index, None)
         if interface is not None:
             self._interfaces[name] = interface
+            self._names[interface.index] = name
         self.routes.on_interface(name, interface)
         replaced = old is not None and (interface is None or interface.index != old.index)
         if old is not None and (replaced or (interface is not None and not interface.up)):
@@ -120,11 +140,33 @@ class EndpointManager:
             self.sysctls.unwant_interface(name)
         self._dirty |= self._claims.on_interface(name)
 
-    def on_route(self, route: KernelRoute, gone: bool) -> None:
-        """A route event of the kernel."""
-        self.routes.on_route(route, gone)
+    def on_route(self, route: KernelRoute, gone: bool, port: int = 0) -> None:
+        """A route event of the kernel, caused through a netlink port."""
+        self.routes.on_route(route, gone, port)
         if self.gateways.on_route(route, gone):
             self._wake()
+
+    def on_other(self, message: Message) -> None:
+        """A message of ``GROUPS``. The cheap look first: most are about interfaces that are none of ours."""
+        index = int.from_bytes(message.payload[4:8], sys.byteorder, signed=True)
+        try:
+            if message.type == RTM_NEWNETCONF:
+                conf = decode_netconf(message.payload)
+                if conf.index in self._names:
+                    self.sysctls.on_netconf(self._names[conf.index], conf)
+            elif message.type in _TRAFFIC_CONTROL:
+                self.qdiscs.on_traffic_control(index, message.pid)
+            elif message.type in (RTM_NEWNEIGH, RTM_DELNEIGH) and index in self._names:
+                gone = message.type == RTM_DELNEIGH
+                self.neighbours.on_entry(decode_neighbour(message.payload), gone, message.pid)
+        except InvalidInput as error:
+            log.warning("kernel event not understood", error=str(error))
+
+    @property
+    def repaired(self) -> dict[Kind, set[str]]:
+        """What the last apply put right that others had changed."""
+        tables = (self.routes, self.neighbours, self.sysctls, self.gateways, self.qdiscs)
+        return dict(zip(KINDS[1:], (table.repaired for table in tables), strict=True))
 
     def resync(self) -> None:
         """Trust nothing that is remembered of the kernel: the next apply reads and compares all."""

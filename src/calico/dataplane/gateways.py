@@ -18,9 +18,10 @@ asks for 169.254.1.1 there gets an answer (``arp_ignore`` of that interface deci
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+from calico.dataplane.drift import Drift, OnDrift, at_once
 from calico.dataplane.dumps import dump_all
 from calico.dataplane.routes import OUR_PROTOCOL
 from calico.errors import Transient
@@ -61,8 +62,10 @@ _LINK_LOCAL: Final = packed.addr_bytes("169.254.0.0")[:2]
 class GatewayTable:
     """Gateways wanted by at least one endpoint. Reads the routes only when a change may alter who answers."""
 
-    def __init__(self, sock: NetlinkSocket, *, protocol: int = OUR_PROTOCOL) -> None:
+    def __init__(self, sock: NetlinkSocket, *, protocol: int = OUR_PROTOCOL, on_drift: OnDrift = at_once) -> None:
         self._sock = sock
+        self._on_drift = on_drift
+        self._seen: frozenset[bytes] = frozenset()
         self._addresses: Reconciler[bytes, bool] = Reconciler(_Driver(sock, protocol))
         self._users: dict[bytes, int] = {}
         self._dirty = True
@@ -87,6 +90,20 @@ class GatewayTable:
             self._dirty = True
             return True
         return False
+
+    def on_addresses(self, addresses: frozenset[bytes]) -> None:
+        """The addresses that ``lo`` has now."""
+        lost, self._seen = self._seen - addresses, addresses
+        for gateway in lost & self._addresses.desired.keys():
+            self._on_drift(Drift("gateways", packed.addr_str(gateway), "removed"), self._noticed(gateway))
+
+    def _noticed(self, gateway: bytes) -> Callable[[], None]:
+        return lambda: self._addresses.noticed(gateway)
+
+    @property
+    def repaired(self) -> set[str]:
+        """What the last apply put right that others had changed."""
+        return set(map(packed.addr_str, self._addresses.repaired))
 
     def resync(self) -> None:
         """Read addresses and routes at the next apply."""

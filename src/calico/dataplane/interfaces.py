@@ -15,9 +15,9 @@ import structlog
 
 from calico.errors import InvalidInput, ResyncRequired, Transient
 from calico.netlink.rtnetlink import event as rt_event
-from calico.netlink.rtnetlink.address import Address, decode_address, dump_addresses
+from calico.netlink.rtnetlink.address import RTM_DELADDR, RTM_NEWADDR, Address, decode_address, dump_addresses
 from calico.netlink.rtnetlink.family import AF_INET, AF_INET6
-from calico.netlink.rtnetlink.link import Link, decode_link, dump_links
+from calico.netlink.rtnetlink.link import RTM_DELLINK, RTM_NEWLINK, Link, decode_link, dump_links
 from calico.netlink.rtnetlink.route import (
     RTM_DELROUTE,
     RTM_NEWROUTE,
@@ -30,7 +30,7 @@ from calico.netlink.rtnetlink.route import (
 from calico.netlink.socket import NETLINK_ROUTE, NetlinkSocket
 from calico.netlink.wire import Message
 
-__all__ = ["Interface", "InterfaceMonitor", "OnInterface", "OnRoute"]
+__all__ = ["Interface", "InterfaceMonitor", "OnInterface", "OnOther", "OnRoute"]
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +41,7 @@ _GROUPS: Final = (
     rt_event.GROUP_ROUTE4,
     rt_event.GROUP_ROUTE6,
 )
+_LINKS_AND_ADDRESSES: Final = frozenset({RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR})
 _ATTEMPTS: Final = 5
 _RETRY_S: Final = 0.1
 
@@ -60,8 +61,11 @@ class Interface(msgspec.Struct, frozen=True, kw_only=True):
 OnInterface: TypeAlias = Callable[[str, Interface | None], None]
 """Told the name and the interface as it is now, None when it is gone. One re-created under its name is gone first."""
 
-OnRoute: TypeAlias = Callable[[KernelRoute, bool], None]
-"""Told a route of the main or local table, and whether it is gone."""
+OnRoute: TypeAlias = Callable[[KernelRoute, bool, int], None]
+"""Told a route of the main or local table, whether it is gone, and the netlink port of who changed it, or 0."""
+
+OnOther: TypeAlias = Callable[[Message], None]
+"""Told messages of further groups as they are."""
 
 
 class InterfaceMonitor:
@@ -74,12 +78,17 @@ class InterfaceMonitor:
         prefixes: Sequence[str] = ("cali",),
         on_route: OnRoute | None = None,
         on_resync: Callable[[], None] | None = None,
+        on_other: OnOther | None = None,
+        more_groups: Sequence[int] = (),
         rcvbuf: int = 32 << 20,
     ) -> None:
-        """``prefixes``: ``("",)`` means every interface. ``on_resync``: events were lost, re-read what you know."""
+        """``prefixes``: ``("",)`` means every interface. ``on_resync``: events were lost, re-read what you know.
+        ``on_other`` is told what comes from ``more_groups`` of the kernel's."""
         self._on_interface = on_interface
         self._on_route = on_route
         self._on_resync = on_resync
+        self._on_other = on_other
+        self._groups = (*_GROUPS, *more_groups)
         self._prefixes = tuple(prefixes)
         self._rcvbuf = rcvbuf
         self._links: dict[int, Link] = {}
@@ -96,7 +105,7 @@ class InterfaceMonitor:
 
     def start(self) -> None:
         """Join the kernel's groups, report what there is, and watch from the running loop on."""
-        self._events = NetlinkSocket(NETLINK_ROUTE, groups=_GROUPS, rcvbuf=self._rcvbuf)
+        self._events = NetlinkSocket(NETLINK_ROUTE, groups=self._groups, rcvbuf=self._rcvbuf)
         self._dumps = NetlinkSocket(NETLINK_ROUTE)
         self.resync()
         asyncio.get_running_loop().add_reader(self._events.fileno(), self.on_readable)
@@ -171,6 +180,10 @@ class InterfaceMonitor:
         if message.type in (RTM_NEWROUTE, RTM_DELROUTE):
             self._on_route_message(message)
             return
+        if message.type not in _LINKS_AND_ADDRESSES:
+            if self._on_other is not None:
+                self._on_other(message)
+            return
         try:
             event = rt_event.decode_event(message)
         except InvalidInput as error:
@@ -192,7 +205,7 @@ class InterfaceMonitor:
             if family in (AF_INET, AF_INET6) and table in (TABLE_MAIN, TABLE_LOCAL):
                 route = decode_route(message.payload)
                 if not route.cached:
-                    self._on_route(route, message.type == RTM_DELROUTE)
+                    self._on_route(route, message.type == RTM_DELROUTE, message.pid)
         except InvalidInput as error:
             log.warning("route event not understood", error=str(error))
 

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from calico.dataplane.drift import Drift, OnDrift, at_once
 from calico.dataplane.dumps import dump_all
 from calico.dataplane.routes import OUR_PROTOCOL
 from calico.errors import Transient
@@ -38,8 +39,10 @@ class NeighbourKey(msgspec.Struct, frozen=True, gc=False):
 class NeighbourTable:
     """Desired entries. The kernel drops those of an interface that goes away or is set down (``on_flushed``)."""
 
-    def __init__(self, sock: NetlinkSocket, *, protocol: int = OUR_PROTOCOL) -> None:
+    def __init__(self, sock: NetlinkSocket, *, protocol: int = OUR_PROTOCOL, on_drift: OnDrift = at_once) -> None:
         self._kernel: Reconciler[NeighbourKey, bytes] = Reconciler(_Driver(sock, protocol))
+        self._on_drift = on_drift
+        self._port = sock.port
 
     def want(self, index: int, address: bytes, mac: bytes) -> None:
         """The neighbour with this address has this MAC."""
@@ -55,6 +58,21 @@ class NeighbourTable:
     def flushed(self, key: NeighbourKey) -> None:
         """The kernel has dropped the entry by itself."""
         self._kernel.touch(key)
+
+    def on_entry(self, entry: rt.Neighbour, gone: bool, port: int) -> None:
+        """An event about an entry of an interface of ours, caused through a netlink port (0: the kernel)."""
+        key = NeighbourKey(entry.index, entry.address, entry.proxy)
+        wanted = self._kernel.desired.get(key)
+        if wanted is None or port == self._port or not self._kernel.is_right(key):
+            return
+        if gone or (not entry.proxy and (entry.mac != wanted or entry.state != rt.NUD_PERMANENT)):
+            drift = Drift("neighbours", packed.addr_str(entry.address), "removed" if gone else "changed", port)
+            self._on_drift(drift, lambda: self._kernel.noticed(key))
+
+    @property
+    def repaired(self) -> set[str]:
+        """What the last apply put right that others had changed."""
+        return {packed.addr_str(key.address) for key in self._kernel.repaired}
 
     def resync(self) -> None:
         """Read the kernel's entries at the next apply."""

@@ -14,12 +14,12 @@ from typing import Final
 import msgspec
 
 from calico.dataplane.nft_mirror import Mirror
-from calico.dataplane.nft_plan import Plan, make_plan, may_drop
+from calico.dataplane.nft_plan import Plan, make_plan, may_drop, same_shape
 from calico.dataplane.nft_read import NftSocket, TableStatus, read_counts, read_generation, read_status, read_table
 from calico.dataplane.nft_refusal import Exclusions, Owner, Refused
 from calico.errors import Transient, Uncertain
 from calico.netlink.nftables import uapi
-from calico.netlink.nftables.codec import Request, TableCodec, encode_batch
+from calico.netlink.nftables.codec import Request, TableCodec, encode_batch, encode_rules
 from calico.netlink.nftables.objects import Table
 from calico.netlink.socket import NETLINK_NETFILTER, Failure, NetlinkSocket
 from calico.rules.room import make_room
@@ -60,8 +60,10 @@ class NftDataplane:
         *,
         socket_factory: Callable[[], NftSocket] | None = None,
         inherit: Collection[str] = (),
+        layout: str = "",
     ) -> None:
-        """``inherit``: sets whose elements in the kernel, from an earlier process, become wanted ones."""
+        """``inherit``: sets whose elements in the kernel, from an earlier process, become wanted ones. ``layout``: a
+        chain that a table must have as it is wanted; one that has another or none is replaced as a whole."""
         self._table = table
         self._state = state
         self._codec = TableCodec(table)
@@ -75,6 +77,11 @@ class NftDataplane:
         self._kernel_can_own = True
         self._owned = False
         self._inherit = frozenset(inherit)
+        self._was_read = False
+        self._asked_for: set[str] | None = None
+        self.repaired: tuple[str, ...] = ()
+        """The objects that the last apply put right since others had changed them."""
+        self._layout = layout
 
     @property
     def owned(self) -> bool:
@@ -106,12 +113,20 @@ class NftDataplane:
         """Whether anyone but us wrote nftables in this namespace since we last did (one message, microseconds)."""
         return self._generation is None or read_generation(self._sock) != self._generation
 
+    def tampered(self) -> bool:
+        """Whether somebody may have changed our table since our last transaction: one message when nobody wrote
+        nftables, two when others did and the table is ours alone. False while a read is due anyway."""
+        if self._generation is None or read_generation(self._sock) == self._generation:
+            return False
+        return not self._still_ours()
+
     def apply(self) -> ApplyResult:
         """Bring the kernel to the state in one transaction, without what it refuses.
 
         Transient if that cannot be done now (another owner, no memory, others writing all the time): all stays dirty.
         """
         started = time.monotonic()
+        self.repaired = ()
         _merge(self._dirty, self._state.take())
         if self._generation is not None and not self._dirty:
             return ApplyResult(False, 0, 0, _ms_since(started), self._failed)
@@ -180,6 +195,9 @@ class NftDataplane:
 
     def _commit(self, plan: Plan, exclusions: Exclusions) -> None:
         plan.commit(self._mirror)
+        if self._asked_for is not None:
+            self.repaired = tuple(sorted({name for _, name, _ in plan.owners} - self._asked_for))
+            self._asked_for = None
         self._owned = self._wants_ownership()
         self._prelude = []
         self._dirty = Changes()
@@ -201,17 +219,20 @@ class NftDataplane:
 
     def _read(self) -> None:
         """Learn what is there; everything is dirty then, and the plan sends only what differs."""
+        if self._was_read and self._asked_for is None:
+            self._asked_for = {*self._dirty.chains, *self._dirty.sets, *self._dirty.elements}
         generation = read_generation(self._sock)
         mirror, status = read_table(self._sock, self._codec)
         if status.owner and status.owner != self._sock.port:
             raise Transient(f"table {self._table.name} is owned by netlink port {status.owner}")
         self._take_elements(mirror)
-        self._prelude = self._take_over(status)
+        self._prelude = self._take_over(status, mirror)
         self._adopting = status.exists and len(self._prelude) == 1
         if len(self._prelude) > 1:
             mirror = Mirror()
         self._mirror = mirror
         self._generation = generation
+        self._was_read = True
         self._dirty = Changes()
         self._dirty.chains.update(mirror.chains, self._state.chains)
         self._dirty.sets.update(mirror.sets, self._state.sets)
@@ -219,31 +240,47 @@ class NftDataplane:
     def _take_elements(self, mirror: Mirror) -> None:
         """At the first read only: later the state knows better."""
         for name in self._inherit & mirror.elements.keys() & self._state.sets.keys():
+            if not same_shape(self._state.sets[name], mirror.sets[name].decl):
+                continue  # another layout's
             for key, value in mirror.elements[name].items():
                 self._state.want_element(name, key, value)
             make_room(self._state, name)
         self._inherit = frozenset()
 
-    def _take_over(self, status: TableStatus) -> list[Request]:
-        """A table that does not persist cannot be given an owner: it is replaced, in the same transaction."""
-        if not self._wants_ownership():
-            return [] if status.exists else [self._codec.put_table(0)]
-        if status.owner:
-            return []
-        adopt = self._codec.put_table(_ADOPT)
-        if status.exists and not status.flags & uapi.TABLE_F_PERSIST:
-            return [self._codec.delete_table(), adopt]
-        return [adopt]
+    def _take_over(self, status: TableStatus, mirror: Mirror) -> list[Request]:
+        """A table of another layout is replaced, and one that does not persist, which cannot be given an owner. All of
+        the new one goes into the same transaction."""
+        owns = self._wants_ownership()
+        make = self._codec.put_table(_ADOPT if owns else 0)
+        if not status.exists:
+            return [make]
+        if not self._is_known(mirror) or (owns and not status.flags & uapi.TABLE_F_PERSIST):
+            return [self._codec.delete_table(), make]
+        return [make] if owns and not status.owner else []
+
+    def _is_known(self, mirror: Mirror) -> bool:
+        """Whether a table has the layout that we write."""
+        if not self._layout:
+            return True
+        found, wanted = mirror.chains.get(self._layout), self._state.chains[self._layout]
+        return found is not None and found.fingerprint == encode_rules(wanted.rules, {})[1]
 
     def _on_foreign_write(self) -> None:
         """Someone else moved the generation. What we own they could not touch; else everything is read again."""
-        if self._owned and not self._prelude:
-            generation = read_generation(self._sock)
-            if read_status(self._sock, self._codec).owner == self._sock.port:
-                self._generation = generation
-                return
+        if not self._prelude and self._still_ours():
+            return
         self._owned = False
         self._generation = None
+
+    def _still_ours(self) -> bool:
+        """Whether nobody but us can have changed the table; then what others wrote is of no concern."""
+        if not self._owned:
+            return False
+        generation = read_generation(self._sock)
+        if read_status(self._sock, self._codec).owner != self._sock.port:
+            return False
+        self._generation = generation
+        return True
 
     def _table_refused(self, failures: list[tuple[Owner, Failure]]) -> bool:
         """Whether the table was refused because this kernel knows no owner or persist flag (probed once, thereby)."""

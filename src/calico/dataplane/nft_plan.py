@@ -19,7 +19,7 @@ from calico.netlink.nftables.set_codec import KernelSet, encode_set
 from calico.netlink.wire import WireError
 from calico.rules.table import Changes, TableState
 
-__all__ = ["Plan", "make_plan", "may_drop"]
+__all__ = ["Plan", "make_plan", "may_drop", "same_shape"]
 
 _DROP: Final = (Rule((Verdict("drop"),), "refused by the kernel"),)
 _NO_KEYS: Final[Sequence[bytes]] = ()
@@ -130,7 +130,7 @@ class _Planner:
     def _plan_elements(self, name: str) -> None:
         want = self._state.sets.get(name)
         target = self._plan.sets.get(name) or self._mirror.sets.get(name)
-        if want is None or target is None or not _same_shape(want, target.decl):
+        if want is None or target is None or not same_shape(want, target.decl):
             return
         is_new = name in self._plan.sets
         have = {} if is_new else self._mirror.elements[name]
@@ -264,7 +264,8 @@ def _lookups(rules: Sequence[Rule]) -> frozenset[str]:
     return frozenset(expr.set for rule in rules for expr in rule.exprs if type(expr) is Lookup)
 
 
-def _same_shape(want: SetDecl, have: SetDecl | None) -> bool:
+def same_shape(want: SetDecl, have: SetDecl | None) -> bool:
+    """Whether elements of the one fit into the other."""
     return have is not None and (want.key, want.value, want.interval) == (have.key, have.value, have.interval)
 
 

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 import structlog
 
 from calico.dataplane.bucketdriver import BucketDriver
+from calico.dataplane.drift import Drift, OnDrift, at_once
+from calico.dataplane.interfaces import Interface
 from calico.dataplane.redirectdriver import RedirectDriver, Redirected, can_redirect, ifb_name
 from calico.dataplane.shaping import Shape
 from calico.errors import CalicoError
@@ -28,9 +30,13 @@ log = structlog.get_logger(__name__)
 class QdiscTable:
     """Desired shapes by interface. The kernel drops all but the ifb of an interface that goes away."""
 
-    def __init__(self, sock: NetlinkSocket, *, prefixes: tuple[str, ...] = ("cali",)) -> None:
+    def __init__(
+        self, sock: NetlinkSocket, *, prefixes: tuple[str, ...] = ("cali",), on_drift: OnDrift = at_once
+    ) -> None:
         """``prefixes``: how names of workload interfaces begin."""
         self._sock = sock
+        self._on_drift = on_drift
+        self._ifbs: dict[int, str] = {}
         buckets = BucketDriver(sock, prefixes, lambda: self._buckets.desired)
         self._buckets: Reconciler[int, Tbf] = Reconciler(buckets)
         redirects = RedirectDriver(sock, prefixes, lambda: self._redirects.desired)
@@ -67,6 +73,31 @@ class QdiscTable:
         if redirected is not None and redirected.index == index:
             self._redirects.unwant(ifb_name(name))
         self._names.pop(index, None)
+
+    def on_ifb(self, name: str, interface: Interface | None) -> None:
+        """An ifb with a name of ours changed, appeared or (None) went."""
+        self._ifbs = {index: known for index, known in self._ifbs.items() if known != name}
+        if interface is not None:
+            self._ifbs[interface.index] = name
+        if (
+            (interface is None or not interface.up)
+            and name in self._redirects.desired
+            and self._redirects.is_right(name)
+        ):
+            what = "removed" if interface is None else "set down"
+            self._on_drift(Drift("qdiscs", name, what), self.resync)
+
+    def on_traffic_control(self, index: int, port: int) -> None:
+        """Somebody changed a queueing discipline or filter of an interface through a netlink port."""
+        name = self._names.get(index) or self._ifbs.get(index)
+        if name is None or port in (0, self._sock.port) or not (self._buckets.desired or self._redirects.desired):
+            return
+        self._on_drift(Drift("qdiscs", name, "changed", port), self.resync)
+
+    @property
+    def repaired(self) -> set[str]:
+        """What the last apply put right that others had changed."""
+        return {self._names.get(index, "?") for index in self._buckets.repaired} | self._redirects.repaired
 
     def resync(self) -> None:
         """Read what the kernel has at the next apply."""

@@ -125,7 +125,10 @@ class RedirectDriver:
         before = self._led.get(name, 0)
         if before and before != redirected.index:
             self._unlead(before, target)
-        if target not in {found.target for found in self._filters(redirected.index)}:
+        filters = self._filters(redirected.index)
+        if target not in {found.target for found in filters}:
+            if any(found.priority == PRIORITY for found in filters):  # to a device that is gone: it eats every packet
+                self._forget(delete_redirect(self._sock.next_seq(), redirected.index, PRIORITY))
             self._request(new_ingress(self._sock.next_seq(), redirected.index))
             self._request(new_redirect(self._sock.next_seq(), redirected.index, target, PRIORITY))
         self._led[name] = redirected.index

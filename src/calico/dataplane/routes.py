@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeVar
 
 import msgspec
 
+from calico.dataplane.drift import Drift, OnDrift, at_once
 from calico.dataplane.interfaces import Interface
 from calico.dataplane.routedriver import RouteDriver, RouteKey, canonical
 from calico.errors import InvalidInput
@@ -68,8 +69,10 @@ class RouteTable:
         *,
         protocol: int = OUR_PROTOCOL,
         on_dirty: Callable[[bytes], None] = lambda dst: None,
+        on_drift: OnDrift = at_once,
     ) -> None:
         """``on_dirty(dst)``: the kernel's routes to a wanted destination changed behind our back; apply soon.
+        ``on_drift``: somebody else changed one of ours.
 
         InvalidInput for a ``protocol`` number that is somebody else's.
         """
@@ -78,6 +81,8 @@ class RouteTable:
         self._driver = RouteDriver(sock, protocol)
         self._kernel: Reconciler[RouteKey, KernelRoute] = Reconciler(self._driver)
         self._on_dirty = on_dirty
+        self._on_drift = on_drift
+        self._port = sock.port
         self._routes: dict[RouteKey, Route] = {}
         self._by_interface: dict[str, set[RouteKey]] = {}
         self._metrics: dict[bytes, set[int]] = {}
@@ -119,20 +124,33 @@ class RouteTable:
                 self._kernel.touch(key)
             self._gate(key)
 
-    def on_route(self, route: KernelRoute, gone: bool) -> None:
-        """A route event of the kernel: our own changes come back too and are harmless."""
+    def on_route(self, route: KernelRoute, gone: bool, port: int = 0) -> None:
+        """A route event of the kernel, caused through a netlink port. Our own changes come back, too, and are known."""
+        if port == self._port:
+            return
         key = (route.dst, route.metric)
-        if route.protocol == self._driver.protocol and route.table == rt.TABLE_MAIN:
-            lost = gone and self._driver.installed.get(key) == canonical(route)
+        installed = self._driver.installed.get(key)
+        ours = route.protocol == self._driver.protocol and route.table == rt.TABLE_MAIN
+        if ours and gone:
+            lost, what = installed == canonical(route), "removed"
+        elif ours:
+            lost, what = installed != canonical(route) and not route.tos, "changed" if installed else "added"
         else:
             self._driver.note_foreign(route, gone)
-            lost = not gone and route.table == rt.TABLE_MAIN and key in self._driver.installed
+            lost, what = not gone and route.table == rt.TABLE_MAIN and installed is not None, "replaced"
+            if route.dst in self._metrics and not lost:
+                self._on_dirty(route.dst)
         if lost:
-            self._driver.installed.pop(key, None)
-            self._kernel.touch(key)
-        foreign = route.protocol != self._driver.protocol
-        if route.dst in self._metrics and (lost or foreign):
-            self._on_dirty(route.dst)
+            found = canonical(route) if ours and not gone else None
+            drift = Drift("routes", packed.net_str(route.dst), what, port)
+            self._on_drift(drift, lambda: self._note_changed(key, found))
+
+    def _note_changed(self, key: RouteKey, found: KernelRoute | None) -> None:
+        self._driver.installed.pop(key, None)
+        if found is not None:
+            self._driver.installed[key] = found
+        self._kernel.noticed(key, found)
+        self._on_dirty(key[0])
 
     def resync(self) -> None:
         """Read the kernel's routes at the next apply."""
@@ -168,6 +186,11 @@ class RouteTable:
     def installed(self) -> Mapping[RouteKey, KernelRoute]:
         """Our routes that the kernel has, as far as known."""
         return self._driver.installed
+
+    @property
+    def repaired(self) -> set[str]:
+        """What the last apply put right that others had changed."""
+        return {packed.net_str(dst) for dst, _ in self._kernel.repaired}
 
     @property
     def removed(self) -> set[bytes]:

@@ -6,14 +6,18 @@ here and nowhere else, so they are checked here.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 import structlog
 
+from calico.dataplane.drift import Drift, OnDrift, at_once
 from calico.errors import InvalidInput, Transient
 from calico.lib.reconcile import Plan, Reconciler
+from calico.netlink.rtnetlink.family import AF_INET6
+from calico.netlink.rtnetlink.netconf import NetConf
 
 __all__ = ["HOST_SETTINGS", "INTERFACE_SETTINGS_V4", "INTERFACE_SETTINGS_V6", "Sysctls", "interface_settings"]
 
@@ -74,12 +78,14 @@ def interface_settings(name: str, *, ipv6: bool = True, any_source: bool = False
 class Sysctls:
     """Settings of the host and of interfaces that exist.
 
-    A value is written again only when its interface is wanted anew or after ``resync``: nothing tells of a change
-    by somebody else.
+    Of changes by somebody else the kernel tells a few (``on_netconf``); the others are found by looking
+    (``audit``), some files at a time.
     """
 
-    def __init__(self, *, root: Path = ROOT) -> None:
+    def __init__(self, *, root: Path = ROOT, on_drift: OnDrift = at_once) -> None:
         self._root = root
+        self._on_drift = on_drift
+        self._to_look_at: list[str] = []
         self._files: Reconciler[str, str] = Reconciler(_Files(root, self._wanted_paths))
         self._paths: dict[str, tuple[str, ...]] = {}
         self._failed: dict[str, dict[str, str]] = {}
@@ -103,6 +109,37 @@ class Sysctls:
         for path in self._paths.pop(name, ()):
             self._files.touch(path)
             self._files.unwant(path)
+
+    def on_netconf(self, name: str, conf: NetConf) -> None:
+        """The kernel told of settings of an interface, or of ``all``: a look at those that are not as wanted."""
+        version = "ipv6" if conf.family == AF_INET6 else "ipv4"
+        for setting, value in conf.values.items():
+            path = _path_of(version, name, setting)
+            if self._files.desired.get(path, str(value)) != str(value):
+                self._look_at(path)  # the event may be older than what we wrote
+
+    def audit(self, budget_s: float) -> None:
+        """Look at as many files as the time allows, going on where the last call stopped."""
+        end = time.monotonic() + budget_s
+        if not self._to_look_at:
+            self._to_look_at = list(self._files.desired)
+        while self._to_look_at and time.monotonic() < end:
+            self._look_at(self._to_look_at.pop())
+
+    def _look_at(self, path: str) -> None:
+        if path not in self._files.desired or not self._files.is_right(path):
+            return
+        try:
+            found = (self._root / path).read_text().strip()
+        except OSError:
+            return  # its interface has just gone
+        if found != self._files.desired[path]:
+            self._on_drift(Drift("sysctls", path, f"set to {found}"), lambda: self._files.noticed(path, found))
+
+    @property
+    def repaired(self) -> set[str]:
+        """What the last apply put right that others had changed."""
+        return set(self._files.repaired)
 
     def resync(self) -> None:
         """Read every setting again at the next apply."""
@@ -155,6 +192,15 @@ class _Files:
             except OSError as error:
                 failed.append((path, Transient(f"sysctl {path}={value}: {error.strerror}")))
         return failed
+
+
+def _path_of(version: str, name: str, setting: str) -> str:
+    """The file of a setting that the kernel tells of."""
+    if setting == "proxy":
+        setting = "proxy_ndp" if version == "ipv6" else "proxy_arp"
+    if (version, name, setting) == ("ipv4", "all", "forwarding"):
+        return "ipv4/ip_forward"
+    return f"{version}/conf/{name}/{setting}"
 
 
 def _check_name(name: str) -> None:

@@ -59,7 +59,7 @@ class ApplyLoop:
         self._wake = wake
         self._on_step = on_step
         self._retry_s = 0.0
-        self._filters_due = self._routes_due = time.monotonic()
+        self._routes_due = time.monotonic()
         self.progress = Progress()
         self.on_applied: Callable[[], None] = lambda: None
         """Called after each attempt to program the host."""
@@ -131,14 +131,6 @@ class ApplyLoop:
 
     def _refresh(self, now: float) -> None:
         config = self._config()
-        if config.nftables_refresh_s and now >= self._filters_due:
-            self._filters_due = now + config.nftables_refresh_s
-            if self.progress.applies and self._host.refresh_filters():
-                self.progress.foreign_changes += 1
-                log.warning("ruleset was changed by others; reading it back")
-                self._conditions.set("ruleset-changed-by-others", "nftables", "the ruleset is read back and repaired")
-            else:
-                self._conditions.clear("ruleset-changed-by-others", "nftables")
         if config.route_refresh_s and now >= self._routes_due:
             self._routes_due = now + config.route_refresh_s
             if self.progress.applies:
@@ -146,7 +138,7 @@ class ApplyLoop:
 
     def _timeout(self) -> float:
         now = time.monotonic()
-        due = [self._filters_due, self._routes_due]
+        due = [self._routes_due]
         if self._retry_s:
             due.append(now + self._retry_s)
         return max(0.01, min(due) - now)

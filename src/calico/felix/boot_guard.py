@@ -11,6 +11,7 @@ from calico.errors import Transient
 from calico.felix.config.settings import FelixConfig
 from calico.felix.host import TABLE, rules_config
 from calico.rules.ended import ENDED_SETS
+from calico.rules.layout import LAYOUT_CHAIN
 from calico.rules.ruleset import Ruleset
 from calico.rules.table import TableState
 
@@ -21,7 +22,7 @@ def load_boot_guard(config: FelixConfig) -> bool:
     """Load it; false when there is a ruleset already, which stays as it is. Transient when the kernel refuses."""
     state = TableState()
     Ruleset(state, rules_config(config))
-    dataplane = NftDataplane(TABLE, state, inherit=ENDED_SETS)
+    dataplane = NftDataplane(TABLE, state, inherit=ENDED_SETS, layout=LAYOUT_CHAIN)
     try:
         if dataplane.exists():
             return False

@@ -31,6 +31,6 @@ def counts_now(node: str, inputs: Inputs, progress: Progress, host: Host, condit
         datastore_revision=inputs.revision,
         applied_revision=progress.applied_revision,
         failures=progress.failures,
-        foreign_changes=progress.foreign_changes,
+        repairs=dict(host.drift.repairs),
         conditions=[(condition["code"], condition["severity"]) for condition in conditions.as_data()],
     )

@@ -25,6 +25,7 @@ from calico.datastore.sync.syncer import Syncer
 from calico.errors import CalicoError
 from calico.felix.applied_reporter import AppliedReporter, why_not_applied
 from calico.felix.apply_loop import ApplyLoop
+from calico.felix.audit import Audit
 from calico.felix.config.settings import FelixConfig
 from calico.felix.configuration import Configuration, FelixSettings
 from calico.felix.counting import counts_now
@@ -90,6 +91,7 @@ async def run(
 
     metrics = Metrics(count, with_process=lambda: config().metrics_process)
     apply_loop = ApplyLoop(graph, inputs, host, conditions, config, configuration.refresh, wake, on_step, metrics)
+    audit = Audit(host, config, lambda: inputs.in_sync and apply_loop.progress.applies > 0)
     health = Health(config, inputs, apply_loop, conditions)
     listeners = Listeners({"/liveness": health.live, "/readiness": health.ready}, metrics.registry)
     host_reporter = HostStatusReporter(backend, settings.node, config, lambda: apply_loop.progress.applied_revision)
@@ -125,6 +127,7 @@ async def run(
             services.create_task(syncer.run(), name="syncer")
             services.create_task(watch_contact(syncer, conditions), name="contact")
             services.create_task(apply_loop.run(), name="apply")
+            services.create_task(audit.run(), name="audit")
             services.create_task(host.established.run(), name="established")
             services.create_task(endpoint_reporter.run(), name="endpoint-status")
             services.create_task(host_reporter.run(), name="host-status")

@@ -21,14 +21,17 @@ from calico.calc.messages import (
     Message,
 )
 from calico.calc.settings import CalcSettings
+from calico.dataplane.drift import Drift
 from calico.dataplane.encap.tunnels import TunnelManager, TunnelSettings, tunnel_protocol
-from calico.dataplane.endpoints import EndpointManager, EndpointStatus
+from calico.dataplane.endpoints import GROUPS, EndpointManager, EndpointStatus
 from calico.dataplane.established import EstablishedFlows
 from calico.dataplane.interfaces import Interface, InterfaceMonitor
 from calico.dataplane.nft import ApplyResult, NftDataplane
 from calico.dataplane.nft_read import NftSocket
+from calico.dataplane.redirectdriver import IFB_PREFIX
 from calico.errors import CalicoError
 from calico.felix.config.settings import FelixConfig
+from calico.felix.drift import DriftWatch
 from calico.felix.host_endpoints import HostEndpointStates, OnHostEndpointStatus
 from calico.felix.steps import OnStep, unwatched
 from calico.lib import packed
@@ -38,6 +41,7 @@ from calico.netlink.rtnetlink.route import KernelRoute
 from calico.obs.conditions import Conditions
 from calico.rules.config import RulesConfig
 from calico.rules.ended import ENDED_SETS
+from calico.rules.layout import LAYOUT_CHAIN
 from calico.rules.ruleset import Ruleset
 from calico.rules.table import TableState
 
@@ -47,6 +51,7 @@ log = structlog.get_logger(__name__)
 
 TABLE = Table("calico")
 
+_NAMED = 5
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 OnEndpointStatus = Callable[[EndpointId, str | None], None]
@@ -137,7 +142,8 @@ class Host:
         self._rules_config = rules_config(config)
         self._ruleset = Ruleset(state, self._rules_config)
         self._addresses: dict[str, frozenset[bytes]] = {}
-        self._nft = NftDataplane(TABLE, state, inherit=ENDED_SETS, socket_factory=nft_socket)
+        self._nft = NftDataplane(TABLE, state, inherit=ENDED_SETS, layout=LAYOUT_CHAIN, socket_factory=nft_socket)
+        self.drift = DriftWatch(conditions, wake)
         self._endpoints = EndpointManager(
             protocol=config.device_route_protocol,
             sources=(_address(config.route_source_v4), _address(config.route_source_v6)),
@@ -146,6 +152,7 @@ class Host:
             on_status_change=self._on_endpoint_status,
             wake=wake,
             on_step=on_step,
+            on_drift=self.drift.noticed,
         )
         self.tunnels = TunnelManager(node, tunnel_settings(config))
         self._on_step = on_step
@@ -165,6 +172,8 @@ class Host:
             prefixes=("",),
             on_route=self._on_route,
             on_resync=self._on_events_lost,
+            on_other=self._endpoints.on_other,
+            more_groups=GROUPS,
         )
         self.endpoint_states: dict[str, str] = {}
         self.host_endpoints = HostEndpointStates(conditions, on_host_endpoint_status)
@@ -205,6 +214,8 @@ class Host:
         self.established.on_applied(self._ruleset.take_affected())
         tunnelled = await self._apply_tunnels()
         await self._endpoints.apply()
+        for kind, names in self._endpoints.repaired.items():
+            self.drift.repaired(kind, sorted(names))
         self._on_step("done")
         return not self._nft.failed and not self._endpoints.pending and tunnelled
 
@@ -221,13 +232,16 @@ class Host:
                 counted[outcome] += packets
         return list(found.values())
 
-    def refresh_filters(self) -> bool:
-        """Whether somebody else changed the ruleset since our last commit; it is then read back at the next apply."""
-        if not self._nft.generation_changed():
-            return False
+    def look(self, *, filters: bool, budget_s: float) -> None:
+        """Look whether others changed what events do not tell of; it is put right by the next apply. ``budget_s``: how
+        long settings may be read. Transient when the kernel could not be asked."""
+        self.drift.expire()
+        self._endpoints.sysctls.audit(budget_s)
+        if filters and self._nft.tampered():
+            self.drift.noticed(Drift("ruleset", TABLE.name, "perhaps changed"), self._read_filters_back)
+
+    def _read_filters_back(self) -> None:
         self._nft.resync()
-        self._ruleset.affect_everything()
-        return True
 
     def route_count(self) -> int:
         """Routes to workloads that are wanted."""
@@ -246,6 +260,7 @@ class Host:
 
     def close(self) -> None:
         """Close the sockets; the kernel keeps everything."""
+        self.drift.close()
         self.established.close()
         self.tunnels.close()
         self._endpoints.close()
@@ -282,6 +297,10 @@ class Host:
         if self._rules_config.is_workload(name):
             self._endpoints.on_interface(name, interface)
         else:
+            if name.startswith(IFB_PREFIX):
+                self._endpoints.qdiscs.on_ifb(name, interface)
+            elif name == "lo" and interface is not None:
+                self._endpoints.gateways.on_addresses(interface.addresses)
             self._on_host_interface(name, interface)
         self._wake()
 
@@ -305,6 +324,11 @@ class Host:
     def _commit_filters(self) -> ApplyResult:
         result = self._nft.apply()
         self._note_failures()
+        if self._nft.repaired:
+            self._ruleset.affect_everything()
+            names = self._nft.repaired
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            self.drift.repaired("ruleset", [TABLE.name], f"changed: {', '.join(names[:_NAMED])}{more}")
         return result
 
     def _interface_of(self, address: bytes) -> str | None:
@@ -351,4 +375,3 @@ class Progress(msgspec.Struct):
     applies: int = 0
     failures: int = 0
     last_took_ms: float = 0.0
-    foreign_changes: int = 0

@@ -24,6 +24,7 @@ from calico.calc.messages import (
     ProfileRemove,
     ProfileUpdate,
 )
+from calico.dataplane.drift import KINDS, Kind
 
 __all__ = ["Counts", "Metrics"]
 
@@ -57,7 +58,7 @@ class Counts(msgspec.Struct, kw_only=True):
     datastore_revision: int
     applied_revision: int
     failures: int
-    foreign_changes: int
+    repairs: dict[Kind, int]
     conditions: list[tuple[str, str]]
 
 
@@ -149,9 +150,12 @@ class _Counted(Collector):
             ("calico_felix_applied_revision", "Revision that is in the kernel.", now.applied_revision),
         ):
             yield GaugeMetricFamily(name, text, value)
-        yield CounterMetricFamily(
-            "calico_felix_ruleset_changed_by_others", "Times that somebody else changed our rules.", now.foreign_changes
+        repairs = CounterMetricFamily(
+            "calico_felix_drift_repairs", "Things of ours that others changed and Felix put right.", labels=["kind"]
         )
+        for kind in KINDS:
+            repairs.add_metric([kind], now.repairs.get(kind, 0))
+        yield repairs
         yield _labelled("calico_felix_endpoints", "Endpoints of this host by status.", "status", now.endpoints)
         held = GaugeMetricFamily(
             "calico_felix_conditions", "Conditions that hold, see the reference.", labels=["code", "severity"]

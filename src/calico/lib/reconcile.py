@@ -50,6 +50,10 @@ class Reconciler(Generic[K, V]):
         self._have: dict[K, V] = {}
         self._dirty: set[K] = set()
         self._read_needed = True
+        self._was_read = False
+        self._foreign: set[K] = set()
+        self.repaired: set[K] = set()
+        """What somebody else had changed, and the last apply put right."""
 
     def want(self, key: K, value: V) -> None:
         """Desire that ``key`` be ``value``."""
@@ -66,6 +70,20 @@ class Reconciler(Generic[K, V]):
         """Forget what is known about ``key`` (it was changed behind our back): it is written again if wanted."""
         self._have.pop(key, None)
         self._dirty.add(key)
+
+    def noticed(self, key: K, value: V | None = None) -> None:
+        """Somebody else made ``key`` be ``value`` (None: took it away): it is put right by the next apply."""
+        if self._have.get(key) == self._want.get(key):
+            self._foreign.add(key)
+        if value is None:
+            self._have.pop(key, None)
+        else:
+            self._have[key] = value
+        self._dirty.add(key)
+
+    def is_right(self, key: K) -> bool:
+        """Whether ``key`` is as it should be, as far as known."""
+        return self._have.get(key) == self._want.get(key)
 
     def resync(self) -> None:
         """Read the actual state again at the next apply."""
@@ -86,12 +104,12 @@ class Reconciler(Generic[K, V]):
         What is wanted while the driver works is not lost: it is dirty for the next call. When the driver raises,
         everything stays dirty and the actual state is read again.
         """
+        self.repaired = set()
         if self._read_needed:
-            self._have = dict(await self._driver.read())
-            self._dirty.update(self._have, self._want)
-            self._read_needed = False
+            await self._read()
         taken, self._dirty = self._dirty, set()
         plan = self._plan_of(taken)
+        foreign, self._foreign = self._foreign, set()
         if not plan:
             return []
         try:
@@ -108,7 +126,19 @@ class Reconciler(Generic[K, V]):
             if key not in failed_keys:
                 self._have.pop(key, None)
         self._dirty |= failed_keys
+        self.repaired = {key for key in foreign if key in plan.put or key in plan.delete} - failed_keys
         return failed
+
+    async def _read(self) -> None:
+        """What was right and not touched since, and is not as it was, somebody else changed."""
+        found = dict(await self._driver.read())
+        if self._was_read:
+            for key in (found.keys() | self._have.keys()) - self._dirty:
+                if self._have.get(key) == self._want.get(key) != found.get(key):
+                    self._foreign.add(key)
+        self._have = found
+        self._dirty.update(self._have, self._want)
+        self._read_needed, self._was_read = False, True
 
     def _plan_of(self, keys: set[K]) -> Plan[K, V]:
         put: dict[K, V] = {}

@@ -31,7 +31,15 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "dataplane-rejected": Kind("error", "the kernel refused an object; what it governs is denied"),
     "dataplane-retrying": Kind("warning", "programming failed and is tried again"),
-    "ruleset-changed-by-others": Kind("warning", "somebody changed our table; it was repaired"),
+    "drift-ruleset": Kind("warning", "somebody changed our table of rules; it was put right"),
+    "drift-routes": Kind("warning", "somebody changed routes of workloads; they were put right"),
+    "drift-neighbours": Kind("warning", "somebody changed neighbour entries of workloads; they were put right"),
+    "drift-sysctls": Kind("warning", "somebody changed settings of the kernel that Calico needs; they were put right"),
+    "drift-gateways": Kind("warning", "somebody removed a gateway's address from lo; it was put right"),
+    "drift-qdiscs": Kind("warning", "somebody changed what limits bandwidth; it was put right"),
+    "drift-fight": Kind(
+        "error", "another program changes the same thing again and again: it is put right ever more slowly"
+    ),
     "endpoint-error": Kind("error", "an endpoint could not be set up fully; it may lack connectivity"),
     "tunnel-incomplete": Kind(
         "error", "what should go through a tunnel to other hosts does not arrive; it is not sent in the open"

@@ -18,6 +18,7 @@ from calico.rules.config import RulesConfig
 from calico.rules.ended import ENDED_FLOWS, ended_chain, ended_sets
 from calico.rules.guards import HOST_SERVICES, WORKLOAD_GUARD, guard_chains
 from calico.rules.host.chains import NO_HOST_PARTS, HostParts
+from calico.rules.layout import layout_chain
 from calico.rules.loads import ACCEPT, DROP, ESTABLISHED_OR_RELATED, Exprs, in_set, interface
 from calico.rules.room import MIN_SIZE
 from calico.rules.table import TableState
@@ -34,6 +35,7 @@ def write_static(state: TableState, config: RulesConfig) -> None:
         state.want_set(decl)
     for chain in guard_chains(config):
         state.want_chain(chain)
+    state.want_chain(layout_chain())
     write_base(state, config, NO_HOST_PARTS)
 
 

@@ -9,7 +9,7 @@ import pytest
 from calico.dataplane.fake_nft import FakeNft
 from calico.dataplane.netns import in_netns, temporary_netns
 from calico.dataplane.nft import NftDataplane
-from calico.dataplane.nft_read import NftSocket, TableStatus, read_table
+from calico.dataplane.nft_read import NftSocket, TableStatus, read_generation, read_table
 from calico.netlink.nftables.codec import Request, TableCodec, encode_batch
 from calico.netlink.nftables.expr import Expr, Lookup
 from calico.netlink.nftables.expr_codec import decode_exprs
@@ -57,6 +57,10 @@ class Kernel:
 
     def dataplane(self, state: TableState, table: Table = TABLE) -> NftDataplane:
         return NftDataplane(table, state, socket_factory=self.socket)
+
+    def generation(self) -> int:
+        """How many transactions there were, whoever made them."""
+        return read_generation(self.socket())
 
     def content(self, table: Table = TABLE) -> Content:
         return Content(self.socket(), table)

@@ -2,22 +2,30 @@
 
 ``--end-at STEP:N``: SIGKILL at the Nth time that a step is reached (``calico.felix.steps``), or that a transaction is
 about to be sent (``sending``) or was just sent, its answer not read (``sent``). ``--slow S``: wait that long before
-every transaction is sent and again before its answer is read.
+every transaction is sent and again before its answer is read. ``--no-owner``: the kernel is one before 6.9, which
+lets nobody own a table that stays. ``--count FILE``: each SIGUSR1 writes into it how many netlink messages were
+sent.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import os
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 
 from calico.datastore.connection import Connection
 from calico.felix.daemon import FelixSettings, run
+from calico.netlink import wire
+from calico.netlink.nftables import uapi
 from calico.netlink.socket import NETLINK_NETFILTER, Failure, NetlinkSocket
 from calico.obs.log import configure_logging
+
+NEW_TABLE = uapi.SUBSYS_NFTABLES << 8 | uapi.NEWTABLE
 
 
 class Ending:
@@ -37,14 +45,18 @@ class Ending:
 class WatchedSocket(NetlinkSocket):
     """A socket to nf_tables that is slow and tells its steps."""
 
-    def __init__(self, ending: Ending, slow_s: float) -> None:
+    def __init__(self, ending: Ending, slow_s: float, *, owner: bool) -> None:
         super().__init__(NETLINK_NETFILTER)
-        self._ending, self._slow_s = ending, slow_s
+        self._ending, self._slow_s, self._knows_owners = ending, slow_s, owner
         self._is_transaction = False
 
     def exchange(self, data: bytes, first_seq: int, last_seq: int) -> tuple[bool, list[Failure]]:
         time.sleep(self._slow_s)
         self._ending("sending")
+        if not self._knows_owners:
+            refused = [m for m in wire.iter_messages(data) if m.type == NEW_TABLE and _flags(m.payload) & 6]
+            if refused:
+                return False, [Failure(message.seq, errno.EOPNOTSUPP) for message in refused]
         self._is_transaction = True
         return super().exchange(data, first_seq, last_seq)
 
@@ -56,17 +68,47 @@ class WatchedSocket(NetlinkSocket):
             time.sleep(self._slow_s)
 
 
+def _flags(payload: bytes) -> int:
+    return wire.be32(wire.parse_attrs(payload[4:]).get(uapi.TABLE_FLAGS, b"\0\0\0\0"))
+
+
+def count_messages(file: str) -> None:
+    """Count what goes to the kernel, message by message, through whatever netlink socket."""
+    sent = 0
+    send = NetlinkSocket.send
+
+    def counting(self: NetlinkSocket, data: bytes) -> None:
+        nonlocal sent
+        sent += sum(1 for _ in wire.iter_messages(data))
+        send(self, data)
+
+    def tell(*_: object) -> None:
+        Path(f"{file}.new").write_text(str(sent))
+        Path(f"{file}.new").rename(file)
+
+    NetlinkSocket.send = counting  # type: ignore[method-assign]
+    signal.signal(signal.SIGUSR1, tell)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--end-at", default="never")
     parser.add_argument("--slow", type=float, default=0.0)
+    parser.add_argument("--no-owner", action="store_true")
+    parser.add_argument("--count", default="")
     for name in ("--node", "--run-dir", "--log-file"):
         parser.add_argument(name, required=True)
     options = parser.parse_args()
     configure_logging(level="info", file=options.log_file)
+    if options.count:
+        count_messages(options.count)
     ending = Ending(options.end_at)
     settings = FelixSettings(options.node, Connection(), options.run_dir)
-    asyncio.run(run(settings, on_step=ending, nft_socket=lambda: WatchedSocket(ending, options.slow)))
+    asyncio.run(
+        run(
+            settings, on_step=ending, nft_socket=lambda: WatchedSocket(ending, options.slow, owner=not options.no_owner)
+        )
+    )
 
 
 if __name__ == "__main__":

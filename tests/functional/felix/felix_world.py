@@ -533,9 +533,9 @@ class World:
         ]
         assert not wrong, f"IPv{family}: {'; '.join(wrong)}; {self.status['conditions']}"
 
-    def ruleset(self) -> str:
+    def ruleset(self, *options: str) -> str:
         """What nft shows of the host's table."""
-        command = [*self.enter("h"), "nft", "list", "table", "inet", "calico"]
+        command = [*self.enter("h"), "nft", *options, "list", "table", "inet", "calico"]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
     def socket(self, name: str, family: int, kind: int) -> socket.socket:

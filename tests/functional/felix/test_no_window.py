@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from felix_dance import Dance
 from felix_stream import CONNECTION, Stream
+from felix_watched import watched
 from felix_world import World, until
 
 from calico.felix.steps import STEPS
@@ -20,29 +19,6 @@ pytestmark = pytest.mark.flaky(reruns=0)  # a leak that is seen once is one
 CHANGES, CHANGES_WHILE_SLOW = 4000, 1500
 ENDS = (*STEPS, "sending", "sent")
 ENDING = str(Path(__file__).with_name("felix_ending.py"))
-
-
-@contextmanager
-def watched(world: World, record_property: Callable[[str, object], None]) -> Iterator[Dance]:
-    """A dance, and a stream of both families that is judged at its end."""
-    dance = Dance(world, 1)
-    dance.begin()
-    for family in (4, 6):
-        world.expect(family, *CONNECTION, "a>b udp:8000", "!a>b udp:9999")
-    stream = Stream(world, 4, 6)
-    stream.start()
-    begin = time.monotonic()
-    try:
-        yield dance
-        took = time.monotonic() - begin
-        world.settle()
-    finally:
-        stream.stop()
-    rate = stream.count / stream.seconds
-    changes = f"{dance.steps} changes, {dance.steps / took:.0f}/s"
-    record_property("counted", f"{changes}; {stream.count} packets, {rate:.0f}/s")
-    assert not stream.passed()
-    assert not any(stream.lost().values()), stream.lost()
 
 
 @pytest.mark.timeout(180)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import time
 
 import pytest
 
 from calico.dataplane.conntrack import Conntrack
 from calico.dataplane.netns import in_netns
 from calico.lib.packed import addr_bytes
+from calico.netlink.conntrack import count_flows, decode_count
 from calico.netlink.socket import NETLINK_NETFILTER, NetlinkSocket
 
 RULES = """
@@ -44,7 +46,16 @@ def tracked(host):
         return NetlinkSocket(NETLINK_NETFILTER)
 
     with in_netns(host.name, make) as sock:
+        await_flows(sock, 4)
         yield sock
+
+
+def await_flows(sock, number):
+    """A busy kernel takes a datagram in, and its flow into the table, a moment after it was sent."""
+    end = time.monotonic() + 10
+    while sum(decode_count(answer.payload) for answer in sock.request(count_flows(sock.next_seq()))) < number:
+        assert time.monotonic() < end, f"there were never {number} flows"
+        time.sleep(0.001)
 
 
 @pytest.mark.parametrize("picked_by_the_kernel", [False, True])

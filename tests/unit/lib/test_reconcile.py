@@ -107,3 +107,70 @@ async def test_any_history_ends_at_what_is_wanted(history: list[tuple[str, int |
             assert world.content == wanted
     await reconciler.apply()
     assert world.content == wanted
+
+
+async def test_what_others_changed_is_told_once_it_was_put_right() -> None:
+    world = World()
+    reconciler = Reconciler(world)
+    for key in ("a", "b", "c"):
+        reconciler.want(key, 1)
+    await reconciler.apply()
+    assert reconciler.repaired == set()
+    world.content = {"a": 7, "c": 1, "added": 3}
+    reconciler.resync()
+    await reconciler.apply()
+    assert reconciler.repaired == {"a", "b", "added"}
+    assert world.content == {"a": 1, "b": 1, "c": 1}
+    await reconciler.apply()
+    assert reconciler.repaired == set()
+
+
+async def test_what_was_there_at_the_first_look_nobody_changed() -> None:
+    world = World(stale=1, wrong=2)
+    reconciler = Reconciler(world)
+    reconciler.want("wrong", 3)
+    await reconciler.apply()
+    assert world.content == {"wrong": 3}
+    assert reconciler.repaired == set()
+
+
+async def test_what_we_were_about_to_change_anyway_nobody_else_changed() -> None:
+    world = World()
+    reconciler = Reconciler(world)
+    for key in ("flushed", "other", "refused"):
+        reconciler.want(key, 1)
+    await reconciler.apply()
+    world.content = {"refused": 2}
+    world.refused = {"refused"}
+    reconciler.touch("flushed")  # known: the kernel did it
+    reconciler.want("other", 2)
+    reconciler.resync()
+    await reconciler.apply()
+    assert world.content == {"flushed": 1, "other": 2, "refused": 2}
+    assert reconciler.repaired == set()
+
+
+async def test_a_noticed_change_is_put_right_without_reading() -> None:
+    world = World()
+    reconciler = Reconciler(world)
+    reconciler.want("a", 1)
+    await reconciler.apply()
+    world.content = {"a": 2, "strange": 5}
+    reconciler.noticed("a", 2)
+    reconciler.noticed("strange", 5)
+    await reconciler.apply()
+    assert world.content == {"a": 1}
+    assert reconciler.repaired == {"a", "strange"}
+
+
+async def test_a_change_that_was_taken_back_needs_no_repair() -> None:
+    world = World()
+    reconciler = Reconciler(world)
+    reconciler.want("a", 1)
+    await reconciler.apply()
+    reconciler.noticed("a", 2)
+    reconciler.noticed("a", 1)
+    plans = len(world.plans)
+    await reconciler.apply()
+    assert len(world.plans) == plans
+    assert reconciler.repaired == set()

@@ -11,6 +11,7 @@ from calico.netlink.rtnetlink.address import Address, decode_address, new_addres
 from calico.netlink.rtnetlink.event import Event, decode_event
 from calico.netlink.rtnetlink.link import Link, decode_link, get_link, new_bridge, new_veth, set_link
 from calico.netlink.rtnetlink.neighbour import Neighbour, decode_neighbour, delete_neighbour, new_neighbour
+from calico.netlink.rtnetlink.netconf import ALL, NetConf, decode_netconf
 from calico.netlink.rtnetlink.route import (
     KernelRoute,
     NextHop,
@@ -21,6 +22,7 @@ from calico.netlink.rtnetlink.route import (
     peek_route,
 )
 from calico.netlink.rtnetlink.rule import SourceRule, decode_rule, new_rule
+from calico.netlink.wire import WireError
 
 macs = st.binary(min_size=6, max_size=6)
 indexes = st.integers(1, 2**31 - 1)
@@ -178,3 +180,15 @@ def test_an_ipv4_destination_without_gateway_is_on_the_link():
     assert on_link_scope(bytes(5), b"") == 253
     assert on_link_scope(bytes(5), bytes(4)) == 0
     assert on_link_scope(bytes(17), b"") == 0
+
+
+def test_settings_of_an_interface_are_read_from_the_kernels_words() -> None:
+    payload = bytes.fromhex("02000000080001000700000008000300010000000800020000000000")
+    assert decode_netconf(payload) == NetConf(2, 7, {"rp_filter": 1, "forwarding": 0})
+    assert decode_netconf(bytes.fromhex("0a00000008000100ffffffff")) == NetConf(10, ALL, {})
+
+
+@pytest.mark.parametrize("payload", [b"", bytes.fromhex("020000000600010007000000"), b"\2"])
+def test_broken_words_about_settings_are_refused(payload: bytes) -> None:
+    with pytest.raises(WireError):
+        decode_netconf(payload)

@@ -79,7 +79,7 @@ def test_chains_have_the_names_of_the_documentation(host: Any) -> None:
         "nat-prerouting", "nat-output", "nat-postrouting",
         "limits-forward", "limits-connections", "marking",
         # what they lead to
-        "antispoof", "ended-flows", "workload-guard", "host-policy", "host-services", "host-action",
+        "layout", "antispoof", "ended-flows", "workload-guard", "host-policy", "host-services", "host-action",
         "host-to-workload", "host-translated", "nat-outgoing", "too-many-connections",
         "failsafe-in", "failsafe-out", "failsafe-raw-in", "failsafe-raw-out",
         # policies and profiles

@@ -202,7 +202,11 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     Parameter("OpenstackRegion", "openstack_region", region, "restart", "Region part of status keys."),
     Parameter(
-        "NftablesRefreshInterval", "nftables_refresh_s", seconds, "live", "How often the table's owner is checked."
+        "NftablesRefreshInterval",
+        "nftables_refresh_s",
+        seconds,
+        "live",
+        "How often it is looked whether others changed our table: every 2 s at least; 0: never.",
     ),
     Parameter("RouteRefreshInterval", "route_refresh_s", seconds, "live", "How often routes are read back."),
     Parameter(

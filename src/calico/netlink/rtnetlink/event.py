@@ -21,12 +21,14 @@ __all__ = [
     "GROUP_NEIGHBOUR",
     "GROUP_ROUTE4",
     "GROUP_ROUTE6",
+    "GROUP_TRAFFIC_CONTROL",
     "Event",
     "decode_event",
 ]
 
 GROUP_LINK: Final = 1
 GROUP_NEIGHBOUR: Final = 3
+GROUP_TRAFFIC_CONTROL: Final = 4
 GROUP_ADDRESS4: Final = 5
 GROUP_ROUTE4: Final = 7
 GROUP_ADDRESS6: Final = 9

@@ -1,0 +1,36 @@
+"""A stream of packets over changes without end: what must pass passes and what must not does not, at every moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from felix_dance import Dance
+from felix_stream import CONNECTION, Stream
+from felix_world import World
+
+__all__ = ["watched"]
+
+
+@contextmanager
+def watched(world: World, record_property: Callable[[str, object], None]) -> Iterator[Dance]:
+    """A dance, and a stream of both families that is judged at its end."""
+    dance = Dance(world, 1)
+    dance.begin()
+    for family in (4, 6):
+        world.expect(family, *CONNECTION, "a>b udp:8000", "!a>b udp:9999")
+    stream = Stream(world, 4, 6)
+    stream.start()
+    begin = time.monotonic()
+    try:
+        yield dance
+        took = time.monotonic() - begin
+        world.settle()
+    finally:
+        stream.stop()
+    rate = stream.count / stream.seconds
+    changes = f"{dance.steps} changes, {dance.steps / took:.0f}/s"
+    record_property("counted", f"{changes}; {stream.count} packets, {rate:.0f}/s")
+    assert not stream.passed()
+    assert not any(stream.lost().values()), stream.lost()

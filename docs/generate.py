@@ -20,6 +20,7 @@ from calico.felix.config.parameters import PARAMETERS, Parameter
 from calico.felix.config.settings import FelixConfig
 from calico.felix.metrics import Counts, Metrics
 from calico.obs.conditions import CATALOGUE
+from calico.rules.drops import REASONS
 
 __all__ = ["PAGES", "main", "stale_pages"]
 
@@ -97,6 +98,21 @@ def conditions() -> str:
     )
 
 
+def drops() -> str:
+    """The page of the reasons for which packets are dropped."""
+    return _page(
+        "Drops",
+        "Why the ruleset of a host drops packets, as `calico node drops` shows it and the metric "
+        "`calico_felix_dropped_packets_total` counts it (label `reason`). Each reason is a named counter of the table "
+        "`inet calico` (`drop-<reason>`).",
+        _table(["Reason", "What was dropped", "If it should not have been"], _drop_rows()),
+    )
+
+
+def _drop_rows() -> list[list[str]]:
+    return [[f"`{reason.name}`", reason.meaning, reason.remedy] for reason in REASONS]
+
+
 def commands() -> str:
     """The page of all commands with their options."""
     root = click.Context(cli, info_name="calico")
@@ -109,6 +125,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "felix-parameters.md": felix_parameters,
     "conditions.md": conditions,
     "metrics.md": metrics,
+    "drops.md": drops,
     "cli.md": commands,
 }
 

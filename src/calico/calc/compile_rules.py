@@ -14,6 +14,7 @@ import msgspec
 from calico.calc.compile_entity import EntityParts, SetSpec, compile_entity
 from calico.calc.messages import ActiveRule
 from calico.errors import InvalidInput
+from calico.model.decoding import DENY_DAMAGED
 from calico.model.numorstring import protocol_number
 from calico.model.policy import ICMPFields, Rule
 
@@ -24,7 +25,7 @@ Action = Literal["allow", "deny", "pass", "log"]
 
 _ACTIONS: dict[str, Action] = {"allow": "allow", "deny": "deny", "pass": "pass", "log": "log"}
 _ICMP = (1, 58)
-DENY_ALL = (ActiveRule(action="deny"),)
+DENY_ALL = (ActiveRule(action="deny", why="damaged"),)
 
 
 class CompiledRules(msgspec.Struct, frozen=True):
@@ -42,6 +43,8 @@ def compile_rules(
 
     ``services_known``: somebody tells what is behind services; else rules that name one are reported.
     """
+    if rules is DENY_DAMAGED:
+        return CompiledRules(DENY_ALL)
     active: list[ActiveRule] = []
     sets: dict[str, SetSpec] = {}
     problems: list[str] = []

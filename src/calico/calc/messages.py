@@ -99,7 +99,8 @@ class RuleSide(_Msg, frozen=True, kw_only=True):
 class ActiveRule(_Msg, frozen=True, kw_only=True):
     """One rule, resolved: protocols are numbers, selectors are set ids. All given fields must match.
 
-    ``icmp`` is (type, code or None); ``comment`` is for people only.
+    ``icmp`` is (type, code or None); ``comment`` is for people only. ``why`` of a rule that denies everything and that
+    nobody wrote: its owner cannot be interpreted (damaged), or does not exist (missing).
     """
 
     action: Literal["allow", "deny", "pass", "log"]
@@ -111,6 +112,7 @@ class ActiveRule(_Msg, frozen=True, kw_only=True):
     src: RuleSide = RuleSide()
     dst: RuleSide = RuleSide()
     comment: str = ""
+    why: Literal["", "damaged", "missing"] = ""
 
 
 class PolicyUpdate(_Msg, frozen=True, kw_only=True):

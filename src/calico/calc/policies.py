@@ -26,6 +26,7 @@ U = TypeVar("U", PolicyUpdate, ProfileUpdate)
 DEFAULT_ALLOW = "projectcalico-default-allow"
 """The profile that allows both ways and is never stored."""
 
+_DENY_MISSING = (ActiveRule(action="deny", why="missing"),)
 _ALLOW_ALL = (ActiveRule(action="allow"),)
 
 
@@ -118,7 +119,7 @@ def compile_profile(name: str, profile: Profile | None, *, services_known: bool 
     if name == DEFAULT_ALLOW:
         return Compiled(ProfileUpdate(name=name, ingress=_ALLOW_ALL, egress=_ALLOW_ALL))
     if profile is None:
-        return Compiled(ProfileUpdate(name=name, ingress=DENY_ALL, egress=DENY_ALL))
+        return Compiled(ProfileUpdate(name=name, ingress=_DENY_MISSING, egress=_DENY_MISSING))
     ingress = compile_rules(profile.spec.ingress, "", "ingress", services_known=services_known)
     egress = compile_rules(profile.spec.egress, "", "egress", services_known=services_known)
     update = ProfileUpdate(name=name, ingress=ingress.rules, egress=egress.rules)

@@ -179,6 +179,7 @@ class FakeNftSocket:
             uapi.GETRULE: lambda: table.dump_rules(wire.text(attrs.get(uapi.RULE_CHAIN, b""))),
             uapi.GETCHAIN: table.dump_chains,
             uapi.GETSET: table.dump_sets,
+            uapi.GETOBJ: table.dump_counters,
             uapi.GETSETELEM: lambda: table.dump_elements(wire.text(attrs.get(uapi.ELEM_LIST_SET, b""))),
         }
         try:

@@ -1,4 +1,4 @@
-"""One table of the fake kernel: chains, rules, sets, elements, and the kernel's reasons to refuse a change of them."""
+"""One table of the fake kernel: what is in it, and the kernel's reasons to refuse a change of that."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from calico.netlink import wire
 from calico.netlink.nftables import uapi
 from calico.netlink.nftables.codec import decode_chain
 from calico.netlink.nftables.element_codec import KernelElement, decode_elements, encode_value
-from calico.netlink.nftables.expr import Expr, Lookup, Verdict
+from calico.netlink.nftables.expr import CountIn, Expr, Lookup, Verdict
 from calico.netlink.nftables.expr_codec import decode_exprs
 from calico.netlink.nftables.objects import ElementValue, Hook
 from calico.netlink.wire import NLM_F_EXCL, WireError
@@ -48,13 +48,14 @@ class _Set(msgspec.Struct):
 
 
 class FakeTable:
-    """Always true: ``_used`` counts, for each chain and set, the rules and elements that refer to it."""
+    """Always true: ``_used`` counts, for each chain, set and counter, the rules and elements that refer to it."""
 
     def __init__(self) -> None:
         self.flags = 0
         self.owner = 0
         self._chains: dict[str, _Chain] = {}
         self._sets: dict[str, _Set] = {}
+        self._counters: dict[str, bytes] = {}
         self._used: Counter[_Reference] = Counter()
 
     def copy(self) -> FakeTable:
@@ -65,6 +66,7 @@ class FakeTable:
         other._sets = {
             name: msgspec.structs.replace(each, elements=dict(each.elements)) for name, each in self._sets.items()
         }
+        other._counters = dict(self._counters)
         other._used = Counter(self._used)
         return other
 
@@ -86,6 +88,10 @@ class FakeTable:
             self._new_elements(attrs, flags)
         elif kind == uapi.DELSETELEM:
             self._delete_elements(attrs)
+        elif kind == uapi.NEWOBJ:
+            self._new_counter(attrs)
+        elif kind == uapi.DELOBJ:
+            self._delete_counter(wire.text(attrs[uapi.OBJ_NAME]))
         else:
             raise Refusal(errno.EOPNOTSUPP)
 
@@ -150,8 +156,26 @@ class FakeTable:
         if kind == "set":
             if name not in self._sets:
                 raise Refusal(errno.ENOENT)
+        elif kind == "counter":
+            if name not in self._counters:
+                raise Refusal(errno.ENOENT)
         elif self._chain(name).hook is not None:
             raise Refusal(errno.EOPNOTSUPP)
+
+    # -- counters ----------------------------------------------------------------------------------------------------
+
+    def _new_counter(self, attrs: Mapping[int, bytes]) -> None:
+        name = _name(attrs[uapi.OBJ_NAME])
+        if _number(attrs, uapi.OBJ_TYPE) != uapi.OBJECT_COUNTER or uapi.OBJ_DATA not in attrs:
+            raise Refusal(errno.EOPNOTSUPP)
+        self._counters.setdefault(name, _again(attrs))
+
+    def _delete_counter(self, name: str) -> None:
+        if name not in self._counters:
+            raise Refusal(errno.ENOENT)
+        if self._used["counter", name]:
+            raise Refusal(errno.EBUSY)
+        del self._counters[name]
 
     # -- sets and elements -------------------------------------------------------------------------------------------
 
@@ -246,6 +270,10 @@ class FakeTable:
         chosen = [each for name, each in self._chains.items() if chain in ("", name)]
         return [rule.payload for each in chosen for rule in each.rules]
 
+    def dump_counters(self) -> list[bytes]:
+        """They count nothing: no packet passes here."""
+        return list(self._counters.values())
+
     def dump_sets(self) -> list[bytes]:
         return [each.payload for each in self._sets.values()]
 
@@ -280,6 +308,8 @@ def _reference(expr: Expr) -> _Reference | None:
         return "chain", expr.chain
     if isinstance(expr, Lookup):
         return "set", expr.set
+    if isinstance(expr, CountIn):
+        return "counter", expr.counter
     return None
 
 

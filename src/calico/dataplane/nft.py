@@ -209,6 +209,8 @@ class NftDataplane:
                 self._dirty.elements.setdefault(refused.name, set()).update(refused.keys)
             elif refused.kind in ("set", "gone-set"):
                 self._dirty.sets.add(refused.name)
+            elif refused.kind in ("counter", "gone-counter"):
+                self._dirty.counters.add(refused.name)
             else:
                 self._dirty.chains.add(refused.name)
 
@@ -236,6 +238,7 @@ class NftDataplane:
         self._dirty = Changes()
         self._dirty.chains.update(mirror.chains, self._state.chains)
         self._dirty.sets.update(mirror.sets, self._state.sets)
+        self._dirty.counters.update(mirror.counters, self._state.counters)
 
     def _take_elements(self, mirror: Mirror) -> None:
         """At the first read only: later the state knows better."""
@@ -297,6 +300,7 @@ class NftDataplane:
 def _merge(into: Changes, changes: Changes) -> None:
     into.chains |= changes.chains
     into.sets |= changes.sets
+    into.counters |= changes.counters
     for name, keys in changes.elements.items():
         into.elements.setdefault(name, set()).update(keys)
 

@@ -27,7 +27,7 @@ class KernelChain(msgspec.Struct, frozen=True, gc=False):
 
 
 class Mirror:
-    """Chains by name, sets and their elements by own name.
+    """Chains by name, sets and their elements by own name, named counters.
 
     Always true: ``elements`` has an entry for each set; ``renamed`` has the kernel name of each set for which it
     differs from the own name; ``kernel_names`` are all names taken.
@@ -36,6 +36,7 @@ class Mirror:
     def __init__(self) -> None:
         self.chains: dict[str, KernelChain] = {}
         self.sets: dict[str, KernelSet] = {}
+        self.counters: set[str] = set()
         self.elements: dict[str, dict[bytes, ElementValue]] = {}
         self.renamed: dict[str, str] = {}
         self.kernel_names: set[str] = set()

@@ -1,7 +1,7 @@
 """Which requests bring the kernel's table from what it has to what it should have. Pure.
 
-Order within the transaction, so that nothing refers to what is not there: new sets, new chains, elements, rules,
-then removals (rules of removed chains, sets, chains). Work is proportional to what is dirty.
+Order within the transaction, so that nothing refers to what is not there: new counters, sets, chains, elements, rules,
+then removals (rules of removed chains, sets, chains, counters). Work is proportional to what is dirty.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from calico.dataplane.nft_mirror import KernelChain, Mirror
 from calico.dataplane.nft_refusal import Exclusions, Owner
 from calico.netlink.nftables.codec import Request, TableCodec, encode_rules, same_rules
 from calico.netlink.nftables.element_codec import element_chunks
-from calico.netlink.nftables.expr import Lookup, Rule, Verdict
+from calico.netlink.nftables.expr import CountIn, Lookup, Rule
 from calico.netlink.nftables.objects import VERDICT_VALUE, Chain, ElementValue, SetDecl
 from calico.netlink.nftables.set_codec import KernelSet, encode_set
 from calico.netlink.wire import WireError
+from calico.rules.drops import drop
 from calico.rules.table import Changes, TableState
 
 __all__ = ["Plan", "make_plan", "may_drop", "same_shape"]
 
-_DROP: Final = (Rule((Verdict("drop"),), "refused by the kernel"),)
+_DROP: Final = (Rule(drop("refused-by-kernel"), "refused by the kernel"),)
 _NO_KEYS: Final[Sequence[bytes]] = ()
 
 
@@ -34,6 +35,8 @@ class Plan:
         self.chains: dict[str, KernelChain | None] = {}
         self.sets: dict[str, KernelSet | None] = {}
         self.elements: list[tuple[str, Iterable[bytes], Mapping[bytes, ElementValue]]] = []
+        self.counters: dict[str, bool] = {}
+        """Whether each is there."""
 
     def add(self, owner: Owner, request: Request) -> None:
         self.owners.append(owner)
@@ -53,6 +56,8 @@ class Plan:
                 mirror.drop_chain(name)
             else:
                 mirror.put_chain(name, chain)
+        for name, present in self.counters.items():
+            (mirror.counters.add if present else mirror.counters.discard)(name)
 
 
 def make_plan(codec: TableCodec, state: TableState, mirror: Mirror, dirty: Changes, exclusions: Exclusions) -> Plan:
@@ -85,6 +90,8 @@ class _Planner:
 
     def make(self) -> Plan:
         chains = dict.fromkeys(sorted(self._dirty.chains))
+        for name in sorted(self._dirty.counters):
+            self._plan_counter(name)
         for name in sorted(self._dirty.sets):
             self._plan_set(name)
             if name in self._plan.sets:
@@ -98,6 +105,16 @@ class _Planner:
             self._plan_rules(name, bodies)
         self._plan_removals()
         return self._plan
+
+    # -- counters ----------------------------------------------------------------------------------------------------
+
+    def _plan_counter(self, name: str) -> None:
+        want, have = name in self._state.counters, name in self._mirror.counters
+        if want and not have and name not in self._excluded.counters:
+            self._plan.add(("counter", name, _NO_KEYS), self._codec.put_counter(name))
+            self._plan.counters[name] = True
+        elif have and not want and name not in self._excluded.kept_counters:
+            self._plan.counters[name] = False
 
     # -- sets --------------------------------------------------------------------------------------------------------
 
@@ -206,10 +223,20 @@ class _Planner:
     def _encoded(self, want: Chain) -> tuple[Sequence[Rule], list[bytes], bytes]:
         if want.name not in self._excluded.dropped:
             try:
-                return want.rules, *encode_rules(want.rules, self._renamed)
+                rules = want.rules if not self._excluded.counters else self._uncounted(want.rules)
+                return rules, *encode_rules(rules, self._renamed)
             except WireError as error:
                 self._excluded.refuse("rules", want.name, str(error))
-        return _DROP, *encode_rules(_DROP, self._renamed)
+        rules = self._uncounted(_DROP)
+        return rules, *encode_rules(rules, self._renamed)
+
+    def _uncounted(self, rules: Sequence[Rule]) -> Sequence[Rule]:
+        """Without counting in counters that are not there: what a rule decides matters more."""
+        there = self._state.counters - self._excluded.counters
+        return [
+            Rule(tuple(e for e in rule.exprs if type(e) is not CountIn or e.counter in there), rule.comment)
+            for rule in rules
+        ]
 
     def _rehook(self, name: str, want: Chain, have: KernelChain) -> None:
         """A base chain's policy can be changed in place, all else needs another chain of the same name."""
@@ -244,6 +271,9 @@ class _Planner:
         for name in self._gone_chains:
             self._plan.add(("gone-chain", name, _NO_KEYS), self._codec.delete_chain(name))
             self._plan.chains[name] = None
+        for name, present in self._plan.counters.items():
+            if not present:
+                self._plan.add(("gone-counter", name, _NO_KEYS), self._codec.delete_counter(name))
 
     def _delete_set(self, owner: Owner, kernel_set: KernelSet) -> None:
         """Before 6.4 the kernel counts the chains that a deleted map's elements refer to as used until the end."""

@@ -25,14 +25,22 @@ from calico.netlink.nftables.codec import (
     fingerprint_of,
     generation_request,
 )
-from calico.netlink.nftables.counters import packets_counted
+from calico.netlink.nftables.counters import Counted, decode_counter, packets_counted
 from calico.netlink.nftables.element_codec import KernelElement, decode_elements, elements_to_content
 from calico.netlink.nftables.objects import ElementValue, Hook
 from calico.netlink.nftables.set_codec import KernelSet, decode_set
 from calico.netlink.socket import Failure, NetlinkError
 from calico.netlink.wire import Message, WireError
 
-__all__ = ["NftSocket", "TableStatus", "read_counts", "read_generation", "read_status", "read_table"]
+__all__ = [
+    "NftSocket",
+    "TableStatus",
+    "read_counters",
+    "read_counts",
+    "read_generation",
+    "read_status",
+    "read_table",
+]
 
 _INTERRUPTED_MAX: Final = 20
 _REHASH_READS: Final = 20
@@ -111,6 +119,17 @@ def read_counts(sock: NftSocket, codec: TableCodec, chain: str) -> list[int]:
     raise Transient(f"chain {chain} kept changing while it was read")
 
 
+def read_counters(sock: NftSocket, codec: TableCodec) -> dict[str, Counted]:
+    """What the table's named counters have counted; empty without such a table. Transient if others keep writing."""
+    for _ in range(_INTERRUPTED_MAX):
+        try:
+            found = [decode_counter(attrs) for attrs in _dump(sock, codec, uapi.GETOBJ)]
+            return dict(filter(None, found))
+        except ResyncRequired:
+            continue
+    raise Transient("the table kept changing while its counters were read")
+
+
 def _read_mirror(sock: NftSocket, codec: TableCodec) -> Mirror:
     mirror = Mirror()
     rules: dict[str, list[KernelRule]] = {}
@@ -123,6 +142,10 @@ def _read_mirror(sock: NftSocket, codec: TableCodec) -> Mirror:
     for attrs in list(_dump(sock, codec, uapi.GETSET)):  # a socket has one dump at a time
         if not wire.be32(attrs.get(uapi.SET_FLAGS, b"\0\0\0\0")) & uapi.SET_F_ANONYMOUS:
             _read_set(sock, codec, mirror, decode_set(attrs))
+    for attrs in _dump(sock, codec, uapi.GETOBJ):
+        counter = decode_counter(attrs)
+        if counter is not None:
+            mirror.counters.add(counter[0])
     return mirror
 
 

@@ -18,17 +18,29 @@ from calico.netlink.socket import Failure
 
 __all__ = ["DROP_CHAIN", "Exclusions", "Owner", "Refused"]
 
-OwnerKind = Literal["table", "chain", "rules", "set", "elements", "gone-elements", "gone-chain", "gone-set"]
+OwnerKind = Literal[
+    "table",
+    "chain",
+    "rules",
+    "set",
+    "elements",
+    "counter",
+    "gone-elements",
+    "gone-chain",
+    "gone-set",
+    "gone-counter",
+]
 Owner = tuple[OwnerKind, str, Sequence[bytes]]
 """Whose a request is: a kind, the object's name, and for elements their keys."""
 
 DROP_CHAIN: Final = "replaced by a drop rule"
-_CREATIONS: Final = ("chain", "set")
+_CREATIONS: Final = ("chain", "set", "counter")
 _GRAPH_ERRORS: Final = (errno.EMLINK, errno.ELOOP, errno.EOPNOTSUPP)
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False):
-    """An object that the kernel refused: ``kind`` chain, rules (of a chain), set, elements, gone-chain, gone-set.
+    """An object that the kernel refused: ``kind`` chain, rules (of a chain), set, elements, counter, or gone-chain,
+    gone-set, gone-counter.
 
     ``effect`` says what stands there instead, ``keys`` which elements are missing.
     """
@@ -56,6 +68,9 @@ class Exclusions:
         """Sets whose elements go one to a message, to find the bad ones."""
         self.kept_chains: set[str] = set()
         self.kept_sets: set[str] = set()
+        self.counters: set[str] = set()
+        """Not created; what would count there does not count."""
+        self.kept_counters: set[str] = set()
         self._reasons: dict[tuple[str, str], str] = {}
 
     def blame(self, failures: Iterable[tuple[Owner, Failure]], may_drop: Callable[[str], bool]) -> bool:
@@ -110,5 +125,12 @@ class Exclusions:
     def _place_of(self, kind: str, name: str, may_drop: Callable[[str], bool]) -> set[str] | None:
         if kind == "rules":
             return self.dropped if may_drop(name) and name not in self.dropped else self.chains
-        places = {"chain": self.chains, "set": self.sets, "gone-chain": self.kept_chains, "gone-set": self.kept_sets}
+        places = {
+            "chain": self.chains,
+            "set": self.sets,
+            "counter": self.counters,
+            "gone-chain": self.kept_chains,
+            "gone-set": self.kept_sets,
+            "gone-counter": self.kept_counters,
+        }
         return places.get(kind)

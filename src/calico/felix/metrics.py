@@ -25,6 +25,7 @@ from calico.calc.messages import (
     ProfileUpdate,
 )
 from calico.dataplane.drift import KINDS, Kind
+from calico.netlink.nftables.counters import Counted
 
 __all__ = ["Counts", "Metrics"]
 
@@ -41,7 +42,8 @@ _CLUSTER = {
 
 
 class Counts(msgspec.Struct, kw_only=True):
-    """What there is now. ``kinds``: resources by kind; ``conditions``: (code, severity) of each that holds."""
+    """What there is now. ``kinds``: resources by kind; ``conditions``: (code, severity) of each that holds;
+    ``drops``: by reason, empty when the kernel cannot tell."""
 
     node: str
     kinds: dict[str, int]
@@ -60,6 +62,7 @@ class Counts(msgspec.Struct, kw_only=True):
     failures: int
     repairs: dict[Kind, int]
     conditions: list[tuple[str, str]]
+    drops: dict[str, Counted]
 
 
 _RESYNC_STATES = {"wait-for-datastore": 1, "resync-in-progress": 2, "in-sync": 3, "locked": 1, "held": 1}
@@ -163,6 +166,7 @@ class _Counted(Collector):
         for code, severity in sorted(set(now.conditions)):
             held.add_metric([code, severity], now.conditions.count((code, severity)))
         yield held
+        yield from _dropped(now.drops)
 
 
 class _Process(Collector):
@@ -180,6 +184,18 @@ class _Process(Collector):
         if self._wanted():
             for collector in self._collectors:
                 yield from collector.collect()
+
+
+def _dropped(drops: dict[str, Counted]) -> Iterator[CounterMetricFamily]:
+    packets = CounterMetricFamily(
+        "calico_felix_dropped_packets", "Packets that the ruleset dropped or rejected, see drops.", labels=["reason"]
+    )
+    size = CounterMetricFamily("calico_felix_dropped_bytes", "Bytes of them.", labels=["reason"])
+    for reason, counted in drops.items():
+        packets.add_metric([reason], counted.packets)
+        size.add_metric([reason], counted.bytes)
+    yield packets
+    yield size
 
 
 def _labelled(name: str, text: str, label: str, values: dict[str, int]) -> GaugeMetricFamily:

@@ -30,7 +30,7 @@ from calico.model.policy import (
 from calico.model.salvage import DENIES, MALFORMED, Policy, salvage
 from calico.model.soundness import net_fault, rule_fault
 
-__all__ = ["POLICY_NAME_ANNOTATION", "TIER_LABEL", "Decoded", "decode"]
+__all__ = ["DENY_DAMAGED", "POLICY_NAME_ANNOTATION", "TIER_LABEL", "Decoded", "decode"]
 
 POLICY_NAME_ANNOTATION = "projectcalico.org/metadata"
 TIER_LABEL = "projectcalico.org/tier"
@@ -38,7 +38,9 @@ TIER_LABEL = "projectcalico.org/tier"
 R = TypeVar("R", bound=Resource)
 NetSet = NetworkSet | GlobalNetworkSet
 
-_DENY = (Rule(action="Deny"),)
+DENY_DAMAGED = (Rule(action="Deny"),)
+"""The rules of a policy or profile whose own cannot be interpreted; this very tuple, so that they can be told from
+rules that somebody wrote."""
 _SHARED_METADATA = Resource().metadata
 
 
@@ -104,13 +106,15 @@ def _inspect_policy(policy: Policy, problems: tuple[str, ...]) -> Decoded:
         problems += (f"rules cannot be interpreted, everything is denied: {fault}",)
     if fault or salvaged:
         types = spec.types or ("Ingress", "Egress")
-        spec = replace(spec, ingress=_DENY if "Ingress" in types else (), egress=_DENY if "Egress" in types else ())
+        spec = replace(
+            spec, ingress=DENY_DAMAGED if "Ingress" in types else (), egress=DENY_DAMAGED if "Egress" in types else ()
+        )
     return Decoded(policy if spec is policy.spec else replace(policy, spec=spec), problems)
 
 
 def _inspect_profile(profile: Profile, problems: tuple[str, ...]) -> Decoded:
     if fault := _rules_fault(profile.spec.ingress, profile.spec.egress):
-        spec = replace(profile.spec, ingress=_DENY, egress=_DENY)
+        spec = replace(profile.spec, ingress=DENY_DAMAGED, egress=DENY_DAMAGED)
         profile = replace(profile, spec=spec)
         problems += (f"rules cannot be interpreted, everything is denied: {fault}",)
     return Decoded(profile, problems)

@@ -19,10 +19,10 @@ from calico.lib.packed import is_v6, net, net_str, prefix_len
 from calico.netlink.nftables.expr import Bitwise, Cmp, Expr, Exthdr, Lookup, Meta, Payload, Range, Rule, Verdict
 from calico.netlink.nftables.objects import Chain, Hook
 from calico.rules.config import RulesConfig
+from calico.rules.drops import drop
 from calico.rules.guards import dhcp
 from calico.rules.loads import (
     ACCEPT,
-    DROP,
     FROM_HERE,
     ICMP,
     ICMPV6,
@@ -90,7 +90,7 @@ def _checks(nets: tuple[bytes, ...]) -> Iterable[Rule]:
     yield from _link_local()
     if nets:
         yield from _foreign(nets)
-    yield Rule((DROP,), "spoofed source")
+    yield Rule(drop("spoofed-source"), "spoofed source")
 
 
 def _ordinary() -> Iterable[Rule]:
@@ -111,13 +111,13 @@ def _ordinary() -> Iterable[Rule]:
 
 def _loopback() -> Rule:
     """Interfaces of workloads route 127/8 (for what the host translates to it), so nothing else keeps it the host's."""
-    return Rule((*family(4), *net_is("dst", net("127.0.0.0/8")), DROP), "to the host's loopback")
+    return Rule((*family(4), *net_is("dst", net("127.0.0.0/8")), *drop("host-loopback")), "to the host's loopback")
 
 
 def _as_a_router() -> Iterable[Rule]:
-    yield Rule((*protocol(ICMP), *header(0, b"\x05"), DROP), "ICMP redirect")
+    yield Rule((*protocol(ICMP), *header(0, b"\x05"), *drop("spoofed-router")), "ICMP redirect")
     for kind, comment in ((134, "IPv6 router advertisement"), (137, "IPv6 redirect")):
-        yield Rule((*protocol(ICMPV6), *header(0, bytes((kind,))), DROP), comment)
+        yield Rule((*protocol(ICMPV6), *header(0, bytes((kind,))), *drop("spoofed-router")), comment)
 
 
 def _others_errors(nets: tuple[bytes, ...]) -> Iterable[Rule]:
@@ -133,7 +133,7 @@ def _others_errors(nets: tuple[bytes, ...]) -> Iterable[Rule]:
             elsewhere = _outside(quoted, (one for one in nets if is_v6(one) == (version == 6)))
             if elsewhere is not None:
                 matches = (*protocol(number), *family(version), *kind, *foreign, *elsewhere)
-                yield Rule((*matches, DROP), "ICMP error about others")
+                yield Rule((*matches, *drop("spoofed-icmp-error")), "ICMP error about others")
 
 
 def _outside(load: Payload, nets: Iterable[bytes]) -> Exprs | None:
@@ -161,8 +161,10 @@ def _owned() -> Iterable[Rule]:
 def _foreign(nets: tuple[bytes, ...]) -> Iterable[Rule]:
     """As ``_owned``, for networks; never what is no source, nor an address of this host."""
     for one in _NO_SOURCES:
-        yield Rule((*family(6 if is_v6(one) else 4), *net_is("src", one), DROP), "no source of any workload")
-    yield Rule((*FROM_HERE, DROP), "an address of this host")
+        yield Rule(
+            (*family(6 if is_v6(one) else 4), *net_is("src", one), *drop("spoofed-source")), "no source of any workload"
+        )
+    yield Rule((*FROM_HERE, *drop("spoofed-source")), "an address of this host")
     without_options = (Payload("network", 0, 1), Cmp("eq", b"\x45"))
     unrouted = (Exthdr(_ROUTING_HEADER), Cmp("eq", b"\0"))
     for one in nets:

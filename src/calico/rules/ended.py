@@ -14,7 +14,8 @@ import msgspec
 
 from calico.netlink.nftables.expr import Bitwise, Cmp, Lookup, Meta, Payload, Rule
 from calico.netlink.nftables.objects import Chain, KeyField, SetDecl
-from calico.rules.loads import DROP, ESTABLISHED_OR_RELATED, RETURN, TCP, Exprs, address, family, header, port, protocol
+from calico.rules.drops import drop
+from calico.rules.loads import ESTABLISHED_OR_RELATED, RETURN, TCP, Exprs, address, family, header, port, protocol
 from calico.rules.packets import SCTP
 from calico.rules.room import MIN_SIZE, make_room
 from calico.rules.table import TableState
@@ -54,7 +55,7 @@ def ended_chain() -> Chain:
     ):
         for version in (4, 6):
             exprs = (*protocol(number), *family(version), *middle, *_is_ended(version))
-            rules.append(Rule((*exprs, DROP), f"{name} of a flow that was ended"))
+            rules.append(Rule((*exprs, *drop("ended-connection")), f"{name} of a flow that was ended"))
     return Chain(ENDED_FLOWS, tuple(rules))
 
 

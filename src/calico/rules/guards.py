@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from calico.netlink.nftables.expr import Rule
 from calico.netlink.nftables.objects import Chain
 from calico.rules.config import RulesConfig
+from calico.rules.drops import drop
 from calico.rules.loads import (
     ACCEPT,
-    DROP,
     HOST_SERVICE_TYPES,
     ICMPV6,
     IPIP,
@@ -50,13 +50,14 @@ def dhcp(version: int) -> Exprs:
 
 def _never(config: RulesConfig) -> Iterable[Rule]:
     if not config.allow_ipip:
-        yield Rule((*protocol(IPIP), DROP), "IP in IP from a workload")
+        yield Rule((*protocol(IPIP), *drop("encapsulated")), "IP in IP from a workload")
     yield Rule((*protocol(UDP, "neq"), RETURN), "no UDP")
     if not config.allow_vxlan:
         port = config.vxlan_port.to_bytes(2, "big")
-        yield Rule((*header(2, port), DROP), "VXLAN from a workload")
+        yield Rule((*header(2, port), *drop("encapsulated")), "VXLAN from a workload")
     for version, (client, server) in _DHCP_PORTS.items():
-        yield Rule((*header(2, client), *header(0, server), *family(version), DROP), "DHCP server in a workload")
+        answer = (*header(2, client), *header(0, server), *family(version))
+        yield Rule((*answer, *drop("dhcp-server")), "DHCP server in a workload")
 
 
 def _always(config: RulesConfig) -> Iterable[Rule]:

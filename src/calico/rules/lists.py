@@ -20,8 +20,9 @@ from calico.netlink.nftables.expr import Rule, Verdict
 from calico.netlink.nftables.objects import Chain
 from calico.rules.chains import PolicyChains
 from calico.rules.config import RulesConfig
+from calico.rules.drops import Reason, drop
 from calico.rules.host.failsafe import FAILSAFE_CHAINS, FailsafeChains
-from calico.rules.loads import DROP, INVALID, Exprs, mark_clear, mark_unset
+from calico.rules.loads import INVALID, Exprs, mark_clear, mark_unset
 from calico.rules.names import Style, comment_text, list_name, policy_name, profile_name, styled
 from calico.rules.policy import denial
 from calico.rules.static import WORKLOAD_GUARD
@@ -132,7 +133,7 @@ class ListChains:
     def _render(self, wanted: PolicyList) -> None:
         rules: list[Rule] = []
         if self._config.drop_invalid and wanted.kind != "untracked":
-            rules.append(Rule((*INVALID, DROP), "invalid connection state"))
+            rules.append(Rule((*INVALID, *drop("invalid-connection")), "invalid connection state"))
         if wanted.kind == "workload" and wanted.direction == "egress":
             rules.append(Rule((Verdict("jump", WORKLOAD_GUARD),), "what no workload may send"))
         if wanted.kind in _WITH_FAILSAFE:
@@ -145,7 +146,8 @@ class ListChains:
         for profile in wanted.profiles:
             rules.append(_jump(styled(profile_name(wanted.direction, profile), wanted.style), f"profile {profile}"))
         if wanted.kind in _ENDING_WITH_DENIAL:
-            rules.append(Rule((denial(self._config, wanted.style),), "no profile allows it"))
+            why: Reason = "no-profile-allows" if wanted.kind == "workload" else "host-endpoint-default"
+            rules.append(Rule(denial(self._config, wanted.style, why), "no profile allows it"))
         self._state.want_chain(Chain(wanted.chain, tuple(rules)))
 
     def _tier(self, wanted: PolicyList, tier: TierList, clean: bool) -> list[Rule]:
@@ -161,8 +163,8 @@ class ListChains:
             if self._policies.passes(name):
                 guard = mark_unset(bit)
         if tier.default_action == "deny" and self._decides(wanted.direction, tier):
-            action = denial(self._config, wanted.style)
-            rules.append(Rule((*guard, action), comment_text(f"tier {tier.name}: default deny")))
+            action = denial(self._config, wanted.style, "tier-default")
+            rules.append(Rule((*guard, *action), comment_text(f"tier {tier.name}: default deny")))
         return [*rules, clear] if passes else rules
 
     def _passes(self, direction: Direction, tier: TierList) -> bool:

@@ -8,9 +8,10 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from calico.calc.messages import ActiveRule
-from calico.netlink.nftables.expr import Counter, Expr, Limit, Log, Notrack, Reject, Rule
+from calico.netlink.nftables.expr import Counter, Limit, Log, Notrack, Reject, Rule
 from calico.rules.config import RulesConfig
 from calico.rules.constants import ConstantSet
+from calico.rules.drops import Reason, drop_with
 from calico.rules.loads import ACCEPT, DROP, RETURN, Exprs, mark_set
 from calico.rules.match import SetParts, match_rule
 from calico.rules.names import Style, comment_text
@@ -29,6 +30,8 @@ __all__ = [
 
 Outcome: TypeAlias = Literal["allow", "deny", "pass", "undecided"]
 """What a staged policy would have done to a packet."""
+
+_DENIED_BECAUSE: dict[str, Reason] = {"": "policy-deny", "damaged": "policy-damaged", "missing": "profile-missing"}
 
 
 class RenderedRules(msgspec.Struct, frozen=True):
@@ -63,7 +66,7 @@ def render_rules(
         found = match_rule(rule, sets)
         if found.too_large:
             text = comment_text(f"{label} rule {index} is too large: deny")
-            return RenderedRules((Rule((denial(config, style),), text),), too_large=True)
+            return RenderedRules((Rule(denial(config, style, "policy-too-large"), text),), too_large=True)
         comment = comment_text(f"{label} rule {index}" + (f": {rule.comment}" if rule.comment else ""))
         action = _action(rule, kind, config, style, log_prefix)
         out += [Rule(exprs + action, comment) for exprs in found.alternatives]
@@ -97,13 +100,15 @@ def render_staged(label: str, rules: Iterable[ActiveRule], sets: SetParts) -> Re
 
 def missing_rules(label: str, config: RulesConfig, style: Style) -> RenderedRules:
     """The chain of something that nobody has defined: it denies everything."""
-    return RenderedRules((Rule((denial(config, style),), comment_text(f"{label} does not exist: deny")),))
+    action = denial(config, style, "policy-missing")
+    return RenderedRules((Rule(action, comment_text(f"{label} does not exist: deny")),))
 
 
-def denial(config: RulesConfig, style: Style) -> Expr:
+def denial(config: RulesConfig, style: Style, reason: Reason) -> Exprs:
     """What is done to a packet that a policy denies. Only on input, forward and output it can be answered: after
     routing the kernel takes no rejection, and before connection tracking an answer would be a connection's first."""
-    return DROP if config.deny == "drop" or style != "plain" else Reject("icmpx-port-unreachable")
+    drops = config.deny == "drop" or style != "plain"
+    return drop_with(reason, DROP if drops else Reject("icmpx-port-unreachable"))
 
 
 class SetUse(msgspec.Struct, frozen=True, gc=False):
@@ -131,7 +136,7 @@ def set_uses(rules: Iterable[ActiveRule]) -> dict[str, SetUse]:
 
 def deciding(rules: Iterable[ActiveRule]) -> tuple[ActiveRule, ...]:
     """What of rules decides about packets: without logging, and without the words for people."""
-    return tuple(msgspec.structs.replace(rule, comment="") for rule in rules if rule.action != "log")
+    return tuple(msgspec.structs.replace(rule, comment="", why="") for rule in rules if rule.action != "log")
 
 
 def _action(
@@ -142,7 +147,7 @@ def _action(
             accepted = mark_set(config.accept_mark) if style in ("untracked", "pre-dnat") else ()
             return (*accepted, Notrack(), ACCEPT) if style == "untracked" else (*accepted, ACCEPT)
         case "deny":
-            return (denial(config, style),)
+            return denial(config, style, _DENIED_BECAUSE[rule.why])
         case "pass":
             return (RETURN,) if kind == "profile" else (*mark_set(config.pass_mark), RETURN)
         case "log":

@@ -29,7 +29,8 @@ from calico.netlink.nftables.expr import (
     Verdict,
 )
 from calico.netlink.nftables.objects import Chain, Hook, SetDecl
-from calico.rules.loads import ACCEPT, DROP, FIRST_PACKET, TCP, Exprs, address, family, in_set, protocol
+from calico.rules.drops import drop, drop_with
+from calico.rules.loads import ACCEPT, FIRST_PACKET, TCP, Exprs, address, family, in_set, protocol
 from calico.rules.match import SetParts
 from calico.rules.names import ifname_key, object_name
 from calico.rules.room import MIN_SIZE, make_room
@@ -157,13 +158,13 @@ class Limits:
             return
         self._state.want_chain(Chain(name, rules, hook))
         if name == CONNECTIONS:
-            reset = Rule((*protocol(TCP), Reject("tcp-reset")), "refuse")
-            self._state.want_chain(Chain(REFUSED, (reset, Rule((DROP,), "refuse"))))
+            reset = Rule((*protocol(TCP), *drop_with("connection-limit", Reject("tcp-reset"))), "refuse")
+            self._state.want_chain(Chain(REFUSED, (reset, Rule(drop("connection-limit"), "refuse"))))
 
 
 def _packet_rules(rate: int, burst: int) -> Iterable[Rule]:
     if rate:
-        yield Rule((Limit(rate, 1, burst, over=True), DROP), f"more than {rate} packets a second")
+        yield Rule((Limit(rate, 1, burst, over=True), *drop("packet-rate")), f"more than {rate} packets a second")
 
 
 def _bandwidth_rules(qos: QoS) -> Iterable[Rule]:
@@ -173,7 +174,7 @@ def _bandwidth_rules(qos: QoS) -> Iterable[Rule]:
         ("peak ", qos.egress_peakrate, qos.egress_minburst),
     ):
         if rate // 8 and rate // 8 <= _MOST_BYTES:
-            yield Rule((_byte_limit(rate // 8, burst), DROP), f"more than the {what}rate of {rate} bit/s")
+            yield Rule((_byte_limit(rate // 8, burst), *drop("bandwidth")), f"more than the {what}rate of {rate} bit/s")
 
 
 def _byte_limit(rate: int, burst: int) -> Limit:

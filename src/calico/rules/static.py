@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from calico.netlink.nftables.expr import Expr, Lookup, Meta, Rule, Verdict
+from calico.netlink.nftables.expr import Lookup, Meta, Rule, Verdict
 from calico.netlink.nftables.objects import Chain, Hook, KeyField, SetDecl
 from calico.rules.antispoof import FOREIGN_SOURCES, SOURCES_V4, SOURCES_V6, antispoof_chains
 from calico.rules.config import RulesConfig
+from calico.rules.drops import drop, write_counters
 from calico.rules.ended import ENDED_FLOWS, ended_chain, ended_sets
 from calico.rules.guards import HOST_SERVICES, WORKLOAD_GUARD, guard_chains
 from calico.rules.host.chains import NO_HOST_PARTS, HostParts
 from calico.rules.layout import layout_chain
-from calico.rules.loads import ACCEPT, DROP, ESTABLISHED_OR_RELATED, Exprs, in_set, interface
+from calico.rules.loads import ACCEPT, ESTABLISHED_OR_RELATED, Exprs, in_set, interface
 from calico.rules.room import MIN_SIZE
 from calico.rules.table import TableState
 
@@ -31,6 +32,7 @@ _ENDPOINTS_SIZE = 4096
 
 def write_static(state: TableState, config: RulesConfig) -> None:
     """Declare the static chains, and the maps and sets that endpoints become elements of."""
+    write_counters(state)
     for decl in _sets():
         state.want_set(decl)
     for chain in guard_chains(config):
@@ -74,7 +76,7 @@ def _forward(config: RulesConfig, host: HostParts) -> Iterable[Chain]:
             _established(),
             _ended(),
             Rule((Meta("iifname"), Lookup(FROM_MAP, verdict=True)), "egress policy of the workload"),
-            *_for_prefixes(config, "iifname", DROP, "unknown workload interface"),
+            *_for_prefixes(config, "iifname", drop("unknown-interface"), "unknown workload interface"),
             *host.from_interface,
         ),
         Hook("forward", 0),
@@ -84,7 +86,7 @@ def _forward(config: RulesConfig, host: HostParts) -> Iterable[Chain]:
         (
             _established(),
             Rule((Meta("oifname"), Lookup(TO_MAP, verdict=True)), "ingress policy of the workload"),
-            *_for_prefixes(config, "oifname", DROP, "unknown workload interface"),
+            *_for_prefixes(config, "oifname", drop("unknown-interface"), "unknown workload interface"),
             *host.to_interface,
         ),
         Hook("forward", 1),
@@ -94,7 +96,7 @@ def _forward(config: RulesConfig, host: HostParts) -> Iterable[Chain]:
 def _input(config: RulesConfig, host: HostParts) -> Iterable[Chain]:
     """Workload to its own host (datamodel 15.5): services that are always allowed, egress policy, then the action."""
     services = Rule((Verdict("jump", HOST_SERVICES),), "what a workload may always ask of its host")
-    workloads = _for_prefixes(config, "iifname", Verdict("goto", "host-policy"), "workload")
+    workloads = _for_prefixes(config, "iifname", (Verdict("goto", "host-policy"),), "workload")
     yield Chain("input-policy", (*workloads, *host.input), Hook("input", 0))
     yield Chain(
         "host-policy",
@@ -102,29 +104,28 @@ def _input(config: RulesConfig, host: HostParts) -> Iterable[Chain]:
             _established(),
             services,
             Rule((Meta("iifname"), Lookup(FROM_MAP, verdict=True)), "egress policy of the workload"),
-            Rule((DROP,), "unknown workload interface"),
+            Rule(drop("unknown-interface"), "unknown workload interface"),
         ),
     )
-    action = DROP if config.endpoint_to_host == "drop" else ACCEPT
-    yield Chain(
-        "input-action", _for_prefixes(config, "iifname", Verdict("goto", "host-action"), "workload"), Hook("input", 1)
-    )
+    action = drop("endpoint-to-host") if config.endpoint_to_host == "drop" else (ACCEPT,)
+    to_action = _for_prefixes(config, "iifname", (Verdict("goto", "host-action"),), "workload")
+    yield Chain("input-action", to_action, Hook("input", 1))
     yield Chain(
         "host-action",
-        (_established(), services, Rule((action,), f"workload to host: {config.endpoint_to_host}")),
+        (_established(), services, Rule(action, f"workload to host: {config.endpoint_to_host}")),
     )
 
 
 def _output(config: RulesConfig, host: HostParts) -> Iterable[Chain]:
     """The host reaches its own workloads whatever their policy (datamodel 15.5), but no unknown interface."""
-    workloads = _for_prefixes(config, "oifname", Verdict("goto", "host-to-workload"), "workload")
+    workloads = _for_prefixes(config, "oifname", (Verdict("goto", "host-to-workload"),), "workload")
     yield Chain("output", (*workloads, *host.output), Hook("output", 0))
     yield Chain(
         "host-to-workload",
         (
             _ended(),
             Rule((*in_set(INTERFACES, Meta("oifname")), ACCEPT), "from this host to its workload"),
-            Rule((DROP,), "unknown workload interface"),
+            Rule(drop("unknown-interface"), "unknown workload interface"),
         ),
     )
 
@@ -137,9 +138,9 @@ def _established() -> Rule:
     return Rule((*ESTABLISHED_OR_RELATED, ACCEPT), "known connection")
 
 
-def _for_prefixes(config: RulesConfig, key: str, verdict: Expr, comment: str) -> tuple[Rule, ...]:
+def _for_prefixes(config: RulesConfig, key: str, action: Exprs, comment: str) -> tuple[Rule, ...]:
     rules = []
     for prefix in config.interface_prefixes:
         matches: Exprs = interface("iifname" if key == "iifname" else "oifname", prefix)
-        rules.append(Rule((*matches, verdict), comment))
+        rules.append(Rule((*matches, *action), comment))
     return tuple(rules)

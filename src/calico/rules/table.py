@@ -1,4 +1,4 @@
-"""The table as it should be: chains, sets and elements, and which of them changed since they were last taken.
+"""The table as it should be: chains, sets, elements and counters, and which of them changed since they were last taken.
 
 Pure data. ``calico.rules`` writes into it, the evaluator reads packets' fates from it, and
 ``calico.dataplane.nft`` brings the kernel to it. Cost of any call is O(1) plus the size of its argument.
@@ -6,7 +6,7 @@ Pure data. ``calico.rules`` writes into it, the evaluator reads packets' fates f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from calico.netlink.nftables.objects import Chain, ElementValue, SetDecl
 
@@ -20,9 +20,10 @@ class Changes:
         self.chains: set[str] = set()
         self.sets: set[str] = set()
         self.elements: dict[str, set[bytes]] = {}
+        self.counters: set[str] = set()
 
     def __bool__(self) -> bool:
-        return bool(self.chains or self.sets or self.elements)
+        return bool(self.chains or self.sets or self.elements or self.counters)
 
 
 class TableState:
@@ -33,6 +34,7 @@ class TableState:
         self._bases: dict[str, Chain] = {}
         self._sets: dict[str, SetDecl] = {}
         self._elements: dict[str, dict[bytes, ElementValue]] = {}
+        self._counters: set[str] = set()
         self._changes = Changes()
         self._leaving: dict[str, set[bytes]] = {}
 
@@ -48,6 +50,11 @@ class TableState:
     @property
     def sets(self) -> Mapping[str, SetDecl]:
         return self._sets
+
+    @property
+    def counters(self) -> Set[str]:
+        """Counters by name; they keep what they counted while chains that count in them are rewritten."""
+        return self._counters
 
     def elements(self, set_name: str) -> Mapping[bytes, ElementValue]:
         """Elements of a set or map: key bytes (packed net for interval sets) to value."""
@@ -86,6 +93,11 @@ class TableState:
             self._changes.sets.add(name)
             self._changes.elements.pop(name, None)
             self._leaving.pop(name, None)
+
+    def want_counter(self, name: str) -> None:
+        if name not in self._counters:
+            self._counters.add(name)
+            self._changes.counters.add(name)
 
     def want_element(self, set_name: str, key: bytes, value: ElementValue = None) -> None:
         elements = self._elements[set_name]

@@ -31,6 +31,7 @@ class Content:
         self.hooks: dict[str, Hook | None] = {name: chain.hook for name, chain in mirror.chains.items()}
         self.sets: dict[str, SetDecl | None] = {name: kernel_set.decl for name, kernel_set in mirror.sets.items()}
         self.elements: dict[str, dict[bytes, ElementValue]] = mirror.elements
+        self.counters = mirror.counters
         self.chains: dict[str, list[tuple[Expr, ...]]] = {
             name: [tuple(_own(expr, own_names) for expr in decode_exprs(rule.exprs)) for rule in chain.read]
             for name, chain in mirror.chains.items()
@@ -71,6 +72,7 @@ class Kernel:
         assert content.chains == {name: [rule.exprs for rule in chain.rules] for name, chain in state.chains.items()}
         assert content.hooks == {name: chain.hook for name, chain in state.chains.items()}
         assert content.sets == dict(state.sets)
+        assert content.counters == state.counters
         assert content.elements == {name: dict(state.elements(name)) for name in state.sets}
 
     def write(self, *requests: Request) -> list[Failure]:

@@ -11,6 +11,7 @@ from calico.netlink.nftables.element_codec import element_chunks
 from calico.netlink.nftables.expr import (
     ConnLimit,
     Counter,
+    CountIn,
     Expr,
     Fib,
     Immediate,
@@ -473,3 +474,45 @@ def test_a_large_limit_is_kept_as_it_is(kernel, expr: Expr) -> None:
     assert dataplane.apply().failed == ()
     dataplane.resync()
     assert is_quiet(dataplane.apply())
+
+
+def counting_state(*more: Expr) -> TableState:
+    state = TableState()
+    state.want_counter("c")
+    state.want_chain(Chain("fwd", rules((*more, CountIn("c"), DROP)), FORWARD))
+    return state
+
+
+def test_counters_are_kept_while_rules_change_and_when_another_process_takes_over(kernel) -> None:
+    first = kernel.dataplane(counting_state())
+    assert first.apply().failed == ()
+    kernel.agrees(counting_state())
+    first.close()
+    state = counting_state()
+    again = kernel.dataplane(state)
+    assert not again.apply().changed or again.failed == ()
+    again.resync()
+    assert not again.apply().changed
+    changed = counting_state(Meta("mark"))
+    state.want_chain(changed.chains["fwd"])
+    result = again.apply()
+    assert (result.failed, result.messages) == ((), 2)
+    kernel.agrees(changed)
+
+
+def test_what_an_older_version_counted_in_goes(kernel) -> None:
+    state = counting_state()
+    state.want_counter("old")
+    first = kernel.dataplane(state)
+    first.apply()
+    first.close()
+    second = kernel.dataplane(counting_state())
+    assert second.apply().failed == ()
+    kernel.agrees(counting_state())
+
+
+def test_a_rule_cannot_count_in_what_is_not_there(kernel) -> None:
+    state = TableState()
+    state.want_chain(Chain("lost", rules((CountIn("nowhere"), DROP))))
+    (refused,) = kernel.dataplane(state).apply().failed
+    assert (refused.kind, refused.name) == ("rules", "lost")

@@ -100,6 +100,10 @@ def test_metrics_say_what_felix_holds(new_world: Callable[..., World]) -> None:
     assert after["process_resident_memory_bytes"] > 10e6
     world.put_raw({"felixconfigurations/default": '{"spec":{"bpfEnabled":true}}'})
     assert metrics(world)["calico_felix_conditions{config-without-effect}{warning}"] == 1
+    assert after["calico_felix_dropped_packets_total{tier-default}"] == 0
+    world.expect(4, "!c>b tcp:80")
+    assert metrics(world)["calico_felix_dropped_packets_total{tier-default}"] == 1
+    assert metrics(world)["calico_felix_dropped_bytes_total{tier-default}"] > 40
     world.delete("GlobalNetworkPolicy", "p")
     assert metrics(world)["felix_active_local_policies"] == 0
     assert metrics(world)["felix_ipsets_calico"] == 0

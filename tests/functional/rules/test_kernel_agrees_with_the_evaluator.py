@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from typing import Any, Literal
 
 import pytest
 
 from calico.calc.messages import ActiveRule, IPSetUpdate, Message, PolicyUpdate, ProfileUpdate, RuleSide, TierPolicies
+from calico.dataplane.drops import read_drops
 from calico.dataplane.links import Links
+from calico.dataplane.netns import in_netns
 from calico.lib.packed import addr_bytes, addr_port, addr_str, net, net_of_host
 from calico.model.keys import ResourceKey
+from calico.netlink.nftables.objects import Table
+from calico.rules.config import RulesConfig
+from calico.rules.drops import counter_name
 from calico.rules.evaluator.evaluate import Packet, forward
 from calico.rules.packets import ICMP, ICMPV6, TCP, UDP, Flow
 
@@ -201,3 +207,22 @@ def test_the_kernel_counts_what_the_evaluator_sees_staged_policies_do(quiet: Any
             of_rule = sum(count for said, count in zip(comments, counts, strict=True) if said == comment)
             assert of_rule == expected.get((staged.chain, comment), 0), comment
     assert chains
+
+
+def test_the_kernel_counts_drops_by_reason_as_the_evaluator_says_whatever_changes_meanwhile(quiet: Any) -> None:
+    """Policy changes and other processes take the table over; a packet is counted once, and none is forgotten."""
+    expected: Counter[str] = Counter()
+    for seed in range(3):
+        draw = Draw(2000 + seed)
+        quiet.apply(*draw.messages(quiet))
+        flows = [draw.flow() for _ in range(100)]
+        for flow in flows:
+            outcome = forward(quiet.state, Packet(data=flow.data(), iifname="cali2", oifname="cali1"))
+            assert len(outcome.counted) == (outcome.verdict == "drop")
+            expected.update(outcome.counted)
+        exchange(quiet, flows)
+        if seed == 1:
+            quiet.use(RulesConfig(drop_invalid=False))
+    found = in_netns(quiet.netns, lambda: read_drops(Table("calico")))
+    assert {counter_name(reason): counted.packets for reason, counted in found.items() if counted.packets} == expected
+    assert {"drop-spoofed-source", "drop-tier-default", "drop-no-profile-allows"} <= set(expected)

@@ -215,8 +215,9 @@ def test_a_missing_profile_denies_everything_and_the_virtual_one_allows_both_way
     host.flush()
     assert host.state.policies == {}
     allow = (ActiveRule(action="allow"),)
+    missing = (ActiveRule(action="deny", why="missing"),)
     assert host.state.profiles == {
-        "missing": ProfileUpdate(name="missing", ingress=DENY_ALL, egress=DENY_ALL),
+        "missing": ProfileUpdate(name="missing", ingress=missing, egress=missing),
         "projectcalico-default-allow": ProfileUpdate(name="projectcalico-default-allow", ingress=allow, egress=allow),
     }
 
@@ -324,7 +325,7 @@ def test_a_malformed_rule_denies_its_direction_and_is_reported_by_the_host_that_
     host.endpoint("p", "10.0.0.1")
     host.flush()
     assert host.state.policies[key] == PolicyUpdate(
-        key=key, tier="default", ingress=(ActiveRule(action="deny"),), egress=(ActiveRule(action="allow"),)
+        key=key, tier="default", ingress=DENY_ALL, egress=(ActiveRule(action="allow"),)
     )
     assert host.state.problems[key][0].startswith("spec.ingress[0].source.nets[1]: ")
 

@@ -37,7 +37,7 @@ from calico.model.policy import (
 from calico.model.workload import WorkloadEndpoint, WorkloadEndpointSpec
 
 ALLOW, DENY = (Rule(action="Allow"),), (Rule(action="Deny"),)
-DENIED = (ActiveRule(action="deny"),)
+DENIED = (ActiveRule(action="deny", why="damaged"),)
 ALLOWED = (ActiveRule(action="allow"),)
 
 
@@ -128,7 +128,7 @@ def test_a_host_is_told_its_own_host_endpoints_and_no_others() -> None:
     assert host.state.host_endpoints["all"].interface == "*"
     assert host.state.host_endpoints["by-address"].interface == ""
     assert host.state.profiles["open"].ingress == ALLOWED
-    assert host.state.profiles["missing"].ingress == DENIED
+    assert host.state.profiles["missing"].ingress == (ActiveRule(action="deny", why="missing"),)
 
 
 def test_a_host_endpoint_that_moves_to_another_host_leaves_this_one() -> None:

@@ -1,12 +1,15 @@
 """Plans are pure: which requests, in which order, for which change."""
 
+import errno
+
 from calico.dataplane.nft_mirror import Mirror
 from calico.dataplane.nft_plan import Plan, make_plan, may_drop
 from calico.dataplane.nft_refusal import Exclusions
 from calico.netlink.nftables import uapi
 from calico.netlink.nftables.codec import TableCodec
-from calico.netlink.nftables.expr import Lookup, Meta, Nat, Payload, Rule, Verdict
+from calico.netlink.nftables.expr import CountIn, Lookup, Meta, Nat, Payload, Rule, Verdict
 from calico.netlink.nftables.objects import Chain, Hook, SetDecl, Table
+from calico.netlink.socket import Failure
 from calico.rules.table import Changes, TableState
 
 CODEC = TableCodec(Table("felix"))
@@ -234,3 +237,44 @@ def test_drop_may_stand_for_any_chain_but_the_hosts_own() -> None:
     assert not may_drop(Chain("input", hook=Hook("input", 0)))
     assert not may_drop(Chain("raw", hook=Hook("prerouting", -300)))
     assert not may_drop(None)
+
+
+def counting() -> Kept:
+    table = Kept()
+    table.state.want_counter("c")
+    table.state.want_chain(Chain("pi", (Rule((CountIn("c"), Verdict("drop"))),)))
+    return table
+
+
+def test_a_counter_is_there_before_the_rules_that_count_in_it_and_is_not_made_anew_with_them() -> None:
+    table = counting()
+    assert kinds(table.carry_out()) == [("NEWOBJ", "c"), ("NEWCHAIN", "pi"), ("NEWRULE", "pi")]
+    table.state.want_chain(Chain("pi", (Rule((Meta("mark"), CountIn("c"), Verdict("drop"))),)))
+    assert kinds(table.carry_out()) == [("DELRULE", "pi"), ("NEWRULE", "pi")]
+
+
+def test_a_counter_that_nobody_wants_goes_after_all_else() -> None:
+    table = counting()
+    table.mirror.counters.add("of-another-version")
+    plan = make_plan(CODEC, table.state, table.mirror, everything(table), Exclusions())
+    assert kinds(plan)[-1] == ("DELOBJ", "of-another-version")
+    plan.commit(table.mirror)
+    assert table.mirror.counters == {"c"}
+
+
+def test_where_a_counter_is_refused_the_rules_decide_without_counting() -> None:
+    table = counting()
+    exclusions = Exclusions()
+    failure = (("counter", "c", ()), Failure(1, errno.EOPNOTSUPP))
+    assert exclusions.blame([failure, (("rules", "pi", ()), Failure(2, errno.ENOENT))], lambda _: True)
+    plan = table.plan(exclusions)
+    assert kinds(plan) == [("NEWCHAIN", "pi"), ("NEWRULE", "pi")]
+    assert b"objref" not in plan.requests[-1][2]
+    assert [(item.kind, item.name) for item in exclusions.report()] == [("counter", "c")]
+
+
+def everything(table: Kept) -> Changes:
+    """As after reading the kernel's table back."""
+    dirty = table.state.take()
+    dirty.counters.update(table.mirror.counters, table.state.counters)
+    return dirty

@@ -9,6 +9,7 @@ import click
 
 from calico.cli.node.checksystem import checksystem
 from calico.cli.node.diags import diags
+from calico.cli.node.drops import drops
 from calico.cli.node.reflectors import rr
 from calico.cli.node.run import run
 from calico.cli.output.printing import print_data, print_table, safe
@@ -26,7 +27,7 @@ def node() -> None:
 node.add_command(rr)
 
 
-for command in (checksystem, diags, run):
+for command in (checksystem, diags, drops, run):
     node.add_command(command)
 
 

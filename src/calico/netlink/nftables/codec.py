@@ -241,8 +241,17 @@ class TableCodec:
         """Delete elements, all of them without a chunk."""
         return uapi.DELSETELEM, 0, self._prefix + attr_str(uapi.ELEM_LIST_SET, kernel_name) + chunk
 
+    def put_counter(self, name: str) -> Request:
+        """Create a named counter; one that exists keeps what it has counted."""
+        data = attr_str(uapi.OBJ_NAME, name) + attr_be32(uapi.OBJ_TYPE, uapi.OBJECT_COUNTER)
+        return uapi.NEWOBJ, NLM_F_CREATE, self._prefix + data + nested(uapi.OBJ_DATA)
+
+    def delete_counter(self, name: str) -> Request:
+        data = attr_str(uapi.OBJ_NAME, name) + attr_be32(uapi.OBJ_TYPE, uapi.OBJECT_COUNTER)
+        return uapi.DELOBJ, 0, self._prefix + data
+
     def dump(self, kind: int, seq: int, attrs: bytes = b"") -> bytes:
-        """A dump of our table's chains, rules, sets, or (with the set's name) elements."""
+        """A dump of our table's chains, rules, sets, named objects, or (with the set's name) elements."""
         return wire.message(_SUBSYS | kind, NLM_F_REQUEST | wire.NLM_F_DUMP, seq, self._prefix + attrs)
 
     def get_table(self, seq: int) -> bytes:

@@ -16,6 +16,7 @@ __all__ = [
     "Byteorder",
     "Cmp",
     "ConnLimit",
+    "CountIn",
     "Counter",
     "Ct",
     "Expr",
@@ -215,6 +216,12 @@ class Counter(_Expr, frozen=True):
     """Count packets and bytes; the counts are not part of the value."""
 
 
+class CountIn(_Expr, frozen=True):
+    """Count packets and bytes in the table's counter of that name, which outlives the rule."""
+
+    counter: str
+
+
 class Reject(_Expr, frozen=True):
     """Answer with an ICMP port unreachable (``icmpx``) or a TCP reset."""
 
@@ -242,6 +249,7 @@ Expr: TypeAlias = (
     | Nat
     | Masquerade
     | Counter
+    | CountIn
     | Reject
     | Immediate
 )

@@ -12,7 +12,18 @@ from typing import Any, Final
 from calico.netlink import wire
 from calico.netlink.nftables import uapi
 from calico.netlink.nftables.data_codec import flags_of, name_of, need, register, register_of
-from calico.netlink.nftables.expr import ConnLimit, Counter, Expr, Limit, Log, Masquerade, Nat, Notrack, Reject
+from calico.netlink.nftables.expr import (
+    ConnLimit,
+    Counter,
+    CountIn,
+    Expr,
+    Limit,
+    Log,
+    Masquerade,
+    Nat,
+    Notrack,
+    Reject,
+)
 from calico.netlink.wire import WireError, attr_be32, attr_be64, attr_str
 
 __all__ = ["DECODERS", "ENCODERS"]
@@ -137,6 +148,16 @@ def _dec_counter(a: Mapping[int, bytes]) -> Expr:
     return Counter()
 
 
+def _enc_objref(e: CountIn) -> _Encoded:
+    return "objref", (attr_be32(1, uapi.OBJECT_COUNTER), attr_str(2, e.counter))
+
+
+def _dec_objref(a: Mapping[int, bytes]) -> Expr:
+    if wire.be32(need(a, 1)) != uapi.OBJECT_COUNTER:
+        raise WireError("an object that is no counter")
+    return CountIn(wire.text(need(a, 2)))
+
+
 def _enc_reject(e: Reject) -> _Encoded:
     kind, code = _REJECT[e.kind]
     return "reject", (attr_be32(1, kind), b"" if code is None else wire.attr(2, bytes((code,))))
@@ -160,6 +181,7 @@ ENCODERS: Final[Mapping[type, Any]] = {
     Nat: _enc_nat,
     Masquerade: _enc_masquerade,
     Counter: _enc_counter,
+    CountIn: _enc_objref,
     Reject: _enc_reject,
 }
 """Expression to the kernel's name of it and its attributes."""
@@ -172,6 +194,7 @@ DECODERS: Final = {
     "nat": _dec_nat,
     "masq": _dec_masquerade,
     "counter": _dec_counter,
+    "objref": _dec_objref,
     "reject": _dec_reject,
 }
 """The kernel's name and the attributes to an expression."""

@@ -29,6 +29,9 @@ GETSETELEM: Final = 13
 DELSETELEM: Final = 14
 NEWGEN: Final = 15
 GETGEN: Final = 16
+NEWOBJ: Final = 18
+GETOBJ: Final = 19
+DELOBJ: Final = 20
 
 # -- attributes ----------------------------------------------------------------------------------------------------
 LIST_ELEM: Final = 1
@@ -72,6 +75,12 @@ ELEM_LIST_TABLE: Final = 1
 ELEM_LIST_SET: Final = 2
 ELEM_LIST_ELEMENTS: Final = 3
 
+OBJ_NAME: Final = 2
+OBJ_TYPE: Final = 3
+OBJ_DATA: Final = 4
+COUNTER_BYTES: Final = 1
+COUNTER_PACKETS: Final = 2
+
 DATA_VALUE: Final = 1
 DATA_VERDICT: Final = 2
 VERDICT_CODE: Final = 1
@@ -82,6 +91,8 @@ GEN_ID: Final = 1
 # -- flags and values ----------------------------------------------------------------------------------------------
 TABLE_F_OWNER: Final = 2
 TABLE_F_PERSIST: Final = 4
+
+OBJECT_COUNTER: Final = 1
 
 SET_F_ANONYMOUS: Final = 0x1
 SET_F_INTERVAL: Final = 0x4

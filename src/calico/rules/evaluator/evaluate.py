@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from calico.errors import InvalidInput
-from calico.netlink.nftables.expr import Log, Reject, Rule, Verdict
+from calico.netlink.nftables.expr import CountIn, Log, Reject, Rule, Verdict
 from calico.netlink.nftables.objects import Chain, Hook
 from calico.rules.evaluator.execute import Machine
 from calico.rules.evaluator.headers import read_headers
@@ -61,7 +61,8 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What happens. ``trace``: (chain, comment) of every rule that matched, in order; ``logs``: prefixes logged.
+    """What happens. ``trace``: (chain, comment) of every rule that matched, in order; ``logs``: prefixes logged;
+    ``counted``: the counters that counted the packet.
 
     ``mark``, ``data`` and ``ct_status`` are as the last chain left them; ``tracked``: connection tracking knows it;
     ``source_port``: whether a rule looked at the source port, else another one would have made no difference.
@@ -75,6 +76,7 @@ class Outcome(msgspec.Struct, frozen=True):
     ct_status: int = 0
     tracked: bool = True
     source_port: bool = False
+    counted: tuple[str, ...] = ()
 
 
 def forward(state: TableState, packet: Packet, translated: Packet | None = None) -> Outcome:
@@ -131,6 +133,7 @@ class _Journey:
         self._source_port = False
         self._trace: list[tuple[str, str]] = []
         self._logs: list[str] = []
+        self._counted: list[str] = []
 
     def meet(self, hook: HookName, iifname: str, oifname: str) -> Literal["accept", "drop"]:
         """Pass the base chains of a hook."""
@@ -171,10 +174,9 @@ class _Journey:
         """What has become of the packet."""
         packet = self._packet
         tracked = packet.ct_state != "untracked"
-        trace, logs = tuple(self._trace), tuple(self._logs)
-        return Outcome(
-            verdict, trace, logs, packet.mark, packet.data, packet.ct_status, tracked, source_port=self._source_port
-        )
+        trace, logs, counted = tuple(self._trace), tuple(self._logs), tuple(self._counted)
+        changed = (packet.mark, packet.data, packet.ct_status)
+        return Outcome(verdict, trace, logs, *changed, tracked, source_port=self._source_port, counted=counted)
 
     def _seen_at(self, place: Hook) -> Packet:
         """Before connection tracking a packet without a connection looks like an invalid one."""
@@ -186,6 +188,7 @@ class _Journey:
     def _learn(self, run: _Run) -> None:
         self._trace += run.trace
         self._logs += run.logs
+        self._counted += run.counted
         machine = run.machine
         self._left_out = self._left_out or machine.untracked
         self._source_port = self._source_port or machine.source_port
@@ -228,6 +231,7 @@ class _Run:
         self.machine = Machine(state, place, packet.data, read_headers(packet.data), packet)
         self.trace: list[tuple[str, str]] = []
         self.logs: list[str] = []
+        self.counted: list[str] = []
 
     def verdict(self) -> Literal["accept", "drop"]:
         """The base chain's verdict; its policy when no rule decides."""
@@ -266,6 +270,8 @@ class _Run:
                 result = Verdict("drop")
             elif isinstance(expr, Log):
                 self.logs.append(expr.prefix)
+            elif isinstance(expr, CountIn):
+                self.counted.append(expr.counter)
             else:
                 result = self.machine.step(expr)
             if isinstance(result, Verdict) and result.kind != "continue":

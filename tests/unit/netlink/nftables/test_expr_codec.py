@@ -17,6 +17,7 @@ from calico.netlink.nftables.expr import (
     Cmp,
     ConnLimit,
     Counter,
+    CountIn,
     Ct,
     Expr,
     Exthdr,
@@ -95,6 +96,7 @@ expressions = st.one_of(
     st.builds(lambda ports, fully: Masquerade(*ports, random_fully=fully), port_registers, st.booleans()),
     st.builds(Immediate, values, regs),
     st.just(Counter()),
+    st.builds(CountIn, names),
     st.builds(Reject, literal(Reject, "kind")),
 )
 
@@ -196,5 +198,5 @@ def test_a_value_that_does_not_fit_is_refused(expr: Expr) -> None:
 
 def test_all_expressions_are_tried_here() -> None:
     tried = {Verdict, Meta, MetaSet, Payload, PayloadSet, Exthdr, Ct, Fib, Cmp, Range, Bitwise, Byteorder, Lookup, Log}
-    acting = {Limit, ConnLimit, Notrack, Nat, Masquerade, Counter, Reject, Immediate}
+    acting = {Limit, ConnLimit, Notrack, Nat, Masquerade, Counter, CountIn, Reject, Immediate}
     assert set(get_args(Expr)) == tried | acting

@@ -10,8 +10,8 @@ import asyncio
 from contextlib import suppress
 
 from calico.dataplane.links import Links
-from calico.datastore.typed.ready import require_ready
-from calico.errors import AlreadyExists, CalicoError, InvalidInput, NotFound
+from calico.errors import AlreadyExists, CalicoError, Conflict, InvalidInput, NotFound
+from calico.model.meta import Resource
 from calico.model.workload import WorkloadEndpoint
 from calico.obs.logger import Logger
 from calico.obs.programmed import SOCKET, Question, await_programmed
@@ -46,7 +46,7 @@ async def attach(agent: Agent, call: Call) -> Result:
     facts = await agent.pods.pod(attached.namespace, attached.pod) if attached.pod else PodFacts()
     asked = read_annotations(facts.annotations, facts.namespace_annotations, request.config.feature_control)
     wish = wish_of(attached, request, asked, facts)
-    _, known = await asyncio.gather(require_ready(agent.store.backend), look_up(agent.store, attached))
+    known = await look_up(agent.store, attached)
     if known.is_of(attached) and (call.tap or await asyncio.to_thread(_has_interface, call.netns, attached.interface)):
         raise PluginError(EXISTS, f"{attached.container_id} is attached already, by interface {attached.interface}")
     source = agent.addresses(request)
@@ -55,7 +55,7 @@ async def attach(agent: Agent, call: Call) -> Result:
         agent.records.write(record)
     agent.on_step("recorded")
     try:
-        profiles = await _profiles(agent, call, attached)
+        profiles = await _profiles(agent, call, attached, known)
         addresses = await _assign(agent, source, attached, known, asked, wish)
         agent.on_step("allocated")
         cable = _cable(call, attached, host_interface, addresses, asked)
@@ -73,7 +73,7 @@ async def attach(agent: Agent, call: Call) -> Result:
             facts=facts,
             asked=asked,
         )
-        stored = await agent.store.apply(endpoint)
+        stored = await (agent.store.apply(endpoint) if known.endpoint else _create(agent, endpoint))
         agent.on_step("endpoint written")
         await await_policy(agent, stored, request.config.policy_setup_timeout_seconds)
         if attached.pod:
@@ -132,11 +132,20 @@ def _has_interface(netns: str, name: str) -> bool:
     return False
 
 
-async def _profiles(agent: Agent, call: Call, attached: Attached) -> tuple[str, ...]:
+async def _create(agent: Agent, endpoint: WorkloadEndpoint) -> Resource:
+    """Written at once, for there was none a moment ago; if there is one now, or nobody can tell, it is looked at."""
+    try:
+        return await agent.store.create(endpoint)
+    except (AlreadyExists, Conflict):
+        return await agent.store.apply(endpoint)
+
+
+async def _profiles(agent: Agent, call: Call, attached: Attached, known: Known) -> tuple[str, ...]:
     """The profiles to name: none where those of the pod's namespace and account apply."""
     if attached.pod and call.request.config.is_kubernetes_policy:
         return ()
-    await put_profile(agent, attached.network, kubernetes=bool(attached.pod))
+    if not known.has_profile:
+        await put_profile(agent, attached.network, kubernetes=bool(attached.pod))
     agent.on_step("profiled")
     return (attached.network,)
 
@@ -151,7 +160,7 @@ async def _assign(
             ips=tuple(IPConfig(address=net) for net in nets),
             routes=tuple(Route(dst="::/0" if ":" in net else "0.0.0.0/0") for net in nets),
         )
-    left = await source.held(attached)
+    left = await source.held(attached) if known.has_handle else None
     if left and left - known.kept_addresses:
         await source.release(attached, known.kept_addresses)
     return await source.assign(attached, wish)
@@ -187,7 +196,7 @@ def _checked_mac(text: str) -> str:
 async def _undo(agent: Agent, attached: Attached, host_interface: str, source: AddressSource) -> None:
     """As DEL does; what cannot be undone now is left to the DEL that the runtime sends, or to a GC."""
     try:
-        await remove(agent, attached, host_interface, source)
+        await remove(agent, attached, host_interface, source, even_locked=True)
     except CalicoError as error:
         log.warning("a failed attachment could not be undone", container=attached.container_id, error=str(error))
 

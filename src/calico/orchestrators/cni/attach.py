@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Final
 
 from calico.dataplane.links import Links
+from calico.dataplane.own_table import is_filtering
 from calico.errors import AlreadyExists, CalicoError, Conflict, InvalidInput, NotFound
 from calico.model.meta import Resource
 from calico.model.workload import WorkloadEndpoint
@@ -33,6 +35,9 @@ __all__ = ["attach", "await_policy", "put_profile"]
 
 log = Logger(__name__)
 
+_NO_FILTERS: Final = "Felix has not run on this host since it started, so nothing would judge the container's packets"
+_NO_FILTERS_HINT: Final = "start calico-felix; calico-boot-guard closes workloads until then, from the next boot on"
+
 
 async def attach(agent: Agent, call: Call) -> Result:
     """The result of ADD, once the container's policy is programmed. After an error nothing is left."""
@@ -46,7 +51,9 @@ async def attach(agent: Agent, call: Call) -> Result:
     facts = await agent.pods.pod(attached.namespace, attached.pod) if attached.pod else PodFacts()
     asked = read_annotations(facts.annotations, facts.namespace_annotations, request.config.feature_control)
     wish = wish_of(attached, request, asked, facts)
-    known = await look_up(agent.store, attached)
+    known, filtering = await asyncio.gather(look_up(agent.store, attached), asyncio.to_thread(is_filtering))
+    if not filtering:
+        raise PluginError(TRY_AGAIN, _NO_FILTERS, _NO_FILTERS_HINT)
     if known.is_of(attached) and (call.tap or await asyncio.to_thread(_has_interface, call.netns, attached.interface)):
         raise PluginError(EXISTS, f"{attached.container_id} is attached already, by interface {attached.interface}")
     source = agent.addresses(request)

@@ -74,15 +74,16 @@ class Links:
         mac: bytes | None = None,
         peer_mac: bytes | None = None,
         mtu: int | None = None,
+        queues: int | None = None,
         up: bool = True,
     ) -> None:
         """A pair: ``name`` here, ``peer`` here or in ``peer_netns``; both up unless told otherwise."""
         fd = open_netns(peer_netns) if peer_netns else None
         try:
-            self._do(
-                rt_link.new_veth(self._seq(), name, peer, mac=mac, peer_mac=peer_mac, mtu=mtu, peer_netns_fd=fd, up=up),
-                f"veth {name}",
+            request = rt_link.new_veth(
+                self._seq(), name, peer, mac=mac, peer_mac=peer_mac, mtu=mtu, peer_netns_fd=fd, queues=queues, up=up
             )
+            self._do(request, f"veth {name}")
         finally:
             if fd is not None:
                 os.close(fd)

@@ -7,6 +7,7 @@ the container's handle, then the veth with the container's alias, and the endpoi
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
 from typing import Final
 
@@ -24,6 +25,8 @@ from calico.orchestrators.cni.delegate import find_plugin
 from calico.orchestrators.cni.detach import remove
 from calico.orchestrators.cni.endpoint import build_endpoint, network_profile
 from calico.orchestrators.cni.fault import EXISTS, TRY_AGAIN, UNKNOWN_CONTAINER, WRONG_NAMESPACE, PluginError
+from calico.orchestrators.cni.gates import require_gates
+from calico.orchestrators.cni.hostfiles import mtu_of
 from calico.orchestrators.cni.known import Known, look_up
 from calico.orchestrators.cni.names import Attached
 from calico.orchestrators.cni.pods import PodFacts
@@ -43,9 +46,14 @@ async def attach(agent: Agent, call: Call) -> Result:
     """The result of ADD, once the container's policy is programmed. After an error nothing is left."""
     request = call.request
     attached = agent.attached(request)
+    attached.require_endpoint_name()
     key = attached.key
     host_interface = agent.host_interface(call, attached)
     _check_namespace(call)
+    mtu = mtu_of(request.config, agent.settings.mtu_file)
+    agent.tell_unheeded(request.config)
+    if request.config.readiness_gates:
+        await require_gates(request.config.readiness_gates)
     if not request.config.is_own_ipam:
         find_plugin(request.config.ipam.type, request.path)
     facts = await agent.pods.pod(attached.namespace, attached.pod) if attached.pod else PodFacts()
@@ -57,15 +65,22 @@ async def attach(agent: Agent, call: Call) -> Result:
     if known.is_of(attached) and (call.tap or await asyncio.to_thread(_has_interface, call.netns, attached.interface)):
         raise PluginError(EXISTS, f"{attached.container_id} is attached already, by interface {attached.interface}")
     source = agent.addresses(request)
-    record = Record(attached=attached, host_interface=host_interface, netns=request.netns, config=request.raw.decode())
+    record = Record(
+        attached=attached,
+        host_interface=host_interface,
+        netns=request.netns,
+        inode=os.stat(call.netns).st_ino if call.netns else 0,
+        config=request.raw.decode(),
+    )
     if not call.by_hand:
         agent.records.write(record)
     agent.on_step("recorded")
+    kept = asyncio.create_task(agent.records.settle())  # beside all that comes before the endpoint
     try:
         profiles = await _profiles(agent, call, attached, known)
         addresses = await _assign(agent, source, attached, known, asked, wish)
         agent.on_step("allocated")
-        cable = _cable(call, attached, host_interface, addresses, asked)
+        cable = _cable(call, attached, host_interface, addresses, asked, mtu)
         wired = (
             await asyncio.to_thread(adopt, cable) if call.tap else await asyncio.to_thread(wire, cable, agent.on_step)
         )
@@ -80,6 +95,7 @@ async def attach(agent: Agent, call: Call) -> Result:
             facts=facts,
             asked=asked,
         )
+        await kept
         stored = await (agent.store.apply(endpoint) if known.endpoint else _create(agent, endpoint))
         agent.on_step("endpoint written")
         await await_policy(agent, stored, request.config.policy_setup_timeout_seconds)
@@ -87,6 +103,7 @@ async def attach(agent: Agent, call: Call) -> Result:
             await agent.pods.attached(attached.namespace, attached.pod, cable.addresses, attached.container_id)
         agent.on_step("programmed")
     except BaseException as error:
+        await asyncio.gather(kept, return_exceptions=True)
         log.warning("an attachment failed and is undone", endpoint=str(key), error=str(error))
         await _undo(agent, attached, "" if call.tap else host_interface, source)
         raise
@@ -173,7 +190,7 @@ async def _assign(
     return await source.assign(attached, wish)
 
 
-def _cable(call: Call, attached: Attached, host_interface: str, addresses: Result, asked: Asked) -> Cable:
+def _cable(call: Call, attached: Attached, host_interface: str, addresses: Result, asked: Asked, mtu: int) -> Cable:
     config = call.request.config
     mac = asked.mac or call.request.arguments.get("MAC", "") or config.runtime_config.mac
     return Cable(
@@ -184,7 +201,8 @@ def _cable(call: Call, attached: Attached, host_interface: str, addresses: Resul
         addresses=tuple(ip.address for ip in addresses.ips),
         destinations=tuple(route.dst for route in addresses.routes),
         mac=_checked_mac(mac),
-        mtu=config.mtu,
+        mtu=mtu,
+        queues=config.num_queues,
         forwarding=config.container_settings.allow_ip_forwarding,
         replaces_sandbox=bool(attached.pod),
     )

@@ -21,6 +21,7 @@ async def detach(agent: Agent, call: Call) -> None:
     """Whatever ADD made of this attachment is gone afterwards."""
     request = call.request
     attached = agent.attached(request)
+    attached.require_endpoint_name()
     host_interface = agent.host_interface(call, attached)
     await remove(agent, attached, "" if call.tap else host_interface, agent.addresses(request))
 

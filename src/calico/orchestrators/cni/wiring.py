@@ -45,6 +45,7 @@ class Cable(msgspec.Struct, frozen=True, kw_only=True):
     destinations: Sequence[str] = ()
     mac: str = ""
     mtu: int = 0
+    queues: int = 0
     forwarding: bool = False
     replaces_sandbox: bool = False
 
@@ -142,6 +143,7 @@ def _create(cable: Cable, host: Links) -> None:
         mac=HOST_MAC,
         peer_mac=bytes.fromhex(cable.mac.replace(":", "")) if cable.mac else None,
         mtu=cable.mtu or None,
+        queues=cable.queues or None,
         up=False,
     )
 

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 import click
 
-from calico.cli.daemons import node_name, serve
+from calico.cli.daemons import serve
 from calico.cli.etcd_options import connection_of, etcd_options
+from calico.cli.thisnode import this_node
 from calico.orchestrators.cni.agent import Settings
 from calico.orchestrators.cni.daemon import DEFAULT_SOCKET
 
@@ -58,20 +59,12 @@ def settings_of(
 ) -> Settings:
     """The options as the plugin takes them."""
     return Settings(
-        node=_node(node),
+        node=this_node(node),
         interface_prefix=interface_prefix.split(",")[0].strip(),
         felix_run_dir=run_dir,
         records=state_dir,
         policy_setup_timeout_s=policy_timeout,
     )
-
-
-def _node(given: str | None) -> str:
-    """The name that is given, else the one that was stored for this host, else the host's own."""
-    stored = Path("/var/lib/calico/nodename")
-    if not given and stored.exists():
-        given = stored.read_text().strip()
-    return node_name(given)
 
 
 @click.command("cni-daemon")

@@ -32,8 +32,8 @@ _MISSING = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVA
 class Links:
     """A netlink socket inside one namespace (the caller's own when ``netns`` is empty). A context manager.
 
-    Interfaces are named. Other namespaces are named too, or given by path: ``peer_netns="w1"`` makes the other end be
-    born there.
+    Interfaces are named, or numbered by those who know the number, which saves asking. Other namespaces are named too,
+    or given by path: ``peer_netns="w1"`` makes the other end be born there.
     """
 
     def __init__(self, netns: str = "") -> None:
@@ -74,15 +74,16 @@ class Links:
         mac: bytes | None = None,
         peer_mac: bytes | None = None,
         mtu: int | None = None,
+        queues: int | None = None,
         up: bool = True,
     ) -> None:
         """A pair: ``name`` here, ``peer`` here or in ``peer_netns``; both up unless told otherwise."""
         fd = open_netns(peer_netns) if peer_netns else None
         try:
-            self._do(
-                rt_link.new_veth(self._seq(), name, peer, mac=mac, peer_mac=peer_mac, mtu=mtu, peer_netns_fd=fd, up=up),
-                f"veth {name}",
+            request = rt_link.new_veth(
+                self._seq(), name, peer, mac=mac, peer_mac=peer_mac, mtu=mtu, peer_netns_fd=fd, queues=queues, up=up
             )
+            self._do(request, f"veth {name}")
         finally:
             if fd is not None:
                 os.close(fd)
@@ -100,7 +101,7 @@ class Links:
         """Make an interface a port of a bridge."""
         self._do(rt_link.set_link(self._seq(), name, master=self.index(bridge)), f"interface {name}")
 
-    def set_up(self, name: str, up: bool = True) -> None:
+    def set_up(self, name: str | int, up: bool = True) -> None:
         self._do(rt_link.set_link(self._seq(), name, up=up), f"interface {name}")
 
     def rename(self, name: str, new: str) -> None:
@@ -122,7 +123,7 @@ class Links:
         """Delete an interface by name, or by number, which no other has after it; of a veth the other end goes too."""
         self._do(rt_link.delete_link(self._seq(), which), f"interface {which}")
 
-    def add_address(self, name: str, cidr: str, *, scope: int = rt_address.SCOPE_GLOBAL) -> None:
+    def add_address(self, name: str | int, cidr: str, *, scope: int = rt_address.SCOPE_GLOBAL) -> None:
         """Add ``address/length``; IPv6 without duplicate address detection."""
         address = self._address(name, cidr, scope)
         self._do(rt_address.new_address(self._seq(), address, nodad=True), f"address {cidr} on {name}")
@@ -142,7 +143,7 @@ class Links:
         dst: str,
         *,
         via: str = "",
-        dev: str = "",
+        dev: str | int = "",
         metric: int = 0,
         source: str = "",
         protocol: int = rt_route.PROTO_STATIC,
@@ -186,17 +187,20 @@ class Links:
         answers = self._sock.dump(rt_neighbour.dump_neighbours(self._seq(), proxy=proxy))
         return [rt_neighbour.decode_neighbour(a.payload) for a in answers if a.payload[:1] in (b"\x02", b"\x0a")]
 
-    def _address(self, name: str, cidr: str, scope: int) -> rt_address.Address:
+    def _number(self, which: str | int) -> int:
+        return which if isinstance(which, int) else self.index(which)
+
+    def _address(self, name: str | int, cidr: str, scope: int) -> rt_address.Address:
         parsed = ipaddress.ip_interface(cidr)
         length = parsed.network.prefixlen
-        return rt_address.Address(index=self.index(name), address=parsed.ip.packed, prefix_len=length, scope=scope)
+        return rt_address.Address(index=self._number(name), address=parsed.ip.packed, prefix_len=length, scope=scope)
 
     def _route(
         self,
         dst: str,
         *,
         via: str,
-        dev: str,
+        dev: str | int,
         metric: int,
         source: str,
         protocol: int,
@@ -205,7 +209,7 @@ class Links:
     ) -> rt_route.KernelRoute:
         gateway = packed.addr_bytes(via) if via else b""
         net = packed.net(dst) if dst != "default" else bytes((len(gateway) or 4) + 1)
-        hop = rt_route.NextHop(oif=self.index(dev) if dev else 0, gateway=gateway)
+        hop = rt_route.NextHop(oif=self._number(dev) if dev else 0, gateway=gateway)
         unicast = kind in (0, rt_route.TYPE_UNICAST)
         return rt_route.KernelRoute(
             dst=net,

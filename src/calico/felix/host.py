@@ -28,6 +28,7 @@ from calico.dataplane.established import EstablishedFlows
 from calico.dataplane.interfaces import Interface, InterfaceMonitor
 from calico.dataplane.nft import ApplyResult, NftDataplane
 from calico.dataplane.nft_read import NftSocket
+from calico.dataplane.own_table import TABLE
 from calico.dataplane.redirectdriver import IFB_PREFIX
 from calico.errors import CalicoError
 from calico.felix.config.settings import FelixConfig
@@ -36,7 +37,6 @@ from calico.felix.host_endpoints import HostEndpointStates, OnHostEndpointStatus
 from calico.felix.steps import OnStep, unwatched
 from calico.lib import packed
 from calico.model.keys import ResourceKey
-from calico.netlink.nftables.objects import Table
 from calico.netlink.rtnetlink.route import KernelRoute
 from calico.obs.conditions import Conditions
 from calico.rules.config import RulesConfig
@@ -49,7 +49,6 @@ __all__ = ["TABLE", "Host", "OnEndpointStatus", "calc_settings", "rules_config"]
 
 log = structlog.get_logger(__name__)
 
-TABLE = Table("calico")
 
 _NAMED = 5
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}

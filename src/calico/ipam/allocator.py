@@ -29,6 +29,7 @@ from calico.ipam.requests import (
 )
 from calico.ipam.search import block_around
 from calico.ipam.tools import Tools
+from calico.ipam.unselected import unselected_blocks
 from calico.ipam.view import View
 
 __all__ = ["Allocator"]
@@ -150,6 +151,12 @@ class Allocator:
                 kept[cidr] = reason
         return kept
 
+    async def unselected(self, hostname: str) -> tuple[str, ...]:
+        """The blocks of a host whose pools do not select it any more. NotFound when it has no Node."""
+        view = await self._tools.view(owner_of(hostname, ""), hostname, (4, 6))
+        held = [cidr for version in (4, 6) for cidr in view.affinities[version]]
+        return unselected_blocks(held, view.pools, view.node_labels)
+
     # ---- taking back
 
     async def release_ips(self, requests: Iterable[ReleaseRequest]) -> Released:
@@ -167,6 +174,16 @@ class Allocator:
         blocks = await self._releasing.blocks_of(handle)
         return tuple(str(address_at(block, ordinal)) for block in blocks for ordinal in block.ordinals_of(handle))
 
+    async def recorded_under(self, handle: str) -> tuple[Recorded, ...]:
+        """What is recorded of each address of a handle."""
+        blocks = await self._releasing.blocks_of(handle)
+        return tuple(
+            found
+            for block in blocks
+            for ordinal in block.ordinals_of(handle)
+            if (found := _recorded(block, ordinal)) is not None
+        )
+
     async def get_attributes(self, address: str) -> Recorded | None:
         """What is recorded of an address; None when it is not given out."""
         wanted = parse_address(address)
@@ -174,18 +191,21 @@ class Allocator:
         if stored is None:
             return None
         block = decode_block(stored.key, stored.value)
-        ordinal = ordinal_of(block, wanted)
-        held = block.holder(ordinal)
-        if held is None:
-            return None
-        return Recorded(
-            address=str(wanted),
-            block=block.cidr,
-            owner=block.affinity,
-            handle=held.handle,
-            attrs=held.secondary,
-            sequence=block.sequences.get(ordinal),
-        )
+        return _recorded(block, ordinal_of(block, wanted))
+
+
+def _recorded(block: Block, ordinal: int) -> Recorded | None:
+    held = block.holder(ordinal)
+    if held is None:
+        return None
+    return Recorded(
+        address=str(address_at(block, ordinal)),
+        block=block.cidr,
+        owner=block.affinity,
+        handle=held.handle,
+        attrs=held.secondary,
+        sequence=block.sequences.get(ordinal),
+    )
 
 
 def _refusal(block: Block, ordinal: int, address: str) -> AlreadyExists:

@@ -16,6 +16,7 @@ from calico.ipam.ranges import Ranges
 from calico.ipam.requests import AssignRequest
 from calico.ipam.search import free_blocks, host_seed
 from calico.ipam.tools import Tools
+from calico.ipam.unselected import unselected_blocks
 from calico.ipam.view import View
 
 __all__ = ["Assigning"]
@@ -114,6 +115,7 @@ class Assigning:
         if not settings.auto_allocate_blocks:
             self.reasons.append("autoAllocateBlocks is off, so no block is claimed")
             return ""
+        await self._give_up_unselected()
         allowed = settings.blocks_allowed(self._request.max_blocks)
         if len(self._affinities) >= allowed:
             self.reasons.append(f"{self._owner} has {len(self._affinities)} blocks, and may have {allowed}")
@@ -125,6 +127,19 @@ class Assigning:
                 self._exhausted.add(pool.name)
                 self.reasons.append(f"IPPool {pool.name}: every block of {pool.network} is claimed")
         return ""
+
+    async def _give_up_unselected(self) -> None:
+        """Before a host takes a block it gives back the empty ones of pools that it is no longer meant for."""
+        if not self._owner.startswith("host:"):
+            return
+        cooldown_s = self._view.settings.cooldown_s
+        for cidr in unselected_blocks(self._affinities, self._view.pools, self._view.node_labels):
+            try:
+                kept = await self._tools.owning.release(self._owner, cidr, cooldown_s, only_empty=True)
+            except InvalidInput as error:
+                kept = str(error)
+            if not kept:
+                del self._affinities[cidr]
 
     async def _new_block(self, pool: Pool) -> str:
         """Claim any block of a pool that nobody has, or that nobody uses; empty when there is none."""

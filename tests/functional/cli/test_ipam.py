@@ -199,6 +199,22 @@ async def test_garbage_is_marked_waits_and_is_released_with_its_mark(world: Worl
 
 
 @pytest.mark.root
+async def test_an_empty_block_of_a_pool_that_does_not_select_the_host_any_more_is_given_up(world: World) -> None:
+    await world.address("h1", used=True)
+    (block,) = await world.allocator.affinities_of("here")
+    pool = await world.store.get("IPPool", "p")
+    assert isinstance(pool, IPPool)
+    spec = msgspec.structs.replace(pool.spec, node_selector="zone == 'west'")
+    await world.store.update(msgspec.structs.replace(pool, spec=spec))
+    assert (await world.report("gc", "--node", "here"))["blocks"] == []  # it is in use
+    await world.allocator.release_by_handle("h1")
+    await world.allocator.ensure_affinity("here", block)
+    assert (await world.report("gc", "--node", "here", "--dry-run"))["blocks"] == [block]
+    assert (await world.report("gc", "--node", "there"))["blocks"] == []
+    assert (await world.report("gc", "--node", "here"))["blocks"] == [block]
+    assert await world.allocator.affinities_of("here") == ()
+
+
 async def test_garbage_that_found_a_user_loses_its_mark(world: World) -> None:
     leaked = await world.address("late")
     await world.run("ipam", "gc", "--node", "here")

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from cni_world import NOTHING, Answer, Container, World
+
+from calico.dataplane.netns import in_netns
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 HOST_LOCAL = {"type": "host-local", "ranges": [[{"subnet": "10.79.0.0/24"}]], "dataDir": "/run/calico-test-host-local"}
@@ -152,6 +157,93 @@ def test_calico_ipam_serves_another_main_plugin(world: World, version: str) -> N
     for _ in range(2):
         container.delete(plugin="calico-ipam", version=version)
     assert world.leftovers == NOTHING
+
+
+def test_below_another_main_plugin_each_interface_of_a_container_has_addresses_of_its_own(world: World) -> None:
+    container, lost = world.container(), world.container()
+    first = container.add(plugin="calico-ipam").address()
+    second = container.add(plugin="calico-ipam", ifname="eth1").address()
+    lost.add(plugin="calico-ipam")
+    assert first != second
+    valid: dict[str, Any] = {
+        "cni.dev/valid-attachments": [{"containerID": container.identity, "ifname": name} for name in ("eth0", "eth1")]
+    }
+    assert container.call("GC", plugin="calico-ipam", **valid).code == 0
+    assert world.handles == {f"net.{container.identity}"}
+    container.delete(plugin="calico-ipam", ifname="eth1")
+    assert world.calico("ipam", "show", "--ip", second, "-o", "json").stdout.find("eth1") < 0
+    assert (world.allocated, world.handles) == (1, {f"net.{container.identity}"})
+    assert container.call("CHECK", plugin="calico-ipam", prevResult={"cniVersion": "1.1.0"}).code == 0
+    assert container.call("CHECK", plugin="calico-ipam", ifname="eth1", prevResult={"cniVersion": "1.1.0"}).error == 101
+    container.delete(plugin="calico-ipam")
+    assert world.leftovers == NOTHING
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ifname": "-eth0"},
+        {"args": "K8S_POD_NAME=Web_1;K8S_POD_NAMESPACE=shop"},
+        {"args": "K8S_POD_NAME=-x;K8S_POD_NAMESPACE=shop"},
+        {"mtu": -1},
+        {"device_type": "netkit"},
+        {"num_queues": 5000},
+        {"readiness_gates": ["file:///etc/passwd"]},
+    ],
+)
+def test_what_add_refuses_for_what_it_says_del_takes_as_done(world: World, options: dict[str, Any]) -> None:
+    """A runtime whose ADD failed sends DEL until it succeeds."""
+    container = world.container()
+    assert container.call("ADD", **options).error in (2, 4, 7)
+    container.delete(**options)
+    assert world.leftovers == NOTHING
+
+
+def test_a_network_that_was_broken_after_the_add_is_left_all_the_same(world: World) -> None:
+    container = world.container()
+    container.add()
+    container.delete(mtu="much", ipam={"type": "calico-ipam", "ipv4_pools": 7})
+    assert world.leftovers == NOTHING
+
+
+def test_a_cable_has_as_many_queues_as_the_network_says(world: World) -> None:
+    container = world.container()
+    added = container.add(num_queues=3)
+    for netns, name in ((world.host, added.document["interfaces"][0]["name"]), (container.netns, "eth0")):
+        (link,) = json.loads(world.ip(netns, f"-d -j link show dev {name}"))
+        assert (link["num_tx_queues"], link["num_rx_queues"]) == (3, 3)
+    container.delete()
+
+
+def test_a_gate_that_is_not_ready_holds_containers_back_and_one_that_is_lets_them_in(world: World) -> None:
+    container = world.container()
+    with in_netns(world.host, lambda: socket.create_server(("127.0.0.1", 0))) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/readiness"
+        replies = ["503 Service Unavailable", "200 OK"]
+
+        def serve() -> None:
+            for reply in replies:
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(f"HTTP/1.1 {reply}\r\nContent-Length: 0\r\n\r\n".encode())
+
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
+        refused = container.call("ADD", readiness_gates=[url])
+        assert refused.error == 11
+        assert url in refused.message
+        assert world.leftovers == NOTHING
+        container.add(readiness_gates=[url])
+        serving.join()
+    container.delete()
+
+
+def test_what_a_network_says_about_the_process_is_told_to_be_the_daemons(world: World) -> None:
+    container = world.container()
+    container.add(name="loud", log_level="debug", log_file_path="/var/log/calico/cni/cni.log")
+    assert "log_level, log_file_path" in world.log("daemon")
+    container.delete(name="loud")
 
 
 def test_a_plugin_before_ours_in_the_list_is_passed_on(world: World) -> None:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from cni_world import NOTHING, Answer, World, until
@@ -180,6 +180,36 @@ def test_without_felix_a_container_is_attached_closed_and_opens_when_felix_comes
         assert other.sends_datagram(address, 7000, receiver)
     one.delete()
     other.delete()
+    assert world.leftovers == NOTHING
+
+
+def test_where_felix_never_ran_nothing_is_attached_and_the_boot_guard_attaches_closed(world: World) -> None:
+    """Also what a host would forward by itself: IPv6, whose gateway is an address that the kernel gives."""
+    world.kill("felix")
+    subprocess.run([*world.enter(), "nft", "delete", "table", "inet", "calico"], check=True)
+    subprocess.run([*world.enter(), "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"], check=True)
+    container, beyond = world.container(), world.container()
+    world.ip(world.host, f"link add beyond type veth peer name eth0 netns {beyond.netns}")
+    try:
+        for netns, device, number in ((world.host, "beyond", 1), (beyond.netns, "eth0", 2)):
+            world.ip(netns, f"addr add fd99::{number}/64 dev {device} nodad")
+            world.ip(netns, f"link set {device} up")
+        dual: dict[str, Any] = {"ipam": {"type": "calico-ipam", "assign_ipv6": "true"}}
+        refused = container.call("ADD", **dual)
+        assert refused.error == 11
+        assert "Felix has not run on this host" in refused.message
+        assert world.leftovers == {**NOTHING, "cables": {"beyond"}}
+        guarded = world.calico("felix", "guard")
+        assert guarded.returncode == 0, guarded.stderr
+        container.add(policy_setup_timeout_seconds=0.2, **dual)
+        with beyond.receives(7000, family=6, timeout_s=0.5) as receiver:
+            assert not container.sends_datagram("fd99::2", 7000, receiver)
+            world.start_felix()
+            until(lambda: set(world.status["endpoints"].values()) == {"up"}, "Felix programmed it")
+            assert container.sends_datagram("fd99::2", 7000, receiver)
+        container.delete(**dual)
+    finally:
+        world.ip(world.host, "link del beyond")
     assert world.leftovers == NOTHING
 
 

@@ -6,12 +6,14 @@ import asyncio
 from ipaddress import ip_address, ip_network
 
 import pytest
+from msgspec.structs import replace
 
 from allocation.cluster import Cluster
 from calico.datastore.api import Op
 from calico.errors import AlreadyExists, InvalidInput, NotFound, Transient
 from calico.ipam.keys import affinity_key, block_key
 from calico.ipam.requests import AssignRequest, BadHandle, BadSequenceNumber, InCooldown, ReleaseRequest
+from calico.model.ippool import IPPool
 
 
 @pytest.fixture
@@ -147,6 +149,25 @@ async def test_a_host_has_no_more_blocks_than_it_may(cluster: Cluster) -> None:
     assert len(found.v4) == 3
     assert "host:a has 3 blocks, and may have 3" in found.reason
     assert len((await cluster.assign("b", "i", v4=5, max_blocks=2)).v4) == 2
+
+
+async def test_a_host_gives_up_its_empty_blocks_of_a_pool_that_selects_it_no_more(cluster: Cluster) -> None:
+    await cluster.pool("east", "10.0.0.0/24", block_size=30)
+    for number in range(5):
+        await cluster.one("a", f"h.{number}")
+    (kept,) = (block.cidr for block in (await cluster.state()).blocks.values() if sum(1 for _ in block.held()) == 4)
+    await cluster.allocator.release_by_handle("h.4")  # the only one of the other block
+    await cluster.configure(strict_affinity=True, max_blocks_per_host=2)
+    east = await cluster.store.get("IPPool", "east")
+    assert isinstance(east, IPPool)
+    await cluster.store.update(replace(east, spec=replace(east.spec, node_selector="zone == 'west'")))
+    assert len(await cluster.allocator.unselected("a")) == 2
+    assert await cluster.allocator.unselected("b") == ()
+    await cluster.pool("all", "10.1.0.0/24", block_size=30)
+    assert (await cluster.one("a", "new")).startswith("10.1.0.")
+    assert kept in await cluster.allocator.affinities_of("a")
+    assert len(await cluster.allocator.affinities_of("a")) == 2
+    assert await cluster.problems() == []
 
 
 async def test_blocks_are_not_claimed_where_that_is_off(cluster: Cluster) -> None:

@@ -102,3 +102,15 @@ def test_etcd_is_started_by_commands_that_exist(unit: str) -> None:
 
 def test_a_member_keeps_its_data_where_its_unit_may_write() -> None:
     assert Core(members={"a": "192.0.2.1"}).data_dir == f"/var/lib/{settings('calico-etcd')['StateDirectory']}"
+
+
+def test_leaked_addresses_are_collected_from_time_to_time() -> None:
+    program, *words = shlex.split(settings("calico-ipam-gc")["ExecStart"])
+    assert (program, words) == ("/usr/bin/calico", ["ipam", "gc"])
+    found = settings("calico-ipam-gc")
+    assert found["Type"] == "oneshot"
+    assert "CAP_NET_RAW" in found["CapabilityBoundingSet"].split()  # it asks addresses whether they answer
+    assert {"AF_NETLINK", "AF_INET", "AF_INET6"} <= set(found["RestrictAddressFamilies"].split())
+    timer = (UNITS / "calico-ipam-gc.timer").read_text()
+    assert "OnUnitInactiveSec=5min" in timer
+    assert "WantedBy=timers.target" in timer

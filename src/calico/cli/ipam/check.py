@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from calico.cli.ipam.thishost import host_name, read_kernel
+from calico.cli.ipam.thishost import read_kernel
 from calico.cli.options import config_option, data_output_option, opened
 from calico.cli.output.printing import json_text, print_data, print_table
+from calico.cli.thisnode import this_node
 from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY, cluster_facts
 from calico.datastore.typed.store import Store
 from calico.errors import InvalidInput
@@ -56,7 +57,7 @@ async def _check(node: str | None, with_kernel: bool, config: str | None) -> dic
     async with opened(config) as store:
         state = await read_state(store.backend)
         guid = await cluster_guid(store)
-    host = node or host_name()
+    host = node or this_node()
     if node and node not in state.nodes:
         raise InvalidInput("there is no such Node", subject=f"--node {node}")
     kernel = read_kernel(host) if with_kernel and host in state.nodes else None

@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 
 import click
 
-from calico.cli.ipam.thishost import answering, host_name, read_kernel
+from calico.cli.ipam.thishost import answering, read_kernel
 from calico.cli.options import config_option, data_output_option, opened
 from calico.cli.output.printing import print_data, print_table, safe
+from calico.cli.thisnode import this_node
 from calico.errors import InvalidInput
 from calico.ipam.allocator import Allocator
+from calico.ipam.block import is_empty
 from calico.ipam.consistency import Finding, misuse
 from calico.ipam.garbage import GRACE_S, GarbagePlan, carry_out, plan_garbage, read_marks
 from calico.ipam.kernelview import KernelView, in_kernel
@@ -36,18 +38,20 @@ def gc_command(
 
     An address is released only by the host that it was given to (or by any, when that host's Node is gone, or with
     --all-hosts), never when it answers an echo request or is on an interface or in a route here, and only while it is
-    held by the allocation that was marked. Run it on every host, from time to time.
+    held by the allocation that was marked. Empty blocks of this host, of pools that do not select it any more, are
+    given up. Run it on every host, from time to time: `calico-ipam-gc.timer` does.
     """
     if show:
         asyncio.run(_show(output, config))
         return
-    plan, released = asyncio.run(_collect(node, grace, all_hosts, dry_run, config))
+    plan, released, blocks = asyncio.run(_collect(node, grace, all_hosts, dry_run, config))
     gone = [mark.address for mark in plan.release] if dry_run else list(released)
     document = {
         "marked": [mark.address for mark in plan.mark],
         "unmarked": plan.unmark,
         "waiting": plan.waiting,
         "released": gone,
+        "blocks": list(blocks),
         "done": not dry_run,
     }
     if output != "table":
@@ -57,6 +61,7 @@ def gc_command(
     rows += [("unmarked", address, why) for address, why in plan.unmark.items()]
     rows += [("waiting", address, why) for address, why in plan.waiting.items() if address not in plan.unmark]
     rows += [("released", address, "") for address in gone]
+    rows += [("given up", cidr, "its pool does not select this host") for cidr in blocks]
     print_table(["WHAT", "IP", "WHY"], rows)
     if dry_run:
         click.echo("Nothing was done")
@@ -74,8 +79,8 @@ async def _show(output: str, config: str | None) -> None:
 
 async def _collect(
     node: str | None, grace: int, all_hosts: bool, dry_run: bool, config: str | None
-) -> tuple[GarbagePlan, tuple[str, ...]]:
-    host = node or host_name()
+) -> tuple[GarbagePlan, tuple[str, ...], tuple[str, ...]]:
+    host = node or this_node()
     async with opened(config) as store:
         state = await read_state(store.backend)
         if node and node not in state.nodes:
@@ -90,10 +95,18 @@ async def _collect(
             by=host,
             grace_s=grace,
         )
-        if dry_run:
-            return plan, ()
         allocator = Allocator(store.backend, clock=lambda: datetime.now(UTC))
-        return plan, await carry_out(store.backend, allocator, plan)
+        released = () if dry_run else await carry_out(store.backend, allocator, plan)
+        return plan, released, await _blocks(allocator, state, host, dry_run=dry_run)
+
+
+async def _blocks(allocator: Allocator, state: IPAMState, host: str, *, dry_run: bool) -> tuple[str, ...]:
+    """Blocks of this host that it is not meant for: those that were given up, or would be."""
+    found = await allocator.unselected(host) if host in state.nodes else ()
+    empty = [cidr for cidr in found if (block := state.blocks.get(cidr)) is not None and is_empty(block)]
+    if dry_run:
+        return tuple(empty)
+    return tuple([cidr for cidr in empty if not await allocator.release_affinity(host, cidr, only_empty=True)])
 
 
 async def _alive(leaks: list[Finding], kernel: KernelView) -> dict[str, str]:

@@ -11,9 +11,10 @@ import click
 import msgspec
 
 from calico.cli.ipam.check import cluster_guid
-from calico.cli.ipam.thishost import answering, host_name, read_kernel
+from calico.cli.ipam.thishost import answering, read_kernel
 from calico.cli.options import config_option, opened
 from calico.cli.output.printing import safe
+from calico.cli.thisnode import this_node
 from calico.datastore.typed.store import Store
 from calico.errors import InvalidInput
 from calico.ipam.allocator import Allocator
@@ -126,7 +127,7 @@ def _requests(report: _Report) -> list[ReleaseRequest]:
 async def _in_use(store: Store, addresses: list[str]) -> dict[str, str]:
     """Those with any sign of life, and which."""
     state = await read_state(store.backend)
-    kernel = read_kernel(host_name())
+    kernel = read_kernel(this_node())
     found = {user.address: f"{user.who} has it" for user in state.users if user.address in set(addresses)}
     for address in addresses if state.unreadable else ():
         found.setdefault(address, f"{state.unreadable[0]} cannot be read, and may have it")

@@ -19,15 +19,10 @@ from calico.netlink.rtnetlink.address import RTM_NEWADDR, decode_address, dump_a
 from calico.netlink.rtnetlink.link import decode_link, dump_links
 from calico.netlink.socket import NETLINK_ROUTE, NetlinkSocket
 
-__all__ = ["answering", "host_name", "read_kernel"]
+__all__ = ["answering", "read_kernel"]
 
 _ECHO = {4: (socket.AF_INET, socket.IPPROTO_ICMP, 8), 6: (socket.AF_INET6, socket.IPPROTO_ICMPV6, 128)}
 _AT_ONCE = 64
-
-
-def host_name() -> str:
-    """The name of this host's Node, unless it was registered under another."""
-    return socket.gethostname().lower()
 
 
 def read_kernel(host: str) -> KernelView:

@@ -46,6 +46,8 @@ _IFLA_OPERSTATE: Final = 16
 _IFLA_LINKINFO: Final = 18
 _IFLA_IFALIAS: Final = 20
 _IFLA_NET_NS_FD: Final = 28
+_IFLA_NUM_TX_QUEUES: Final = 31
+_IFLA_NUM_RX_QUEUES: Final = 32
 _IFLA_INFO_KIND: Final = 1
 _IFLA_INFO_DATA: Final = 2
 _VETH_INFO_PEER: Final = 1
@@ -160,22 +162,24 @@ def new_veth(
     mtu: int | None = None,
     netns_fd: int | None = None,
     peer_netns_fd: int | None = None,
+    queues: int | None = None,
     up: bool = False,
 ) -> bytes:
-    """A pair of interfaces. Each end may be born in the namespace of a descriptor; ``mtu`` is for both.
+    """A pair of interfaces. Each end may be born in the namespace of a descriptor; ``mtu`` and the number of queues
+    each way are for both.
 
     MACs given here are set before an end is up, so that its IPv6 link-local address follows from them. Only the
     first end can be born up: the kernel configures the other before it ties the two together (ENOTCONN).
     """
     other = _HEADER.pack(0, 0, 0, 0, 0) + link_name(peer)
-    other += _settings(mac=peer_mac, mtu=mtu, netns_fd=peer_netns_fd)
+    other += _settings(mac=peer_mac, mtu=mtu, netns_fd=peer_netns_fd, queues=queues)
     info = wire.nested(
         _IFLA_LINKINFO,
         wire.attr_str(_IFLA_INFO_KIND, "veth"),
         wire.nested(_IFLA_INFO_DATA, wire.attr(_VETH_INFO_PEER, other)),
     )
     body = _HEADER.pack(0, 0, 0, *_up_flags(up or None)) + link_name(name)
-    body += _settings(mac=mac, mtu=mtu, netns_fd=netns_fd) + info
+    body += _settings(mac=mac, mtu=mtu, netns_fd=netns_fd, queues=queues) + info
     return wire.message(RTM_NEWLINK, _CREATE, seq, body)
 
 
@@ -217,7 +221,9 @@ def _up_flags(up: bool | None) -> tuple[int, int]:
     return (_IFF_UP if up else 0, 0 if up is None else _IFF_UP)
 
 
-def _settings(*, mac: bytes | None = None, mtu: int | None = None, netns_fd: int | None = None) -> bytes:
+def _settings(
+    *, mac: bytes | None = None, mtu: int | None = None, netns_fd: int | None = None, queues: int | None = None
+) -> bytes:
     body = b""
     if mac is not None:
         body += wire.attr(_IFLA_ADDRESS, mac)
@@ -225,6 +231,8 @@ def _settings(*, mac: bytes | None = None, mtu: int | None = None, netns_fd: int
         body += wire.attr_u32(_IFLA_MTU, mtu)
     if netns_fd is not None:
         body += wire.attr_u32(_IFLA_NET_NS_FD, netns_fd)
+    if queues is not None:
+        body += wire.attr_u32(_IFLA_NUM_TX_QUEUES, queues) + wire.attr_u32(_IFLA_NUM_RX_QUEUES, queues)
     return body
 
 

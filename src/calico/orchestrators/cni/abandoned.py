@@ -17,6 +17,7 @@ from calico.obs.logger import Logger
 from calico.orchestrators.cni.agent import Agent
 from calico.orchestrators.cni.collect import deletion_of
 from calico.orchestrators.cni.detach import remove
+from calico.orchestrators.cni.place import OWN_NETNS
 from calico.orchestrators.cni.protocol import Request
 from calico.orchestrators.cni.records import Record
 
@@ -72,7 +73,7 @@ class Sweeper:
 
 def _abandoned(records: tuple[Record, ...]) -> list[Record]:
     """The records of which nothing is left in the kernel."""
-    gone = [record for record in records if record.netns and not _exists(record.netns)]
+    gone = [record for record in records if record.netns and not _is_there(record)]
     if not gone:
         return []
     with Links() as host:
@@ -80,12 +81,13 @@ def _abandoned(records: tuple[Record, ...]) -> list[Record]:
     return [record for record in gone if record.attached.alias not in aliases]
 
 
-def _exists(path: str) -> bool:
-    """What may not be looked at counts as there."""
+def _is_there(record: Record) -> bool:
+    """Whether the container's namespace is at its path: not the empty file on which it was mounted, and not another
+    one that has the path by now. What may not be looked at counts as there."""
     try:
-        os.stat(path)
+        found, own = os.stat(record.netns), os.stat(OWN_NETNS)
     except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
         return False
     except OSError:
         return True
-    return True
+    return found.st_dev == own.st_dev and record.inode in (0, found.st_ino)

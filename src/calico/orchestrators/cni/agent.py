@@ -10,8 +10,11 @@ import msgspec
 
 from calico.datastore.typed.store import Store
 from calico.ipam.allocator import Allocator
+from calico.obs.logger import Logger
 from calico.orchestrators.cni.addresses import AddressSource, DelegatedAddresses, OwnAddresses
+from calico.orchestrators.cni.hostfiles import node_of
 from calico.orchestrators.cni.names import DEFAULT_PREFIX, Attached
+from calico.orchestrators.cni.netconf import NetConf
 from calico.orchestrators.cni.pods import NoKubernetes, PodSource
 from calico.orchestrators.cni.protocol import Request
 from calico.orchestrators.cni.records import DEFAULT_DIRECTORY, Records
@@ -19,16 +22,21 @@ from calico.orchestrators.cni.steps import OnStep, unwatched
 
 __all__ = ["Agent", "Call", "Settings"]
 
+log = Logger(__name__)
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Of this host: its Node, the prefix of workloads' interfaces, Felix's folder of sockets, ours of records, and how
-    long an ADD waits for Felix (0: not at all)."""
+    """Of this host: its Node, the prefix of workloads' interfaces, Felix's folder of sockets, ours of records, how long
+    an ADD waits for Felix (0: not at all), the file that says the MTU of networks that do not, and whether each call is
+    a process of its own."""
 
     node: str
     interface_prefix: str = DEFAULT_PREFIX
     felix_run_dir: str = "/var/run/calico"
     records: str = DEFAULT_DIRECTORY
     policy_setup_timeout_s: float = 5.0
+    mtu_file: str = "/var/lib/calico/mtu"
+    standalone: bool = False
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +67,8 @@ class Agent:
         self.settings, self.store, self.allocator, self.on_step = settings, store, allocator, on_step
         self.pods: PodSource = pods or NoKubernetes()
         self.records = Records(settings.records)
+        self.address_records = Records(f"{settings.records}/ipam")
+        self._told: set[tuple[str, tuple[str, ...]]] = set()
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
     def attached(self, request: Request) -> Attached:
@@ -70,10 +80,22 @@ class Agent:
             network=request.config.name,
             container_id=request.container_id,
             interface=request.interface,
-            node=request.config.nodename or self.settings.node,
+            node=self.node(request.config),
             namespace=namespace if in_kubernetes else "default",
             pod=pod if in_kubernetes else "",
         )
+
+    def node(self, config: NetConf) -> str:
+        """The Node that this host is for a network."""
+        return node_of(config, self.settings.node)
+
+    def tell_unheeded(self, config: NetConf) -> None:
+        """Say once for each network what it says in vain."""
+        keys = () if self.settings.standalone else config.unheeded
+        if keys and (config.name, keys) not in self._told:
+            self._told.add((config.name, keys))
+            log.warning("the network says what the daemon's own options say; those count", network=config.name,
+                        keys=", ".join(keys))  # fmt: skip
 
     def host_interface(self, call: Call, attached: Attached) -> str:
         """The host's end of an attachment."""

@@ -7,11 +7,14 @@ the container's handle, then the veth with the container's alias, and the endpoi
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
+from typing import Final
 
 from calico.dataplane.links import Links
-from calico.datastore.typed.ready import require_ready
-from calico.errors import AlreadyExists, CalicoError, InvalidInput, NotFound
+from calico.dataplane.own_table import is_filtering
+from calico.errors import AlreadyExists, CalicoError, Conflict, InvalidInput, NotFound
+from calico.model.meta import Resource
 from calico.model.workload import WorkloadEndpoint
 from calico.obs.logger import Logger
 from calico.obs.programmed import SOCKET, Question, await_programmed
@@ -22,6 +25,8 @@ from calico.orchestrators.cni.delegate import find_plugin
 from calico.orchestrators.cni.detach import remove
 from calico.orchestrators.cni.endpoint import build_endpoint, network_profile
 from calico.orchestrators.cni.fault import EXISTS, TRY_AGAIN, UNKNOWN_CONTAINER, WRONG_NAMESPACE, PluginError
+from calico.orchestrators.cni.gates import require_gates
+from calico.orchestrators.cni.hostfiles import mtu_of
 from calico.orchestrators.cni.known import Known, look_up
 from calico.orchestrators.cni.names import Attached
 from calico.orchestrators.cni.pods import PodFacts
@@ -33,32 +38,49 @@ __all__ = ["attach", "await_policy", "put_profile"]
 
 log = Logger(__name__)
 
+_NO_FILTERS: Final = "Felix has not run on this host since it started, so nothing would judge the container's packets"
+_NO_FILTERS_HINT: Final = "start calico-felix; calico-boot-guard closes workloads until then, from the next boot on"
+
 
 async def attach(agent: Agent, call: Call) -> Result:
     """The result of ADD, once the container's policy is programmed. After an error nothing is left."""
     request = call.request
     attached = agent.attached(request)
+    attached.require_endpoint_name()
     key = attached.key
     host_interface = agent.host_interface(call, attached)
     _check_namespace(call)
+    mtu = mtu_of(request.config, agent.settings.mtu_file)
+    agent.tell_unheeded(request.config)
+    if request.config.readiness_gates:
+        await require_gates(request.config.readiness_gates)
     if not request.config.is_own_ipam:
         find_plugin(request.config.ipam.type, request.path)
     facts = await agent.pods.pod(attached.namespace, attached.pod) if attached.pod else PodFacts()
     asked = read_annotations(facts.annotations, facts.namespace_annotations, request.config.feature_control)
     wish = wish_of(attached, request, asked, facts)
-    _, known = await asyncio.gather(require_ready(agent.store.backend), look_up(agent.store, attached))
+    known, filtering = await asyncio.gather(look_up(agent.store, attached), asyncio.to_thread(is_filtering))
+    if not filtering:
+        raise PluginError(TRY_AGAIN, _NO_FILTERS, _NO_FILTERS_HINT)
     if known.is_of(attached) and (call.tap or await asyncio.to_thread(_has_interface, call.netns, attached.interface)):
         raise PluginError(EXISTS, f"{attached.container_id} is attached already, by interface {attached.interface}")
     source = agent.addresses(request)
-    record = Record(attached=attached, host_interface=host_interface, netns=request.netns, config=request.raw.decode())
+    record = Record(
+        attached=attached,
+        host_interface=host_interface,
+        netns=request.netns,
+        inode=os.stat(call.netns).st_ino if call.netns else 0,
+        config=request.raw.decode(),
+    )
     if not call.by_hand:
         agent.records.write(record)
     agent.on_step("recorded")
+    kept = asyncio.create_task(agent.records.settle())  # beside all that comes before the endpoint
     try:
-        profiles = await _profiles(agent, call, attached)
+        profiles = await _profiles(agent, call, attached, known)
         addresses = await _assign(agent, source, attached, known, asked, wish)
         agent.on_step("allocated")
-        cable = _cable(call, attached, host_interface, addresses, asked)
+        cable = _cable(call, attached, host_interface, addresses, asked, mtu)
         wired = (
             await asyncio.to_thread(adopt, cable) if call.tap else await asyncio.to_thread(wire, cable, agent.on_step)
         )
@@ -73,13 +95,15 @@ async def attach(agent: Agent, call: Call) -> Result:
             facts=facts,
             asked=asked,
         )
-        stored = await agent.store.apply(endpoint)
+        await kept
+        stored = await (agent.store.apply(endpoint) if known.endpoint else _create(agent, endpoint))
         agent.on_step("endpoint written")
         await await_policy(agent, stored, request.config.policy_setup_timeout_seconds)
         if attached.pod:
             await agent.pods.attached(attached.namespace, attached.pod, cable.addresses, attached.container_id)
         agent.on_step("programmed")
     except BaseException as error:
+        await asyncio.gather(kept, return_exceptions=True)
         log.warning("an attachment failed and is undone", endpoint=str(key), error=str(error))
         await _undo(agent, attached, "" if call.tap else host_interface, source)
         raise
@@ -132,11 +156,20 @@ def _has_interface(netns: str, name: str) -> bool:
     return False
 
 
-async def _profiles(agent: Agent, call: Call, attached: Attached) -> tuple[str, ...]:
+async def _create(agent: Agent, endpoint: WorkloadEndpoint) -> Resource:
+    """Written at once, for there was none a moment ago; if there is one now, or nobody can tell, it is looked at."""
+    try:
+        return await agent.store.create(endpoint)
+    except (AlreadyExists, Conflict):
+        return await agent.store.apply(endpoint)
+
+
+async def _profiles(agent: Agent, call: Call, attached: Attached, known: Known) -> tuple[str, ...]:
     """The profiles to name: none where those of the pod's namespace and account apply."""
     if attached.pod and call.request.config.is_kubernetes_policy:
         return ()
-    await put_profile(agent, attached.network, kubernetes=bool(attached.pod))
+    if not known.has_profile:
+        await put_profile(agent, attached.network, kubernetes=bool(attached.pod))
     agent.on_step("profiled")
     return (attached.network,)
 
@@ -151,13 +184,13 @@ async def _assign(
             ips=tuple(IPConfig(address=net) for net in nets),
             routes=tuple(Route(dst="::/0" if ":" in net else "0.0.0.0/0") for net in nets),
         )
-    left = await source.held(attached)
+    left = await source.held(attached) if known.has_handle else None
     if left and left - known.kept_addresses:
         await source.release(attached, known.kept_addresses)
     return await source.assign(attached, wish)
 
 
-def _cable(call: Call, attached: Attached, host_interface: str, addresses: Result, asked: Asked) -> Cable:
+def _cable(call: Call, attached: Attached, host_interface: str, addresses: Result, asked: Asked, mtu: int) -> Cable:
     config = call.request.config
     mac = asked.mac or call.request.arguments.get("MAC", "") or config.runtime_config.mac
     return Cable(
@@ -168,7 +201,8 @@ def _cable(call: Call, attached: Attached, host_interface: str, addresses: Resul
         addresses=tuple(ip.address for ip in addresses.ips),
         destinations=tuple(route.dst for route in addresses.routes),
         mac=_checked_mac(mac),
-        mtu=config.mtu,
+        mtu=mtu,
+        queues=config.num_queues,
         forwarding=config.container_settings.allow_ip_forwarding,
         replaces_sandbox=bool(attached.pod),
     )
@@ -187,7 +221,7 @@ def _checked_mac(text: str) -> str:
 async def _undo(agent: Agent, attached: Attached, host_interface: str, source: AddressSource) -> None:
     """As DEL does; what cannot be undone now is left to the DEL that the runtime sends, or to a GC."""
     try:
-        await remove(agent, attached, host_interface, source)
+        await remove(agent, attached, host_interface, source, even_locked=True)
     except CalicoError as error:
         log.warning("a failed attachment could not be undone", container=attached.container_id, error=str(error))
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from calico.dataplane.links import Links
-from calico.datastore.typed.ready import require_ready
 from calico.errors import NotFound
 from calico.lib import packed
 from calico.model.workload import WorkloadEndpoint
@@ -37,7 +36,6 @@ async def check(agent: Agent, call: Call) -> None:
     attached = agent.attached(request)
     host_interface = agent.host_interface(call, attached)
     result = parse_result(request.config.prev_result, request.version)
-    await require_ready(agent.store.backend)
     known = await look_up(agent.store, attached)
     found = list(await asyncio.to_thread(lambda: list(_differences(call, attached, host_interface, result))))
     if known.endpoint is None or not known.is_of(attached):

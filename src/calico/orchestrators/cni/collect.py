@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from calico.datastore.typed.ready import require_ready
@@ -12,26 +14,19 @@ from calico.orchestrators.cni.detach import remove
 from calico.orchestrators.cni.fault import INVALID_CONFIG, PluginError, fault_of
 from calico.orchestrators.cni.netconf import NetConf, decode_config
 from calico.orchestrators.cni.protocol import Request
-from calico.orchestrators.cni.records import Record
+from calico.orchestrators.cni.records import Record, Records
 
-__all__ = ["collect", "deletion_of"]
+__all__ = ["collect", "deletion_of", "require_valid", "unlisted"]
 
 
 async def collect(agent: Agent, call: Call) -> None:
     """Removes the attachments of the network that are not among the valid ones; PluginError naming all that stay."""
     request = call.request
-    valid = request.config.valid_attachments
-    if valid is None:
-        raise PluginError(INVALID_CONFIG, "cni.dev/valid-attachments: GC needs the attachments that are to stay")
+    valid = require_valid(request)
     await require_ready(agent.store.backend)
-    kept = {(one.container_id, one.interface) for one in valid}
     failed: list[str] = []
-    for record in agent.records.all():
+    for record in unlisted(agent, request, agent.records, valid):
         attached = record.attached
-        if attached.network != request.config.name or attached.node != (request.config.nodename or agent.settings.node):
-            continue
-        if (attached.container_id, attached.interface) in kept:
-            continue
         try:
             async with agent.alone(attached.container_id):
                 await remove(agent, attached, record.host_interface, agent.addresses(deletion_of(request, record)))
@@ -44,6 +39,25 @@ async def collect(agent: Agent, call: Call) -> None:
             failed.append(str(error))
     if failed:
         raise PluginError(fault_of(CalicoError()).code, "not all could be removed: " + "; ".join(failed))
+
+
+def require_valid(request: Request) -> frozenset[tuple[str, str]]:
+    """Container and interface of each attachment that the runtime lists; PluginError when it lists none at all."""
+    valid = request.config.valid_attachments
+    if valid is None:
+        raise PluginError(INVALID_CONFIG, "cni.dev/valid-attachments: GC needs the attachments that are to stay")
+    return frozenset((one.container_id, one.interface) for one in valid)
+
+
+def unlisted(agent: Agent, request: Request, records: Records, valid: frozenset[tuple[str, str]]) -> Iterator[Record]:
+    """The records of this host in the request's network that are not valid."""
+    node = agent.node(request.config)
+    for record in records.all():
+        attached = record.attached
+        if (attached.network, attached.node) != (request.config.name, node):
+            continue
+        if (attached.container_id, attached.interface) not in valid:
+            yield record
 
 
 def deletion_of(request: Request, record: Record) -> Request:

@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ from calico.orchestrators.cni.place import OWN_NETNS, place_at
 from calico.orchestrators.cni.plugin import Reply, answer, failure
 from calico.orchestrators.cni.pods import PodSource
 from calico.orchestrators.cni.protocol import Request
+from calico.orchestrators.cni.room import Room
 from calico.orchestrators.cni.steps import OnStep, unwatched
 
 __all__ = ["DEFAULT_SOCKET", "DaemonSettings", "run", "utc_now"]
@@ -87,15 +89,18 @@ class _Server:
         self._agent, self._path = agent, Path(path)
         self._netns = os.stat(OWN_NETNS).st_ino
         self._calls: set[asyncio.Task[None]] = set()
+        self._room = Room()
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         listener = _listen(self._path)
         try:
             while True:
+                await self._room.enter()
                 try:
                     connection, _ = await loop.sock_accept(listener)
                 except OSError as error:
+                    self._room.leave()
                     log.warning("a caller could not be accepted", error=str(error))
                     await asyncio.sleep(0.1)
                     continue
@@ -110,12 +115,17 @@ class _Server:
 
     async def _serve(self, connection: socket.socket) -> None:
         descriptors: list[int] = []
+        held: list[int] = []
         loop = asyncio.get_running_loop()
+
+        def hold(size: int) -> None:
+            held.append(self._room.hold(size))
+
         connection.setblocking(False)
         try:
             _check_caller(connection)
             async with asyncio.timeout(_READ_S):
-                question = await _read_question(connection, descriptors)
+                question = await _read_question(connection, descriptors, hold)
             reply = await self._answer(question, descriptors)
             async with asyncio.timeout(_WRITE_S):
                 await loop.sock_sendall(connection, encode_answer(reply.code, reply.out))
@@ -127,6 +137,7 @@ class _Server:
             for descriptor in descriptors:
                 os.close(descriptor)
             connection.close()
+            self._room.leave(sum(held))
 
     async def _answer(self, question: Question, descriptors: list[int]) -> Reply:
         began = asyncio.get_running_loop().time()
@@ -172,14 +183,17 @@ def _check_caller(connection: socket.socket) -> None:
         raise InvalidInput("only root may attach containers", subject=f"user {user}")
 
 
-async def _read_question(connection: socket.socket, descriptors: list[int]) -> Question:
-    """All of the question; descriptors that come with it are added to the list, whatever happens."""
+async def _read_question(connection: socket.socket, descriptors: list[int], hold: Callable[[int], object]) -> Question:
+    """All of the question; descriptors that come with it are added to the list, whatever happens. ``hold`` is told of
+    each part that is kept, and refuses by raising."""
     loop = asyncio.get_running_loop()
     data = await _first_bytes(connection, descriptors)
+    hold(len(data))
     while (question := parse_question(data)) is None:
         part = await loop.sock_recv(connection, 65536)
         if not part:
             raise InvalidInput("a question was cut off")
+        hold(len(part))
         data += part
     return question
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 
-from calico.datastore.typed.ready import require_ready
 from calico.orchestrators.cni.addresses import AddressSource
 from calico.orchestrators.cni.agent import Agent, Call
 from calico.orchestrators.cni.known import delete_endpoint, look_up
@@ -22,15 +21,18 @@ async def detach(agent: Agent, call: Call) -> None:
     """Whatever ADD made of this attachment is gone afterwards."""
     request = call.request
     attached = agent.attached(request)
+    attached.require_endpoint_name()
     host_interface = agent.host_interface(call, attached)
-    await require_ready(agent.store.backend)
     await remove(agent, attached, "" if call.tap else host_interface, agent.addresses(request))
 
 
-async def remove(agent: Agent, attached: Attached, host_interface: str, source: AddressSource) -> None:
-    """The steps of DEL. An error of the addresses' source is raised after all else is done. Without a host interface
-    none is deleted: a device that somebody else made is theirs."""
-    known = await look_up(agent.store, attached)
+async def remove(
+    agent: Agent, attached: Attached, host_interface: str, source: AddressSource, *, even_locked: bool = False
+) -> None:
+    """The steps of DEL. Transient, and nothing is touched, while the datastore is locked, unless that does not matter.
+    An error of the addresses' source is raised after all else is done. Without a host interface none is deleted: a
+    device that somebody else made is theirs."""
+    known = await look_up(agent.store, attached, even_locked=even_locked)
     was_ours = known.is_of(attached) and known.endpoint is not None
     await delete_endpoint(agent.store, attached, known)
     agent.on_step("endpoint deleted")

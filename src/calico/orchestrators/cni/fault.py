@@ -22,6 +22,7 @@ __all__ = [
     "UNKNOWN_CONTAINER",
     "UNSUPPORTED_FIELD",
     "WRONG_NAMESPACE",
+    "NothingToRemove",
     "PluginError",
     "error_object",
     "fault_of",
@@ -53,6 +54,10 @@ class PluginError(CalicoError):
     def __init__(self, code: int, message: str, details: str = "") -> None:
         self.code, self.message, self.details = code, message, details
         super().__init__(message)
+
+
+class NothingToRemove(PluginError):
+    """The names are such that ADD refuses them before it does anything: what is asked of them by DEL is done."""
 
 
 def error_object(error: PluginError, version: str) -> dict[str, Any]:

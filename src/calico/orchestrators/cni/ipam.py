@@ -1,19 +1,31 @@
-"""``calico-ipam`` as a plugin of its own, for main plugins that are not ours: addresses, and nothing else."""
+"""``calico-ipam`` as a plugin of its own, for main plugins that are not ours: addresses, and nothing else.
+
+Addresses are under the container's handle, as ever; which interface each is for stands in its attributes, so that the
+DEL of one interface leaves the others theirs. Records of their own help GC, for there is no endpoint that could.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Final
+
+import msgspec
 
 from calico.datastore.typed.ready import require_ready
 from calico.errors import CalicoError
 from calico.orchestrators.cni.addresses import OwnAddresses, wish_of
 from calico.orchestrators.cni.agent import Agent, Call
 from calico.orchestrators.cni.annotations import read_annotations
-from calico.orchestrators.cni.fault import DIFFERS, PluginError
+from calico.orchestrators.cni.collect import require_valid, unlisted
+from calico.orchestrators.cni.fault import DIFFERS, INTERNAL, PluginError, fault_of
+from calico.orchestrators.cni.names import Attached
 from calico.orchestrators.cni.pods import PodFacts
+from calico.orchestrators.cni.records import Record
 from calico.orchestrators.cni.result import Result
 
-__all__ = ["check_addresses", "give", "take_back"]
+__all__ = ["check_addresses", "collect_addresses", "give", "take_back"]
+
+_INTERFACE: Final = "interface"
 
 
 async def give(agent: Agent, call: Call) -> Result:
@@ -25,22 +37,59 @@ async def give(agent: Agent, call: Call) -> Result:
     asked = read_annotations(facts.annotations, facts.namespace_annotations, request.config.feature_control)
     source = OwnAddresses(agent.allocator)
     before = await source.held(attached) or frozenset()
+    wish = wish_of(attached, request, asked, facts)
+    agent.address_records.write(Record(attached=attached, host_interface="", netns=request.netns))
     try:
-        return await source.assign(attached, wish_of(attached, request, asked, facts))
+        given = await source.assign(
+            attached, msgspec.structs.replace(wish, attrs={**wish.attrs, _INTERFACE: attached.interface})
+        )
+        await agent.address_records.settle()
     except BaseException:
         with suppress(CalicoError):
             await source.release(attached, before)
+            if not await _of_interface(agent, attached):
+                agent.address_records.forget(attached)
         raise
+    return given
 
 
 async def take_back(agent: Agent, call: Call) -> None:
-    """All addresses of the container in this network; none is no error."""
+    """The addresses of the container's interface in this network; none is no error."""
     await require_ready(agent.store.backend)
-    await OwnAddresses(agent.allocator).release(agent.attached(call.request))
+    await _release(agent, agent.attached(call.request))
 
 
 async def check_addresses(agent: Agent, call: Call) -> None:
-    """PluginError when the container has no address any more."""
+    """PluginError when the container's interface has no address any more."""
     attached = agent.attached(call.request)
-    if not await OwnAddresses(agent.allocator).held(attached):
-        raise PluginError(DIFFERS, f"no address is allocated under {attached.handle}")
+    if not await _of_interface(agent, attached):
+        raise PluginError(DIFFERS, f"no address is allocated under {attached.handle} for {attached.interface}")
+
+
+async def collect_addresses(agent: Agent, call: Call) -> None:
+    """Take back what this host was given in the network for containers that the runtime does not list."""
+    valid = require_valid(call.request)
+    await require_ready(agent.store.backend)
+    failed: list[str] = []
+    for record in unlisted(agent, call.request, agent.address_records, valid):
+        attached = record.attached
+        try:
+            async with agent.alone(attached.container_id):
+                await _release(agent, attached)
+        except (CalicoError, OSError) as error:
+            failed.append(f"{attached.container_id} {attached.interface}: {fault_of(error).message}")
+    if failed:
+        raise PluginError(INTERNAL, "not all could be removed: " + "; ".join(failed))
+
+
+async def _release(agent: Agent, attached: Attached) -> None:
+    recorded = await agent.allocator.recorded_under(attached.handle)
+    others = {one.address for one in recorded if one.attrs.get(_INTERFACE, attached.interface) != attached.interface}
+    await OwnAddresses(agent.allocator).release(attached, others)
+    agent.address_records.forget(attached)
+
+
+async def _of_interface(agent: Agent, attached: Attached) -> bool:
+    """Addresses that older versions gave say no interface: they count for each."""
+    recorded = await agent.allocator.recorded_under(attached.handle)
+    return any(one.attrs.get(_INTERFACE, attached.interface) == attached.interface for one in recorded)

@@ -78,7 +78,7 @@ async def unplug(agent: Agent, name: str, interface: str = "eth0") -> None:
     """Take it out of the network; NotFound when nothing is known of it. A tap stays, unplugged."""
     asked = Plug(name=name, interface=interface)
     attached = agent.attached(_call(agent, asked, "DEL").request)
-    known = await look_up(agent.store, attached)
+    known = await look_up(agent.store, attached, even_locked=True)
     if known.endpoint is None:
         raise NotFound(f"there is no endpoint {name} with interface {interface} on {agent.settings.node}")
     network = await _network_of(agent, attached, known.endpoint)

@@ -11,6 +11,7 @@ import msgspec
 from calico.errors import InvalidInput
 from calico.model.keys import ResourceKey
 from calico.model.names import WorkloadEndpointIdentifiers
+from calico.orchestrators.cni.fault import INVALID_CONFIG, NothingToRemove
 
 __all__ = ["DEFAULT_PREFIX", "Attached", "host_interface_name"]
 
@@ -54,6 +55,14 @@ class Attached(msgspec.Struct, frozen=True, kw_only=True):
             endpoint=self.interface,
         )
         return identifiers.name()
+
+    def require_endpoint_name(self) -> None:
+        """NothingToRemove when the names, the node's apart, are such that no endpoint can have them."""
+        WorkloadEndpointIdentifiers(node=self.node).prefix()
+        try:
+            _ = self.endpoint_name
+        except InvalidInput as error:
+            raise NothingToRemove(INVALID_CONFIG, str(error)) from None
 
     @property
     def key(self) -> ResourceKey:

@@ -16,6 +16,13 @@ MALFORMED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What reading JSON raises that somebody else wrote."""
 
 
+_OF_THE_PROCESS: Final = (
+    *("etcd_endpoints", "etcd_key_file", "etcd_cert_file", "etcd_ca_cert_file", "log_level"),
+    *("log_file_path", "log_file_max_size", "log_file_max_age", "log_file_max_count"),
+)
+_NAMING: Final = ("cniVersion", "name", "nodename", "nodename_file", "nodename_file_optional", "hostname")
+_MOST_QUEUES: Final = 4096
+"""The kernel's own limit."""
 _LONGEST_SETUP_S: Final = 90
 """Less than the shim waits for the daemon."""
 
@@ -103,6 +110,9 @@ class NetConf(Part, frozen=True, kw_only=True):
     ipam: IPAMConf = IPAMConf()
     policy: PolicyConf = PolicyConf()
     mtu: int = 0
+    require_mtu_file: bool = False
+    num_queues: int = 0
+    readiness_gates: tuple[str, ...] = ()
     device_type: str = ""
     nodename: str = ""
     nodename_file: str = ""
@@ -116,6 +126,16 @@ class NetConf(Part, frozen=True, kw_only=True):
     etcd_key_file: str = ""
     etcd_cert_file: str = ""
     etcd_ca_cert_file: str = ""
+    log_level: Any = None
+    log_file_path: Any = None
+    log_file_max_size: Any = None
+    log_file_max_age: Any = None
+    log_file_max_count: Any = None
+
+    @property
+    def unheeded(self) -> tuple[str, ...]:
+        """The keys that say something of which a daemon goes by its own options."""
+        return tuple(name for name in _OF_THE_PROCESS if getattr(self, name) not in (None, ""))
 
     @property
     def is_own_ipam(self) -> bool:
@@ -133,19 +153,38 @@ class NetConf(Part, frozen=True, kw_only=True):
         return tuple(text.partition("/")[0] for text in found)
 
 
-def decode_config(data: bytes) -> NetConf:
+def decode_config(data: bytes, *, to_remove: bool = False) -> NetConf:
     """The configuration; PluginError 6 when it is not JSON, 7 naming the field when one is wrong, 2 for what is known
-    and not supported."""
+    and not supported.
+
+    ``to_remove``: only what tells where an attachment is counts; of the rest nothing can be so wrong that a container
+    would stay attached, or that a runtime would ask for ever about one that was refused.
+    """
     try:
         document = msgspec.json.decode(data)
     except MALFORMED as error:
         raise PluginError(UNDECODABLE, f"standard input is not a network configuration: {error}") from None
     try:
         config = msgspec.convert(_without_nulls(document), NetConf)
+        _refuse_unsupported(config)
+    except (msgspec.ValidationError, PluginError) as error:
+        if to_remove and isinstance(document, dict):
+            return _identity(document)
+        if isinstance(error, PluginError):
+            raise
+        raise PluginError(INVALID_CONFIG, f"the network configuration is wrong: {error}") from None
+    return config
+
+
+def _identity(document: dict[str, Any]) -> NetConf:
+    """The parts that name an attachment; PluginError 7 when one of those is wrong."""
+    whose = {key: value for key, value in document.items() if key in _NAMING}
+    ipam = document.get("ipam")
+    kind = ipam.get("type") if isinstance(ipam, dict) else None
+    try:
+        return msgspec.convert({**_without_nulls(whose), "ipam": {"type": kind or ""}}, NetConf)
     except msgspec.ValidationError as error:
         raise PluginError(INVALID_CONFIG, f"the network configuration is wrong: {error}") from None
-    _refuse_unsupported(config)
-    return config
 
 
 def _without_nulls(tree: Any) -> Any:
@@ -166,8 +205,14 @@ def _refuse_unsupported(config: NetConf) -> None:
             raise PluginError(UNSUPPORTED_FIELD, f"{key}: {value!r} is not supported; supported is {supported}")
     if config.mtu < 0 or config.mtu > 65535:
         raise PluginError(INVALID_CONFIG, f"mtu: {config.mtu} is not between 0 (the kernel's default) and 65535")
-    if "/" in config.nodename:
-        raise PluginError(INVALID_CONFIG, f"nodename: {config.nodename!r} is not the name of a Node")
+    for key, value in (("nodename", config.nodename), ("hostname", config.hostname)):
+        if "/" in value:
+            raise PluginError(INVALID_CONFIG, f"{key}: {value!r} is not the name of a Node")
+    if not 0 <= config.num_queues <= _MOST_QUEUES:
+        raise PluginError(INVALID_CONFIG, f"num_queues: {config.num_queues} is not between 0 and {_MOST_QUEUES}")
+    for url in config.readiness_gates:
+        if not url.startswith(("http://", "https://")):
+            raise PluginError(INVALID_CONFIG, f"readiness_gates: {url!r} is not an http or https URL")
     if not 0 <= (config.policy_setup_timeout_seconds or 0) <= _LONGEST_SETUP_S:
         message = f"policy_setup_timeout_seconds: must be 0 (do not wait) to {_LONGEST_SETUP_S}"
         raise PluginError(INVALID_CONFIG, message)

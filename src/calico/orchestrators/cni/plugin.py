@@ -14,8 +14,8 @@ from calico.orchestrators.cni.attach import attach
 from calico.orchestrators.cni.check import check
 from calico.orchestrators.cni.collect import collect
 from calico.orchestrators.cni.detach import detach
-from calico.orchestrators.cni.fault import PluginError, error_object, fault_of
-from calico.orchestrators.cni.ipam import check_addresses, give, take_back
+from calico.orchestrators.cni.fault import NothingToRemove, PluginError, error_object, fault_of
+from calico.orchestrators.cni.ipam import check_addresses, collect_addresses, give, take_back
 from calico.orchestrators.cni.netconf import MALFORMED, OUR_IPAM
 from calico.orchestrators.cni.protocol import NEWEST, VERSIONS, Request, parse_request
 from calico.orchestrators.cni.result import Result, render_result
@@ -28,16 +28,12 @@ log = Logger(__name__)
 _Done = Callable[[Agent, Call], Awaitable[Result | None]]
 
 
-async def _nothing(agent: Agent, call: Call) -> None:
-    return None
-
-
 _MAIN: Final[Mapping[str, _Done]] = {"ADD": attach, "DEL": detach, "CHECK": check, "GC": collect, "STATUS": status}
 _IPAM: Final[Mapping[str, _Done]] = {
     "ADD": give,
     "DEL": take_back,
     "CHECK": check_addresses,
-    "GC": _nothing,
+    "GC": collect_addresses,
     "STATUS": status,
 }
 
@@ -66,6 +62,8 @@ async def answer(agent: Agent, environment: Mapping[str, str], stdin: bytes, plu
             async with agent.alone(request.container_id):
                 result = await _run(agent, call)
         return Reply(0, _encode(render_result(result, request.version)) if result is not None else b"")
+    except NothingToRemove as error:
+        return Reply() if environment.get("CNI_COMMAND") == "DEL" else failure(error, stdin)
     except (CalicoError, OSError, TimeoutError, ExceptionGroup) as error:
         return failure(error, stdin)
     except Exception as error:

@@ -11,7 +11,13 @@ from typing import Final, Literal, TypeAlias, cast, get_args
 
 import msgspec
 
-from calico.orchestrators.cni.fault import INCOMPATIBLE_VERSION, INVALID_CONFIG, INVALID_ENVIRONMENT, PluginError
+from calico.orchestrators.cni.fault import (
+    INCOMPATIBLE_VERSION,
+    INVALID_CONFIG,
+    INVALID_ENVIRONMENT,
+    NothingToRemove,
+    PluginError,
+)
 from calico.orchestrators.cni.netconf import NetConf, decode_config
 
 __all__ = ["NEWEST", "OLDEST", "VERSIONS", "Command", "Request", "parse_arguments", "parse_request", "version_number"]
@@ -60,12 +66,10 @@ def parse_request(environment: Mapping[str, str], stdin: bytes, plugin: str = "c
     """The request, or PluginError with the specification's code; nothing is looked at outside of what is given."""
     command = _command(environment)
     arguments = parse_arguments(environment.get("CNI_ARGS", ""))
-    for name in ("K8S_POD_NAME", "K8S_POD_NAMESPACE"):
-        if not _POD.fullmatch(arguments.get(name, "")):
-            raise PluginError(INVALID_ENVIRONMENT, f"CNI_ARGS: {name} {arguments[name]!r} is not a name of Kubernetes")
+    _check_pod(arguments)
     if command == "VERSION":
         return Request(command=command, plugin=plugin)
-    config = decode_config(stdin)
+    config = decode_config(stdin, to_remove=command == "DEL")
     if config.cni_version not in VERSIONS:
         message = f"cniVersion {config.cni_version!r} is not supported; supported are {', '.join(VERSIONS)}"
         raise PluginError(INCOMPATIBLE_VERSION, "incompatible CNI versions", message)
@@ -86,6 +90,16 @@ def parse_request(environment: Mapping[str, str], stdin: bytes, plugin: str = "c
         config=config,
         raw=stdin,
     )
+
+
+def _check_pod(arguments: Mapping[str, str]) -> None:
+    """Both names are a pod's. podman gives the name of any container as K8S_POD_NAME, and no namespace."""
+    names = {key: arguments.get(key, "") for key in ("K8S_POD_NAME", "K8S_POD_NAMESPACE")}
+    if not all(names.values()):
+        return
+    for key, name in names.items():
+        if not _POD.fullmatch(name):
+            raise NothingToRemove(INVALID_ENVIRONMENT, f"CNI_ARGS: {key} {name!r} is not a name of Kubernetes")
 
 
 def parse_arguments(text: str) -> dict[str, str]:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
 from calico.datastore.connection import Connection, load_connection, open_store
 from calico.errors import CalicoError
 from calico.ipam.allocator import Allocator
@@ -31,7 +33,9 @@ async def answer_alone(
     except CalicoError as error:
         return failure(error, stdin)
     async with open_store(connection) as store:
-        agent = Agent(settings, store, Allocator(store.backend, clock=utc_now))
+        agent = Agent(
+            msgspec.structs.replace(settings, standalone=True), store, Allocator(store.backend, clock=utc_now)
+        )
         with _alone(settings, environment.get("CNI_CONTAINERID", "")):
             return await answer(agent, environment, stdin, plugin, place_by_path)
 

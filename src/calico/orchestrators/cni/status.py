@@ -39,7 +39,7 @@ async def status(agent: Agent, call: Call) -> None:
 
 
 async def _node(agent: Agent, config: NetConf) -> None:
-    name = config.nodename or agent.settings.node
+    name = agent.node(config)
     try:
         await agent.store.get("Node", name)
     except NotFound:

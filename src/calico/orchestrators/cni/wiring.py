@@ -45,6 +45,7 @@ class Cable(msgspec.Struct, frozen=True, kw_only=True):
     destinations: Sequence[str] = ()
     mac: str = ""
     mtu: int = 0
+    queues: int = 0
     forwarding: bool = False
     replaces_sandbox: bool = False
 
@@ -68,28 +69,17 @@ class Wired(msgspec.Struct, frozen=True, kw_only=True):
 def wire(cable: Cable, on_step: OnStep = unwatched) -> Wired:
     """Make the pair and set up the container's end. What is half done is for ``unwire``; PluginError when a name is
     taken by somebody else."""
-    with Links() as host, _inside(cable.netns) as inside:
-        _free_names(cable, host, inside)
-        host.create_veth(
-            cable.host_interface,
-            cable.interface,
-            peer_netns=cable.netns,
-            mac=HOST_MAC,
-            peer_mac=bytes.fromhex(cable.mac.replace(":", "")) if cable.mac else None,
-            mtu=cable.mtu or None,
-            up=False,
-        )
+    with Links() as host:
+        _make_pair(cable, host)
         host.describe(cable.host_interface, cable.alias)
         on_step("paired")
         if cable.has_v6:
             _prepare_host_v6(cable.host_interface)
-        in_netns(cable.netns, lambda: _prepare_container(cable))
         host.set_up(cable.host_interface)
-        inside.set_up(cable.interface)
-        _address(cable, inside)
-        gateway_v6 = _link_local(host, cable.host_interface) if cable.has_v6 else ""
-        _route(cable, inside, gateway_v6)
-        made = inside.get(cable.interface)
+        inside, made = in_netns(cable.netns, lambda: _set_up_inside(cable))
+        with inside:
+            gateway_v6 = _link_local(host, cable.host_interface) if cable.has_v6 else ""
+            _route(cable, inside, made.index, gateway_v6)
     return Wired(mac=mac_text(made.mac), mtu=made.mtu, gateway_v6=gateway_v6)
 
 
@@ -130,6 +120,32 @@ def _inside(netns: str) -> Links:
         return Links(netns)
     except Transient as error:
         raise NotFound(f"{netns} is not a network namespace: {error}") from None
+
+
+def _make_pair(cable: Cable, host: Links) -> None:
+    """Names are looked at only when the kernel says that one is taken: it seldom does."""
+    try:
+        _create(cable, host)
+    except AlreadyExists:
+        with _inside(cable.netns) as inside:
+            _free_names(cable, host, inside)
+        _create(cable, host)
+    except Transient:
+        _inside(cable.netns).close()  # NotFound, if that is why
+        raise
+
+
+def _create(cable: Cable, host: Links) -> None:
+    host.create_veth(
+        cable.host_interface,
+        cable.interface,
+        peer_netns=cable.netns,
+        mac=HOST_MAC,
+        peer_mac=bytes.fromhex(cable.mac.replace(":", "")) if cable.mac else None,
+        mtu=cable.mtu or None,
+        queues=cable.queues or None,
+        up=False,
+    )
 
 
 def _free_names(cable: Cable, host: Links, inside: Links) -> None:
@@ -177,7 +193,8 @@ def _prepare_host_v6(interface: str) -> None:
     _set(f"ipv6/conf/{interface}/accept_dad", "0")
 
 
-def _prepare_container(cable: Cable) -> None:
+def _set_up_inside(cable: Cable) -> tuple[Links, Link]:
+    """The container's end with its addresses, by a thread that is in the container; and a socket that stays there."""
     if cable.has_v6:
         for which in ("all", "default", "lo"):
             _set(f"ipv6/conf/{which}/disable_ipv6", "0")
@@ -186,41 +203,45 @@ def _prepare_container(cable: Cable) -> None:
         _set("ipv6/conf/all/forwarding", "1" if cable.forwarding else "0")
     if cable.has_v4:
         _set("ipv4/ip_forward", "1" if cable.forwarding else "0")
+    inside = Links()
+    try:
+        made = inside.get(cable.interface)
+        inside.set_up(made.index)
+        for address in cable.addresses:
+            inside.add_address(made.index, address)
+    except BaseException:
+        inside.close()
+        raise
+    return inside, made
 
 
-def _address(cable: Cable, inside: Links) -> None:
-    for address in cable.addresses:
-        inside.add_address(cable.interface, address)
-
-
-def _route(cable: Cable, inside: Links, gateway_v6: str) -> None:
+def _route(cable: Cable, inside: Links, number: int, gateway_v6: str) -> None:
     """A gateway that every container shares, and what is reached by it: all, or what the IPAM says.
 
     Routes of an earlier interface win. This one's then have a metric of their own, and packets from its addresses a
     table: an answer that left by the other interface would be taken for a forgery.
     """
-    number = inside.index(cable.interface)
     routes = [(f"{GATEWAY_V4}/32", "")] if cable.has_v4 else []
     for dst in cable.destinations:
         via = gateway_v6 if ":" in dst else GATEWAY_V4
         if via and (cable.has_v6 if ":" in dst else cable.has_v4):
             routes.append((dst, via))
-    is_first = [_add_route(inside, dst, via, cable.interface, number) for dst, via in routes]
+    is_first = [_add_route(inside, dst, via, number) for dst, via in routes]
     if not all(is_first):
         table = _FIRST_TABLE + number
         for dst, via in routes:
-            inside.add_route(dst, via=via, dev=cable.interface, table=table, replace=True)
+            inside.add_route(dst, via=via, dev=number, table=table, replace=True)
         for address in cable.addresses:
             with suppress(AlreadyExists):
                 inside.add_rule(address.partition("/")[0], table)
 
 
-def _add_route(inside: Links, dst: str, via: str, interface: str, number: int) -> bool:
+def _add_route(inside: Links, dst: str, via: str, number: int) -> bool:
     """Whether it is the first of its destination."""
     try:
-        inside.add_route(dst, via=via, dev=interface)
+        inside.add_route(dst, via=via, dev=number)
     except AlreadyExists:
-        inside.add_route(dst, via=via, dev=interface, metric=_LATER_METRIC + number)
+        inside.add_route(dst, via=via, dev=number, metric=_LATER_METRIC + number)
         return False
     return True
 

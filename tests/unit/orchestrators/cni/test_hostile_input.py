@@ -40,8 +40,10 @@ def test_an_error_about_a_path_that_is_no_utf8_is_told() -> None:
 @pytest.mark.parametrize("name", ["K8S_POD_NAME", "K8S_POD_NAMESPACE"])
 @pytest.mark.parametrize("value", ["a/b", "../x", "A", "a b", "\udcff", "a" * 254])
 def test_a_pod_whose_name_would_lead_to_other_keys_is_refused(name: str, value: str) -> None:
+    names = {"K8S_POD_NAME": "web", "K8S_POD_NAMESPACE": "shop", name: value}
+    arguments = ";".join(f"{key}={text}" for key, text in names.items())
     with pytest.raises(PluginError, match=name) as caught:
-        parse_request({**ENVIRONMENT, "CNI_ARGS": f"{name}={value}"}, json.dumps(BASE).encode())
+        parse_request({**ENVIRONMENT, "CNI_ARGS": arguments}, json.dumps(BASE).encode())
     assert caught.value.code == 4
 
 

@@ -28,6 +28,24 @@ def test_an_add_is_read_whole() -> None:
     assert (request.config.ipam.wants_v4, request.config.ipam.wants_v6) == (True, True)
 
 
+def test_a_name_of_a_pod_without_a_namespace_is_podmans_and_may_be_any() -> None:
+    request = parse_request({**ADD, "CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAME=Web_1"}, config())
+    assert request.arguments["K8S_POD_NAME"] == "Web_1"
+    with pytest.raises(PluginError, match="Web_1"):
+        parse_request({**ADD, "CNI_ARGS": "K8S_POD_NAME=Web_1;K8S_POD_NAMESPACE=ns"}, config())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"mtu": -1}, {"mtu": "much"}, {"datastore_type": "kdd"}, {"ipam": {"type": "calico-ipam", "subnet": "x"}}],
+)
+def test_what_is_wrong_in_a_network_hinders_no_removal(fields: dict[str, Any]) -> None:
+    with pytest.raises(PluginError):
+        parse_request(ADD, config(**fields))
+    removal = parse_request({**ADD, "CNI_COMMAND": "DEL"}, config(nodename="n1", **fields))
+    assert (removal.config.name, removal.config.nodename, removal.config.is_own_ipam) == ("net", "n1", True)
+
+
 @pytest.mark.parametrize(
     ("change", "code", "names"),
     [

@@ -1,0 +1,28 @@
+"""``readiness_gates`` of a network: addresses over HTTP that must all say yes before a container is attached."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from calico.orchestrators.cni.fault import TRY_AGAIN, PluginError
+
+__all__ = ["require_gates"]
+
+_TIMEOUT_S: Final = 5.0
+
+
+async def require_gates(urls: Sequence[str]) -> None:
+    """Return when each answers with success; PluginError 11 naming one that does not."""
+    await asyncio.gather(*(asyncio.to_thread(_require, url) for url in urls))
+
+
+def _require(url: str) -> None:
+    try:
+        with urlopen(url, timeout=_TIMEOUT_S):  # only http and https pass the configuration
+            return
+    except (URLError, OSError, ValueError) as error:
+        raise PluginError(TRY_AGAIN, f"readiness_gates: {url} is not ready: {error}") from None

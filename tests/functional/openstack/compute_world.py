@@ -122,8 +122,8 @@ class ComputeWorld(World):
 
     def write_cloud(self, **subnet: Any) -> None:
         """What a cloud has before its first instance, and all ports."""
-        information = resource("ClusterInformation", "default",
-                               {"clusterGUID": "f" * 32, "datastoreReady": True, "clusterType": "openstack"})  # fmt: skip
+        cluster = {"clusterGUID": "f" * 32, "datastoreReady": True, "clusterType": "openstack"}
+        information = resource("ClusterInformation", "default", cluster)
         tier = resource("Tier", "default", {"order": 1000000, "defaultAction": "Deny"})
         self.apply(information, tier, settle=False)
         self.write_subnet4(**subnet)
@@ -255,5 +255,5 @@ def _unwanted(directory: str, names: list[str]) -> list[str]:
         return []
     wanted = {"dhcp", "dhcpcd.conf", "dhcpcd.exit-hook", "hosts", "passwd", "group", "nsswitch.conf", "resolv.conf",
               "alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "udhcpc", "services", "protocols",
-              "network", "localtime"}  # fmt: skip
+              "network", "localtime", "fstab"}  # fmt: skip
     return [name for name in names if name not in wanted or not os.access(Path(directory, name), os.R_OK)]

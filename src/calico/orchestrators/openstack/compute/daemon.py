@@ -76,7 +76,7 @@ async def run(settings: AgentSettings) -> None:
 
     def on_outcome(tap: Tap, outcome: Outcome) -> None:
         metrics.on_outcome(outcome)
-        if outcome.detail:
+        if outcome.detail and tap.may_log():
             log.info("answered", interface=tap.name, asked=outcome.asked, answer=outcome.answer, why=outcome.detail)
 
     def on_link(name: str, index: int) -> None:

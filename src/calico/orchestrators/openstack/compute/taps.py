@@ -31,6 +31,7 @@ OnOutcome = Callable[["Tap", Outcome], None]
 
 _AT_ONCE: Final = 16
 _RATE, _BURST = 50.0, 100.0
+_LOG_RATE, _LOG_BURST = 0.1, 5.0
 _SOON_S: Final = (0.02, 0.3)
 _GONE: Final = frozenset({errno.ENETDOWN, errno.ENXIO, errno.ENODEV})
 _LIMITED: Final = Outcome("none", "limited")
@@ -46,6 +47,7 @@ class Tap:
         self.lease, self.host = lease, host
         self._on_outcome = on_outcome
         self._bucket = Bucket(_RATE, _BURST)
+        self._log = Bucket(_LOG_RATE, _LOG_BURST)
         self._timer: asyncio.TimerHandle | None = None
         self._v4 = open_packet_socket(name, 4)
         try:
@@ -63,6 +65,10 @@ class Tap:
         if (lease, host) != (self.lease, self.host):
             self.lease, self.host = lease, host
             self._advertise_soon()
+
+    def may_log(self) -> bool:
+        """Whether a line about what the instance does may be written: it must not fill the disk."""
+        return self._log.take(time.monotonic())
 
     def close(self) -> None:
         """Stop answering. What the instance was told holds on."""

@@ -288,8 +288,8 @@ class Host:
                 if not shaped:
                     self._policed.add(message.id)
 
-    def _on_route(self, route: KernelRoute, gone: bool) -> None:
-        self._endpoints.on_route(route, gone)
+    def _on_route(self, route: KernelRoute, gone: bool, port: int) -> None:
+        self._endpoints.on_route(route, gone, port)
         self.tunnels.on_route(route, gone)
 
     def _on_interface(self, name: str, interface: Interface | None) -> None:

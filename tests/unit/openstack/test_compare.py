@@ -57,7 +57,7 @@ def changed(raw: bytes, **members: Any) -> bytes:
 
 
 DOCUMENTS = [
-    a_port(allowed_address_pairs=(AddressPair(ip_address="10.66.0.1"),)),
+    a_port(allowed_address_pairs=(AddressPair(ip_address="10.65.66.1"),)),
     a_group("tcp", "udp"),
     a_subnet(),
 ]
@@ -118,7 +118,7 @@ def test_a_membership_that_ended_is_taken_away() -> None:
 
 def test_allowed_addresses_that_ended_are_taken_away() -> None:
     raw = written(DOCUMENTS[0])
-    assert json.loads(raw)["spec"]["allowedIps"] == ["10.66.0.1"]
+    assert json.loads(raw)["spec"]["allowedIps"] == ["10.65.66.1"]
     change = compare(a_port(), raw)
     assert {"spec.allowedIps", "spec.ipNetworks"} <= {one.field for one in change.differences}
     assert "allowedIps" not in json.loads(written(a_port(), raw))["spec"]

@@ -178,14 +178,26 @@ def test_a_target_that_could_not_be_bound_is_no_endpoint() -> None:
 
 def test_pairs_with_prefixes_are_sources_and_single_addresses_are_routed() -> None:
     """networking-calico makes ``10.65.0.128/25/32`` of a prefix."""
-    pairs = ("10.65.0.128/25", "10.66.0.1/32", "10.67.0.3", "fd00::/64", "fd00::7/128", "10.65.0.5")
+    pairs = ("10.65.0.128/25", "10.65.66.1/32", "10.65.67.3", "fd00::/64", "fd00:65::7/128", "10.65.0.5")
     one = port("one", "10.65.0.5", allowed_address_pairs=tuple(AddressPair(ip_address=text) for text in pairs))
     converted = convert_port(view(one), OPTIONS)
     spec = endpoint(converted).spec
-    assert spec.ip_networks == ("10.65.0.5/32", "10.66.0.1/32", "10.67.0.3/32", "fd00::7/128")
+    assert spec.ip_networks == ("10.65.0.5/32", "10.65.66.1/32", "10.65.67.3/32", "fd00:65::7/128")
     assert spec.allow_spoofed_source_prefixes == ("10.65.0.128/25", "fd00::/64")
-    assert converted.documents[0].extra == {"allowedIps": ["10.66.0.1", "10.67.0.3", "fd00::7"]}
+    assert converted.documents[0].extra == {"allowedIps": ["10.65.66.1", "10.65.67.3", "fd00:65::7"]}
     assert converted.problems == ()
+
+
+def test_a_pair_outside_the_networks_subnets_draws_no_traffic_unless_the_operator_wants_it() -> None:
+    """Whoever may write pairs would otherwise take over the address of a server of the fabric."""
+    one = port("one", "10.65.0.5", allowed_address_pairs=(AddressPair(ip_address="192.0.2.53"),))
+    converted = convert_port(view(one), OPTIONS)
+    assert codes(converted) == [("pair-not-routed", "notice")]
+    assert endpoint(converted).spec.ip_networks == ("10.65.0.5/32",)
+    assert endpoint(converted).spec.allow_spoofed_source_prefixes == ("192.0.2.53/32",)
+    wanted = convert_port(view(one), Options(route_all_pairs=True))
+    assert wanted.problems == ()
+    assert endpoint(wanted).spec.ip_networks == ("10.65.0.5/32", "192.0.2.53/32")
 
 
 def test_a_fixed_address_that_is_also_a_pair_is_still_given_out_by_dhcp() -> None:
@@ -348,6 +360,13 @@ def test_a_family_without_gateway_has_none() -> None:
     subnets = (Subnet(id=SUBNETS[0].id, network_id=NETWORK.id, cidr="10.65.0.0/16"),)
     spec = endpoint(convert_port(view(port("one", "10.65.0.1"), subnets=subnets), OPTIONS)).spec
     assert (spec.ipv4_gateway, spec.ipv6_gateway) == ("", "")
+
+
+def test_a_subnet_that_is_none_does_not_stop_its_ports() -> None:
+    subnets = (Subnet(id=SUBNETS[0].id, network_id=NETWORK.id, cidr="nonsense", gateway_ip="10.65.0.254"),)
+    converted = convert_port(view(port("one", "10.65.0.1"), subnets=subnets), OPTIONS)
+    assert endpoint(converted).spec.ipv4_gateway == "10.65.0.254"
+    assert converted.problems == ()
 
 
 def test_two_groups_of_one_name_keep_both_memberships() -> None:

@@ -35,6 +35,7 @@ __all__ = [
     "endpoint_name",
     "group_key",
     "group_label",
+    "group_name",
     "group_name_label",
     "identify",
     "isolation_key",
@@ -201,9 +202,14 @@ def group_label(group_id: str) -> str:
     return GROUP_LABEL + group_id
 
 
+def group_name(name: str) -> str:
+    """A group's name as labels have it, as short as networking-calico makes it."""
+    return label_text(name, _LABEL_MAX - len(GROUP_NAME_LABEL))
+
+
 def group_name_label(name: str) -> str:
     """Key of the label by which operators select a group by name; the empty text when no key can be made of it."""
-    text = label_text(name, _LABEL_MAX - len("openstack-"))
+    text = group_name(name)
     return GROUP_NAME_LABEL + text if text else ""
 
 

@@ -131,7 +131,7 @@ def _spec(view: PortView, options: Options) -> tuple[dict[str, Any], dict[str, A
             f"{forwarding.floating_ip_address} is not forwarded; Calico translates whole addresses only"
         )
         problems.append(Problem(code="port-forwarding-unsupported", kind="port", id=port.id, text=text))
-    allowed = tuple(address for address in paired if address not in fixed)
+    allowed = tuple(_host_net(address) for address in paired if address not in fixed)
     return spec, ({"allowedIps": list(allowed)} if allowed else {}), problems
 
 
@@ -238,7 +238,7 @@ def _labels(view: PortView) -> dict[str, str]:
     names = {group.id: group.name for group in view.groups}
     for group_id in sorted(port.security_groups, reverse=True):  # of two groups of one name the first id stays
         name = names.get(group_id, "")
-        labels[naming.group_label(group_id)] = naming.label_text(name)
+        labels[naming.group_label(group_id)] = naming.group_name(name)
         if by_name := naming.group_name_label(name):
             labels[by_name] = naming.label_text(group_id)
     return labels

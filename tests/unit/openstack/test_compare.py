@@ -206,6 +206,7 @@ def test_what_mirrors_nothing_is_deleted_and_what_is_not_ours_is_left_alone() ->
         naming.subnet_key("", "gone"),
         f"{base}/livemigrations/openstack/h1-openstack-d-p",
         f"{base}/networkpolicies/openstack/openstack-isolation.network-gone",
+        f"{base}/networkpolicies/openstack/openstack-isolation.others",
         f"{base}/networkpolicies/openstack/ossg.default.gone",
         f"{base}/networksets/openstack/osag.gone",
         f"{base}/workloadendpoints/openstack/h1-openstack-d-gone",

@@ -200,6 +200,17 @@ def test_a_pair_outside_the_networks_subnets_draws_no_traffic_unless_the_operato
     assert endpoint(wanted).spec.ip_networks == ("10.65.0.5/32", "192.0.2.53/32")
 
 
+@pytest.mark.parametrize("special", ["127.0.0.1", "169.254.169.254", "224.0.0.18", "fe80::1", "0.0.0.0", "::1"])
+def test_an_address_that_means_something_on_every_host_is_never_routed_to_an_instance(special: str) -> None:
+    pairs = (AddressPair(ip_address=special),)
+    paired = convert_port(view(port("one", "10.65.0.5", allowed_address_pairs=pairs)), Options(route_all_pairs=True))
+    assert endpoint(paired).spec.ip_networks == ("10.65.0.5/32",)
+    assert codes(paired) == [("pair-not-routed", "notice")]
+    fixed = convert_port(view(port("one", "10.65.0.5", special)), OPTIONS)
+    assert endpoint(fixed).spec.ip_networks == ("10.65.0.5/32",)
+    assert codes(fixed) == [("address-invalid", "denied")]
+
+
 def test_a_fixed_address_that_is_also_a_pair_is_still_given_out_by_dhcp() -> None:
     """networking-calico's DHCP skips it."""
     one = port("one", "10.65.0.5", allowed_address_pairs=(AddressPair(ip_address="10.65.0.5"),))

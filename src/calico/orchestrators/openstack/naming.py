@@ -75,7 +75,7 @@ _INTERFACE_ID_CHARACTERS: Final = 11
 
 class Mirrored(msgspec.Struct, frozen=True, kw_only=True):
     """The Neutron object behind a key. ``kind`` is ``port``, ``security_group``, ``address_group``, ``subnet``,
-    ``network`` or ``project`` (isolation of one); ``host`` is a port's."""
+    ``network`` or ``project`` (isolation of one) or ``isolation`` (of the region); ``host`` is a port's."""
 
     kind: str
     id: str
@@ -130,8 +130,10 @@ def address_group_key(region: str, group_id: str) -> ResourceKey:
 
 
 def isolation_key(region: str, what: str, identifier: str) -> ResourceKey:
-    """Identity of the policy that keeps one ``network`` or one ``project`` (``what``) apart from the others."""
-    return ResourceKey("NetworkPolicy", namespace(region), f"{ISOLATION_TIER}.{what}-{identifier}")
+    """Identity of the policy that lets the peers of one ``network`` or ``project`` (``what``) pass, or, for ``others``
+    without an identifier, of the one that then denies."""
+    name = f"{what}-{identifier}" if identifier else what
+    return ResourceKey("NetworkPolicy", namespace(region), f"{ISOLATION_TIER}.{name}")
 
 
 def pool_key(region: str, subnet_id: str) -> ResourceKey:
@@ -150,6 +152,8 @@ def identify(path: str, region: str = "") -> Mirrored | None:
         return None
     if key.kind in ("WorkloadEndpoint", "LiveMigration"):
         return _identify_port(key.name)
+    if (key.kind, key.name) == ("NetworkPolicy", f"{ISOLATION_TIER}.others"):
+        return Mirrored(kind="isolation", id="others")
     for kind, beginning, what in (
         ("NetworkPolicy", _GROUP_POLICY, "security_group"),
         ("NetworkPolicy", f"{ISOLATION_TIER}.network-", "network"),

@@ -16,6 +16,9 @@ from calico.orchestrators.openstack import records
 
 __all__ = ["Converted", "Document", "Options", "Problem", "finished", "metadata_of"]
 
+_MOST_WRITTEN, _TEXT_WRITTEN = 50, 500
+"""Problems written into a document, and characters of each."""
+
 Tree = dict[str, Any]
 
 
@@ -24,13 +27,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     ``isolation``: who is kept apart besides what security groups say; see ``convert.isolation``. ``burst_is_peak``:
     read ``max_burst_kbps`` as networking-calico does, as a peak rate, not as Neutron documents it, as a burst's size.
-    ``pools``: also make an IPPool of each subnet. The limits of connections hold for every port; 0 is none.
+    ``pools``: also make an IPPool of each subnet. ``route_all_pairs``: route every single address among the allowed
+    address pairs to its port, as networking-calico does, not only those inside the subnets of the port's network; who
+    may write pairs may then draw traffic for any address of the fabric. The limits of connections hold for every port;
+    0 is none.
     """
 
     region: str = ""
     isolation: Literal["none", "project", "network+router"] = "none"
     burst_is_peak: bool = False
     pools: bool = False
+    route_all_pairs: bool = False
     ingress_max_connections: int = 0
     egress_max_connections: int = 0
 
@@ -101,13 +108,13 @@ def finished(
 ) -> Converted:
     """Documents of the resources that may be stored; what validation refuses becomes a problem of ``subject``.
 
-    The problems are written into the documents, too, so that one who looks there knows.
+    The problems are written into the documents, too, so that one who looks there knows; of many the first.
     """
     told = sorted(set(problems))
     documents = []
     for key, resource, extra in resources:
         if told:
-            texts = msgspec.json.encode([str(problem) for problem in told]).decode()
+            texts = msgspec.json.encode([str(problem)[:_TEXT_WRITTEN] for problem in told[:_MOST_WRITTEN]]).decode()
             annotations = dict(sorted({**resource.metadata.annotations, records.PROBLEMS: texts}.items()))
             resource = replace(resource, metadata=replace(resource.metadata, annotations=annotations))
         faults = validate(resource)

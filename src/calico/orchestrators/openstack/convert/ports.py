@@ -106,7 +106,7 @@ def _spec(view: PortView, options: Options) -> tuple[dict[str, Any], dict[str, A
     port = view.port
     problems: list[Problem] = []
     fixed = _addresses(port, problems)
-    paired, prefixes = _pairs(port, problems)
+    paired, prefixes = _pairs(view, problems, options)
     spec: dict[str, Any] = {
         "orchestrator": naming.ORCHESTRATOR,
         "workload": port.device_id,
@@ -131,7 +131,7 @@ def _spec(view: PortView, options: Options) -> tuple[dict[str, Any], dict[str, A
             f"{forwarding.floating_ip_address} is not forwarded; Calico translates whole addresses only"
         )
         problems.append(Problem(code="port-forwarding-unsupported", kind="port", id=port.id, text=text))
-    allowed = tuple(address for address in paired if address not in fixed)
+    allowed = tuple(_host_net(address) for address in paired if address not in fixed)
     return spec, ({"allowedIps": list(allowed)} if allowed else {}), problems
 
 
@@ -140,15 +140,25 @@ def _addresses(port: Port, problems: list[Problem]) -> tuple[str, ...]:
     found = []
     for fixed in port.fixed_ips:
         try:
-            found.append(ipaddress.ip_address(fixed.ip_address))
+            address = ipaddress.ip_address(fixed.ip_address)
         except ValueError:
-            text = f"port {port.id}: fixed address {fixed.ip_address!r} is no address; left out"
+            address = None
+        if address is None or _means_something_else(address):
+            text = f"port {port.id}: fixed address {fixed.ip_address!r} is none that an instance can have; left out"
             problems.append(Problem(code="address-invalid", kind="port", id=port.id, text=text))
+        else:
+            found.append(address)
     return tuple(str(address) for address in sorted(set(found), key=lambda address: (address.version, address)))
 
 
-def _pairs(port: Port, problems: list[Problem]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Allowed address pairs: single addresses, which are routed to the port, and prefixes, which it may send from."""
+def _pairs(view: PortView, problems: list[Problem], options: Options) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Allowed address pairs: addresses that are routed to the port, and prefixes that it may send from besides.
+
+    Only single addresses are routed and, unless the operator wants all, only those that the network's subnets hold:
+    all networks share one address space, and a route to an address outside would take it from whoever has it.
+    """
+    port = view.port
+    inside = _networks(view)
     singles: set[ipaddress.IPv4Network | ipaddress.IPv6Network] = set()
     prefixes: set[ipaddress.IPv4Network | ipaddress.IPv6Network] = set()
     for pair in port.allowed_address_pairs:
@@ -158,9 +168,29 @@ def _pairs(port: Port, problems: list[Problem]) -> tuple[tuple[str, ...], tuple[
             text = f"port {port.id}: allowed address pair {pair.ip_address!r} is no prefix; left out"
             problems.append(Problem(code="address-invalid", kind="port", id=port.id, text=text))
             continue
-        (singles if net.prefixlen == _BITS[net.version] else prefixes).add(net)
+        is_single = net.prefixlen == _BITS[net.version]
+        is_near = options.route_all_pairs or any(net[0] in subnet for subnet in inside)
+        if is_single and (not is_near or _means_something_else(net[0])):
+            text = (
+                f"port {port.id}: allowed address pair {net[0]} is no instance's address in a subnet of its network; "
+                "the port may send from it, but it is not routed to the port"
+            )
+            problems.append(Problem(code="pair-not-routed", kind="port", id=port.id, text=text, severity="notice"))
+            is_single = False
+        (singles if is_single else prefixes).add(net)
     in_order = [sorted(nets, key=lambda net: (net.version, net)) for nets in (singles, prefixes)]
     return tuple(str(net.network_address) for net in in_order[0]), tuple(str(net) for net in in_order[1])
+
+
+def _networks(view: PortView) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """The prefixes of the subnets; one that is none is told where the subnet is converted."""
+    found = []
+    for subnet in view.subnets:
+        try:
+            found.append(ipaddress.ip_network(subnet.cidr, strict=False))
+        except ValueError:
+            continue
+    return found
 
 
 def _gateways(view: PortView) -> dict[str, str]:
@@ -214,7 +244,7 @@ def _labels(view: PortView) -> dict[str, str]:
     names = {group.id: group.name for group in view.groups}
     for group_id in sorted(port.security_groups, reverse=True):  # of two groups of one name the first id stays
         name = names.get(group_id, "")
-        labels[naming.group_label(group_id)] = naming.label_text(name)
+        labels[naming.group_label(group_id)] = naming.group_name(name)
         if by_name := naming.group_name_label(name):
             labels[by_name] = naming.label_text(group_id)
     return labels
@@ -244,6 +274,12 @@ def _annotations(view: PortView) -> dict[str, str]:
         project_id=port.project_id,
         port_security=port.port_security_enabled,
     )
+
+
+def _means_something_else(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether the address means something on every host: routing it to an instance would take it from the host."""
+    special = address.is_loopback or address.is_unspecified or address.is_multicast or address.is_link_local
+    return special or address == ipaddress.IPv4Address("255.255.255.255")
 
 
 def _host_net(address: str) -> str:

@@ -7,10 +7,12 @@ from typing import Any
 
 import click
 
+from calico.cli.node.address import address
 from calico.cli.node.checksystem import checksystem
 from calico.cli.node.diags import diags
 from calico.cli.node.reflectors import rr
 from calico.cli.node.run import run
+from calico.cli.node.tunnels import tunnels
 from calico.cli.output.printing import print_data, print_table, safe
 from calico.errors import Transient
 from calico.obs.statussocket import read_status
@@ -26,7 +28,7 @@ def node() -> None:
 node.add_command(rr)
 
 
-for command in (checksystem, diags, run):
+for command in (address, checksystem, diags, run, tunnels):
     node.add_command(command)
 
 

@@ -10,6 +10,7 @@ import click
 from calico.cli.node.address import address
 from calico.cli.node.checksystem import checksystem
 from calico.cli.node.diags import diags
+from calico.cli.node.install import install
 from calico.cli.node.reflectors import rr
 from calico.cli.node.run import run
 from calico.cli.node.tunnels import tunnels
@@ -28,7 +29,7 @@ def node() -> None:
 node.add_command(rr)
 
 
-for command in (address, checksystem, diags, run, tunnels):
+for command in (address, checksystem, diags, install, run, tunnels):
     node.add_command(command)
 
 

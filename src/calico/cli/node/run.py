@@ -54,8 +54,8 @@ def run(
 ) -> None:
     """Register this host as a Node and run Felix and the BGP agent until told to stop.
 
-    For containers and trials; on a host the units of packaging/systemd do the same with less rights. An agent that ends
-    is started again. No pool is made. Ruleset, routes and BIRD stay when this ends.
+    For containers and trials; on a host the units of `calico node install` do the same with less rights. An agent that
+    ends is started again. No pool is made. Ruleset, routes and BIRD stay when this ends.
     """
     node = name or socket.gethostname().lower()
     connection = load_connection(config)

@@ -84,7 +84,9 @@ def test_tunnels_are_set_up(lab):
     spec = {"vxlanMode": "Always", "allowedUses": ["Tunnel"]}
     lab.programmed(lab.document("IPPool", "tunnels", cidr="10.99.0.0/20", **spec))
     assert "10.99.0.0/20" not in pools
-    lab.until(lambda: lab.status("host1", "felix")["tunnels"]["networks"].get("vxlan.calico", {}).get("up"), "no device")
+    lab.until(
+        lambda: lab.status("host1", "felix")["tunnels"]["networks"].get("vxlan.calico", {}).get("up"), "no device"
+    )
     lab.programmed(delete=[("IPPool", "", "tunnels")])
     lab.until(lambda: not lab.status("host1", "felix")["tunnels"]["networks"], "the device stays")
 

@@ -1,5 +1,6 @@
 """The daemons work with exactly what their systemd units leave them: these capabilities and no new privileges."""
 
+import ipaddress
 from pathlib import Path
 
 import msgspec
@@ -79,16 +80,24 @@ def test_policy_closes_and_opens(lab):
     assert lab.closed(["b"], ["a"]) == []
 
 
-def test_tunnels_are_set_up(lab):
-    pools = {pool.cidr: pool for pool in lab.layout.topology.pools}
-    spec = {"vxlanMode": "Always", "allowedUses": ["Tunnel"]}
-    lab.programmed(lab.document("IPPool", "tunnels", cidr="10.99.0.0/20", **spec))
-    assert "10.99.0.0/20" not in pools
-    lab.until(
-        lambda: lab.status("host1", "felix")["tunnels"]["networks"].get("vxlan.calico", {}).get("up"), "no device"
-    )
-    lab.programmed(delete=[("IPPool", "", "tunnels")])
-    lab.until(lambda: not lab.status("host1", "felix")["tunnels"]["networks"], "the device stays")
+def test_tunnels_are_set_up_and_bgp_tells_nobody_of_routes_into_them(lab):
+    """The router learns which block is this host's; that the rest of the pool is unreachable is this host's own."""
+    pool, spec = "10.99.0.0/20", {"vxlanMode": "Always", "allowedUses": ["Tunnel"]}
+    lab.programmed(lab.document("IPPool", "tunnels", cidr=pool, **spec))
+
+    def networks():
+        return lab.status("host1", "felix")["tunnels"]["networks"]
+
+    try:
+        lab.until(lambda: networks().get("vxlan.calico", {}).get("up"), "there is no device")
+        block = ipaddress.ip_network(f"{networks()['vxlan.calico']['address']}/26", strict=False)
+        lab.until(lambda: lab.has_route("gw", str(block)), "the router does not learn the block")
+        assert lab.has_route("host1", pool)
+        assert not lab.has_route("gw", pool)
+        assert lab.path("host2", str(block[1]))["dev"] == "vxlan.calico"
+    finally:
+        lab.programmed(delete=[("IPPool", "", "tunnels")])
+    lab.until(lambda: not networks(), "the device stays")
 
 
 def test_nothing_was_refused_for_lack_of_privilege(lab):

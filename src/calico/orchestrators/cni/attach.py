@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+import msgspec
+
 from calico.dataplane.links import Links
 from calico.datastore.typed.ready import require_ready
 from calico.errors import AlreadyExists, CalicoError, InvalidInput, NotFound
@@ -23,6 +25,7 @@ from calico.orchestrators.cni.detach import remove
 from calico.orchestrators.cni.endpoint import build_endpoint, network_profile
 from calico.orchestrators.cni.fault import EXISTS, TRY_AGAIN, UNKNOWN_CONTAINER, WRONG_NAMESPACE, PluginError
 from calico.orchestrators.cni.known import Known, look_up
+from calico.orchestrators.cni.mtu import told_mtu
 from calico.orchestrators.cni.names import Attached
 from calico.orchestrators.cni.pods import PodFacts
 from calico.orchestrators.cni.records import Record
@@ -59,6 +62,8 @@ async def attach(agent: Agent, call: Call) -> Result:
         addresses = await _assign(agent, source, attached, known, asked, wish)
         agent.on_step("allocated")
         cable = _cable(call, attached, host_interface, addresses, asked)
+        if not cable.mtu:
+            cable = msgspec.structs.replace(cable, mtu=told_mtu(agent.settings.records))
         wired = (
             await asyncio.to_thread(adopt, cable) if call.tap else await asyncio.to_thread(wire, cable, agent.on_step)
         )

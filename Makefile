@@ -8,7 +8,7 @@ RERUNS ?= 0
 WAITING := bgp cli client datastore interop
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help deps runtimes demo test check unit contract functional system bench mutants docs clean
+.PHONY: help deb deps runtimes demo test check unit contract functional system bench mutants docs clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -49,6 +49,9 @@ bench: runtimes ## Measurements as ratios against a peer; results in bench/resul
 
 mutants: deps ## Break rules and calc in one place at a time: does a test notice? ONLY=rules/lists for one module
 	$(BIN)/python tests/mutation/run.py $(ONLY)
+
+deb: deps ## Build the Debian package in dist/, and try it on a Debian that is thrown away
+	@package=$$(packaging/deb/build $(VENV) dist) && echo "$$package" && PACKAGE=$$package $(PYTEST) tests/package -q
 
 docs: deps ## Build the documentation site
 	UV_SYSTEM_CERTS=true UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --frozen --quiet --group docs

@@ -64,6 +64,7 @@ def settings_of(
         felix_run_dir=run_dir,
         records=state_dir,
         policy_setup_timeout_s=policy_timeout,
+        mtu_file=str(Path(state_dir).parent / "mtu"),
     )
 
 

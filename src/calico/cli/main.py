@@ -24,6 +24,7 @@ __all__ = ["cli", "main"]
 # command -> (module, attribute, one line of help): the line stands here so that --help imports nothing else
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "apply": ("calico.cli.resources.write", "apply", "Create or replace resources from files."),
+    "audit": ("calico.cli.audit.command", "audit", "Check this host's security properties by what its kernel has."),
     "bgp": ("calico.cli.daemons", "bgp", "Run the BGP agent, or look at this host's sessions and routes."),
     "cluster": ("calico.cli.cluster", "cluster", "Look at the whole cluster: versions, hosts, resources."),
     "cni": ("calico.cli.cni", "cni", "Attach containers: install the CNI plugin, call it by hand."),

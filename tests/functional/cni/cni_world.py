@@ -147,9 +147,9 @@ class World:
     def options(self) -> list[str]:
         return ["--node", NODE, "--run-dir", str(self.run_dir), "--state-dir", str(self.state_dir)]
 
-    def start_daemon(self, *program: str, **environment: str) -> None:
-        """The daemon, or a program that takes its options."""
-        command = [sys.executable, *(program or ("-m", "calico", "cni-daemon")), *self.options()]
+    def start_daemon(self, *program: str, under: Sequence[str] = (), **environment: str) -> None:
+        """The daemon, or a program that takes its options; ``under`` a command that runs it."""
+        command = [*under, sys.executable, *(program or ("-m", "calico", "cni-daemon")), *self.options()]
         command += ["--etcd-endpoints", self.etcd_url, "--socket", str(self.socket)]
         self._start("daemon", command, **environment)
         until(self._listens, "the daemon listens")

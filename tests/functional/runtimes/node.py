@@ -1,6 +1,6 @@
 """One host of a Calico network that runs containers: BIRD, Felix, the CNI daemon and the installed plugin.
 
-The processes are the real ones, started as the units of packaging/systemd start them.
+The processes are the real ones, started as the units of `calico node install` start them.
 """
 
 from __future__ import annotations

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 
 import click
 import pytest
 
 from calico.cli.main import cli
+from calico.cli.node.layout import UNIT_SOURCES
 from calico.datastore.connection import DEFAULT_ENDPOINT
 from calico.datastore.core.cluster import Core
 from calico.orchestrators.cni.records import DEFAULT_DIRECTORY
 
-UNITS = Path(__file__).resolve().parents[3] / "packaging" / "systemd"
+UNITS = UNIT_SOURCES
 DAEMONS = ("calico-felix", "calico-bgp", "calico-cni")
 
 

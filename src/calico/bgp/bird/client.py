@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -86,7 +87,14 @@ class ControlClient:
         (reply,) = await self.ask("graceful restart")
         return reply
 
+    def _close_to_others(self) -> None:
+        """BIRD makes its socket for a group as well; whoever may write to it commands BIRD."""
+        with suppress(OSError):
+            if os.stat(self._path).st_mode & 0o077:
+                os.chmod(self._path, 0o600)
+
     async def _converse(self, commands: tuple[str, ...]) -> list[Reply]:
+        self._close_to_others()
         reader, writer = await asyncio.open_unix_connection(str(self._path))
         decoder, pending = ReplyDecoder(), []
         try:

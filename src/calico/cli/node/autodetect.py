@@ -19,7 +19,11 @@ __all__ = ["Found", "detect", "given"]
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
-_METHODS = "datastore, can-reach=HOST, interface=REGEX, cidr=NET"
+_METHODS = "datastore, first-found, can-reach=HOST, interface=REGEX, skip-interface=REGEX, cidr=NET"
+_NOT_THE_HOSTS = re.compile(
+    r"(docker|cbr|dummy|virbr|lxcbr|veth|lo$|cali|tap|tunl|flannel|kube-ipvs|cni|vxlan|wireguard|wg-v6|nodelocaldns|br-)"
+)
+"""What first-found and skip-interface never take: interfaces that containers, machines and tunnels bring."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -32,26 +36,30 @@ class Found(msgspec.Struct, frozen=True):
 def detect(method: str, version: int, endpoints: tuple[str, ...]) -> Found | None:
     """The address of an IP version by a method; None when the host has none such.
 
-    ``datastore``: the one that packets to etcd leave from; ``can-reach=HOST``: to that host; ``interface=REGEX``: the
-    first of the first interface whose name matches; ``cidr=NET``: the first within it.
+    ``datastore``: the one that packets to etcd leave from; ``can-reach=HOST``: to that host; ``first-found``: the first
+    of the first interface that is the host's own by its name; ``interface=REGEX``: of the first whose name matches;
+    ``skip-interface=REGEX``: of the first of the host's own whose name does not match; ``cidr=NET,...``: the first
+    within one of them. A list of patterns is separated by commas, and one matches anywhere in a name.
     """
     name, _, argument = method.partition("=")
-    if name in ("datastore", "first-found") and not argument:
+    if name == "first-found" and not argument:
+        return _first(version, lambda device, _: _is_hosts(device), "it is on the first interface of the host's own")
+    if name == "datastore" and not argument:
         return _towards([urlsplit(url).hostname or "" for url in endpoints], version, "the datastore")
     if name == "can-reach" and argument:
         return _towards([argument], version, argument)
-    if name == "interface" and argument:
-        try:
-            pattern = re.compile(argument)
-        except re.error as error:
-            raise InvalidInput(f"is not a regular expression: {error}", subject=method) from error
-        return _first(version, lambda device, _: bool(pattern.fullmatch(device)), f"it is on an interface {argument}")
+    if name in ("interface", "skip-interface") and argument:
+        pattern = _pattern(method, argument)
+        if name == "interface":
+            return _first(version, lambda device, _: bool(pattern.search(device)), f"its interface is {argument}")
+        because = f"it is on the first interface of the host's own that is not {argument}"
+        return _first(version, lambda device, _: _is_hosts(device) and not pattern.search(device), because)
     if name == "cidr" and argument:
         try:
-            net = ipaddress.ip_network(argument, strict=False)
+            nets = [ipaddress.ip_network(text.strip(), strict=False) for text in argument.split(",")]
         except ValueError as error:
             raise InvalidInput(str(error), subject=method) from error
-        return _first(version, lambda _, address: address.version == net.version and address in net, f"in {argument}")
+        return _first(version, lambda _, address: any(address in net for net in nets), f"it is in {argument}")
     raise InvalidInput(f"is none of {_METHODS}", subject=method or "the method")
 
 
@@ -66,6 +74,17 @@ def given(text: str, version: int) -> Found:
     if "/" in text:
         return Found(text, "it was given")
     return Found(_with_prefix(str(interface.ip), version), "it was given")
+
+
+def _pattern(method: str, argument: str) -> re.Pattern[str]:
+    try:
+        return re.compile("|".join(f"(?:{part.strip()})" for part in argument.split(",")))
+    except re.error as error:
+        raise InvalidInput(f"is not a regular expression: {error}", subject=method) from error
+
+
+def _is_hosts(device: str) -> bool:
+    return _NOT_THE_HOSTS.match(device) is None
 
 
 def _towards(hosts: list[str], version: int, what: str) -> Found | None:
@@ -86,7 +105,7 @@ def _towards(hosts: list[str], version: int, what: str) -> Found | None:
 def _first(version: int, matches: Callable[[str, _Address], bool], because: str) -> Found | None:
     for device, interface in _addresses(version):
         if matches(device, interface.ip):
-            return Found(str(interface), because)
+            return Found(str(interface), f"{because} ({device})")
     return None
 
 

@@ -7,11 +7,14 @@ from typing import Any
 
 import click
 
+from calico.cli.node.address import address
 from calico.cli.node.checksystem import checksystem
 from calico.cli.node.diags import diags
 from calico.cli.node.drops import drops
+from calico.cli.node.install import install
 from calico.cli.node.reflectors import rr
 from calico.cli.node.run import run
+from calico.cli.node.tunnels import tunnels
 from calico.cli.output.printing import print_data, print_table, safe
 from calico.errors import Transient
 from calico.obs.statussocket import read_status
@@ -27,7 +30,7 @@ def node() -> None:
 node.add_command(rr)
 
 
-for command in (checksystem, diags, drops, run):
+for command in (address, checksystem, diags, drops, install, run, tunnels):
     node.add_command(command)
 
 

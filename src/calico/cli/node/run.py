@@ -12,10 +12,12 @@ from typing import Any
 
 import click
 
-from calico.cli.options import config_option, opened
+from calico.cli.node.address import METHODS_HELP
+from calico.cli.node.registering import register
+from calico.cli.options import config_option
 from calico.cli.output.printing import safe
 from calico.datastore.connection import DEFAULT_CONFIG, Connection, load_connection
-from calico.errors import InvalidInput, NotFound
+from calico.errors import InvalidInput
 
 __all__ = ["run"]
 
@@ -31,7 +33,7 @@ _RESTART_S = 1.0
     "--ip-autodetection-method",
     default="datastore",
     show_default=True,
-    help="datastore (where packets to it leave), can-reach=HOST, interface=REGEX, cidr=NET.",
+    help=METHODS_HELP,
 )
 @click.option("--ip6-autodetection-method", default="datastore", show_default=True, help="The same for IPv6.")
 @click.option("--backend", type=click.Choice(["bird", "none"]), default="bird", show_default=True, help="Who routes.")
@@ -52,8 +54,8 @@ def run(
 ) -> None:
     """Register this host as a Node and run Felix and the BGP agent until told to stop.
 
-    For containers and trials; on a host the units of packaging/systemd do the same with less rights. An agent that ends
-    is started again. No pool is made. Ruleset, routes and BIRD stay when this ends.
+    For containers and trials; on a host the units of `calico node install` do the same with less rights. An agent that
+    ends is started again. No pool is made. Ruleset, routes and BIRD stay when this ends.
     """
     node = name or socket.gethostname().lower()
     connection = load_connection(config)
@@ -69,7 +71,7 @@ def run(
         for command in commands:
             click.echo(" ".join(command))
         return
-    asyncio.run(_register(node, patch, config))
+    asyncio.run(register(node, patch, config))
     asyncio.run(_supervise(commands))
 
 
@@ -94,21 +96,6 @@ def _commands(node: str, backend: str, run_dir: str, config: str | None) -> list
     common += ["--config", os.path.abspath(file)] if file else []
     names = ["felix", "bgp"] if backend == "bird" else ["felix"]
     return [[sys.executable, "-m", "calico", each, *common] for each in names]
-
-
-async def _register(node: str, patch: dict[str, Any], config: str | None) -> None:
-    """Make the Node, or bring its addresses up to date; what others set on it stays."""
-    from calico.client.aio import AsyncClient
-    from calico.model.manifest import to_resource
-    from calico.model.meta import API_VERSION
-
-    async with opened(config) as store:
-        client = AsyncClient(store.backend, store)
-        try:
-            await (client.nodes.patch(node, patch) if patch else client.nodes.get(node))
-        except NotFound:
-            document = {"kind": "Node", "apiVersion": API_VERSION, "metadata": {"name": node}, **patch}
-            await client.apply(to_resource(f"Node {node}", document))
 
 
 async def _supervise(commands: list[list[str]]) -> None:

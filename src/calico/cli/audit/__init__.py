@@ -1,0 +1,1 @@
+"""``calico audit``: what this host's kernel really does, held against the security properties that are promised."""

@@ -11,6 +11,7 @@ from calico.cli.node.checksystem import checksystem
 from calico.cli.node.diags import diags
 from calico.cli.node.reflectors import rr
 from calico.cli.node.run import run
+from calico.cli.node.uninstall import uninstall
 from calico.cli.output.printing import print_data, print_table, safe
 from calico.errors import Transient
 from calico.obs.statussocket import read_status
@@ -26,7 +27,7 @@ def node() -> None:
 node.add_command(rr)
 
 
-for command in (checksystem, diags, run):
+for command in (checksystem, diags, run, uninstall):
     node.add_command(command)
 
 

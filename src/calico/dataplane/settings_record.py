@@ -68,7 +68,7 @@ class SettingsRecord:
                 self._rewrite()
                 return
             with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as file:
-                file.writelines(lines)
+                file.writelines(lines if self._lines > len(lines) else ["\n", *lines])  # after a line that was cut off
         except OSError as error:
             if not self._in_trouble:
                 log.warning("what settings were cannot be remembered", file=str(self._path), error=str(error))

@@ -8,7 +8,7 @@ RERUNS ?= 0
 WAITING := bgp cli client datastore interop
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help deb deps runtimes demo test check unit contract functional system bench mutants docs clean
+.PHONY: help deb deps runtimes demo test check unit contract functional system bench schedules mutants docs clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -46,6 +46,9 @@ system: deps ## Many hosts in the lab, with real packets
 
 bench: runtimes ## Measurements as ratios against a peer; results in bench/results
 	@for bench in bench/[a-z]*.py; do echo "== $$bench"; $(BIN)/python $$bench $(BENCH_ARGS) || exit 1; done
+
+schedules: deps ## Random faults under packets; SEED=N draws the same again, COUNT=M how many (default 50)
+	COUNT=$(or $(COUNT),50) $(PYTEST) tests/functional/felix/test_schedules.py -v -x
 
 mutants: deps ## Break rules and calc in one place at a time: does a test notice? ONLY=rules/lists for one module
 	$(BIN)/python tests/mutation/run.py $(ONLY)

@@ -150,7 +150,8 @@ class EstablishedFlows:
                 expiry_s = None
             wait_s = min(filter(None, (wait_s, expiry_s)), default=None)
         try:
-            await asyncio.wait_for(self._wake.wait(), wait_s)
+            async with asyncio.timeout(wait_s):
+                await self._wake.wait()
         except TimeoutError:
             if self._retry_s:
                 self._wake.set()

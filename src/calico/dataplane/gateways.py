@@ -100,6 +100,10 @@ class GatewayTable:
     def _noticed(self, gateway: bytes) -> Callable[[], None]:
         return lambda: self._addresses.noticed(gateway)
 
+    async def found(self) -> list[str]:
+        """What the kernel has of ours, by name."""
+        return [packed.addr_str(gateway) for gateway in await self._addresses.look()]
+
     @property
     def repaired(self) -> set[str]:
         """What the last apply put right that others had changed."""

@@ -69,6 +69,10 @@ class NeighbourTable:
             drift = Drift("neighbours", packed.addr_str(entry.address), "removed" if gone else "changed", port)
             self._on_drift(drift, lambda: self._kernel.noticed(key))
 
+    async def found(self) -> list[str]:
+        """What the kernel has of ours, by name."""
+        return [packed.addr_str(key.address) for key in await self._kernel.look()]
+
     @property
     def repaired(self) -> set[str]:
         """What the last apply put right that others had changed."""

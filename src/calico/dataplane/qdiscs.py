@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from calico.dataplane.bucketdriver import BucketDriver
+from calico.dataplane.bucketdriver import BucketDriver, read_links
 from calico.dataplane.drift import Drift, OnDrift, at_once
 from calico.dataplane.interfaces import Interface
 from calico.dataplane.redirectdriver import RedirectDriver, Redirected, can_redirect, ifb_name
@@ -93,6 +93,13 @@ class QdiscTable:
         if name is None or port in (0, self._sock.port) or not (self._buckets.desired or self._redirects.desired):
             return
         self._on_drift(Drift("qdiscs", name, "changed", port), self.resync)
+
+    async def found(self) -> list[str]:
+        """What the kernel has of ours, by name: ifb devices, and others that have a bucket."""
+        links = read_links(self._sock)
+        ifbs = await self._redirects.look()
+        buckets = [links[index].name for index in await self._buckets.look() if index in links]
+        return sorted({*ifbs, *buckets})
 
     @property
     def repaired(self) -> set[str]:

@@ -187,6 +187,10 @@ class RouteTable:
         """Our routes that the kernel has, as far as known."""
         return self._driver.installed
 
+    async def found(self) -> list[str]:
+        """What the kernel has of ours, by name."""
+        return [packed.net_str(dst) for dst, _ in await self._kernel.look()]
+
     @property
     def repaired(self) -> set[str]:
         """What the last apply put right that others had changed."""

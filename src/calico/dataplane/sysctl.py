@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from calico.dataplane.drift import Drift, OnDrift, at_once
+from calico.dataplane.settings_record import ROOT
 from calico.errors import InvalidInput, Transient
 from calico.lib.reconcile import Plan, Reconciler
 from calico.netlink.rtnetlink.family import AF_INET6
@@ -23,7 +24,7 @@ __all__ = ["HOST_SETTINGS", "INTERFACE_SETTINGS_V4", "INTERFACE_SETTINGS_V6", "S
 
 log = structlog.get_logger(__name__)
 
-ROOT: Final = Path("/proc/sys/net")
+OnWrite = Callable[[Iterable[str]], None]
 
 _REVERSE_PATH: Final = "ipv4/conf/{}/rp_filter"
 
@@ -82,11 +83,14 @@ class Sysctls:
     (``audit``), some files at a time.
     """
 
-    def __init__(self, *, root: Path = ROOT, on_drift: OnDrift = at_once) -> None:
+    def __init__(
+        self, *, root: Path = ROOT, on_drift: OnDrift = at_once, before_write: OnWrite = lambda paths: None
+    ) -> None:
+        """``before_write`` is told the paths that are about to be written."""
         self._root = root
         self._on_drift = on_drift
         self._to_look_at: list[str] = []
-        self._files: Reconciler[str, str] = Reconciler(_Files(root, self._wanted_paths))
+        self._files: Reconciler[str, str] = Reconciler(_Files(root, self._wanted_paths, before_write))
         self._paths: dict[str, tuple[str, ...]] = {}
         self._failed: dict[str, dict[str, str]] = {}
 
@@ -171,9 +175,10 @@ class Sysctls:
 class _Files:
     """Driver: the wanted files below a root."""
 
-    def __init__(self, root: Path, wanted: Callable[[], Iterable[str]]) -> None:
+    def __init__(self, root: Path, wanted: Callable[[], Iterable[str]], before_write: OnWrite) -> None:
         self._root = root
         self._wanted = wanted
+        self._before_write = before_write
 
     async def read(self) -> Mapping[str, str]:
         values: dict[str, str] = {}
@@ -186,6 +191,7 @@ class _Files:
 
     async def write(self, plan: Plan[str, str]) -> Iterable[tuple[str, Exception]]:
         failed: list[tuple[str, Exception]] = []
+        self._before_write(plan.put)
         for path, value in plan.put.items():
             try:
                 (self._root / path).write_text(value)

@@ -68,7 +68,8 @@ class ApplyLoop:
         """Apply until cancelled."""
         while True:
             try:
-                await asyncio.wait_for(self._wake.wait(), self._timeout())
+                async with asyncio.timeout(self._timeout()):
+                    await self._wake.wait()
             except TimeoutError:
                 pass
             self._wake.clear()

@@ -46,10 +46,11 @@ from calico.obs.programmed import SOCKET as PROGRAMMED_SOCKET
 from calico.obs.programmed import Programmed, ProgrammedServer, Question
 from calico.obs.statussocket import StatusServer
 
-__all__ = ["FelixSettings", "run"]
+__all__ = ["SETTINGS_RECORD", "FelixSettings", "run"]
 
 log = structlog.get_logger(__name__)
 
+SETTINGS_RECORD = "settings-before.jsonl"
 _CONTACT_CHECK_S = 2.0
 _CONTACT_LOST_S = 5.0
 
@@ -83,6 +84,7 @@ async def run(
         endpoint_reporter.on_host_endpoint_status,
         on_step=on_step,
         nft_socket=nft_socket,
+        settings_record=Path(settings.run_dir) / SETTINGS_RECORD,
     )
     configuration.programmed()
 

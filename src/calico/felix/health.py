@@ -100,7 +100,8 @@ class Health:
             self._conditions.replace("listener-failed", listeners.troubles)
             timeout = _LISTEN_AGAIN_S if listeners.troubles else None
             try:
-                await asyncio.wait_for(self._again.wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    await self._again.wait()
             except TimeoutError:
                 continue
 

@@ -7,6 +7,7 @@ when its own policy is in the kernel. What policy forbids of established flows i
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -30,6 +31,8 @@ from calico.dataplane.nft import ApplyResult, NftDataplane
 from calico.dataplane.nft_read import NftSocket
 from calico.dataplane.own_table import TABLE
 from calico.dataplane.redirectdriver import IFB_PREFIX
+from calico.dataplane.settings_record import SettingsRecord
+from calico.dataplane.sysctl import Sysctls
 from calico.errors import CalicoError
 from calico.felix.config.settings import FelixConfig
 from calico.felix.drift import DriftWatch
@@ -132,8 +135,10 @@ class Host:
         *,
         on_step: OnStep = unwatched,
         nft_socket: Callable[[], NftSocket] | None = None,
+        settings_record: Path | None = None,
     ) -> None:
-        """``nft_socket`` makes the socket to nf_tables, if it is to be another than the usual."""
+        """``nft_socket`` makes the socket to nf_tables, if it is to be another than the usual. ``settings_record`` is
+        the file that remembers what kernel settings were before."""
         self._conditions = conditions
         self._on_status = on_status
         self._keys: dict[EndpointId, ResourceKey] = {}
@@ -143,11 +148,13 @@ class Host:
         self._addresses: dict[str, frozenset[bytes]] = {}
         self._nft = NftDataplane(TABLE, state, inherit=ENDED_SETS, layout=LAYOUT_CHAIN, socket_factory=nft_socket)
         self.drift = DriftWatch(conditions, wake)
+        remember = SettingsRecord(settings_record).before_write if settings_record else lambda paths: None
         self._endpoints = EndpointManager(
             protocol=config.device_route_protocol,
             sources=(_address(config.route_source_v4), _address(config.route_source_v6)),
             forwarding=config.ip_forwarding,
             prefixes=config.interface_prefixes,
+            sysctls=Sysctls(on_drift=self.drift.noticed, before_write=remember),
             on_status_change=self._on_endpoint_status,
             wake=wake,
             on_step=on_step,

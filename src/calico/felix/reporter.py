@@ -65,7 +65,8 @@ class HostStatusReporter:
                 await self._report(config)
             self._reconfigured.clear()
             try:
-                await asyncio.wait_for(self._reconfigured.wait(), config.reporting_interval_s or None)
+                async with asyncio.timeout(config.reporting_interval_s or None):
+                    await self._reconfigured.wait()
             except TimeoutError:
                 pass
 
@@ -151,7 +152,8 @@ class EndpointStatusReporter:
                 delay = max(delay, await self._write())
             await asyncio.sleep(delay)
             try:
-                await asyncio.wait_for(self._wake.wait(), delay * _RESYNC_DELAYS)
+                async with asyncio.timeout(delay * _RESYNC_DELAYS):
+                    await self._wake.wait()
             except TimeoutError:
                 pass
             self._wake.clear()

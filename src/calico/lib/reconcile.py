@@ -89,6 +89,11 @@ class Reconciler(Generic[K, V]):
         """Read the actual state again at the next apply."""
         self._read_needed = True
 
+    async def look(self) -> Mapping[K, V]:
+        """The actual state, read now."""
+        await self._read()
+        return self._have
+
     @property
     def desired(self) -> Mapping[K, V]:
         """What is wanted now."""

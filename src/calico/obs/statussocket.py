@@ -35,7 +35,8 @@ class StatusServer:
     async def _answer(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             writer.write(json.dumps(self._provider(), separators=(",", ":")).encode() + b"\n")
-            await asyncio.wait_for(writer.drain(), _WRITE_TIMEOUT_S)
+            async with asyncio.timeout(_WRITE_TIMEOUT_S):
+                await writer.drain()
         except (OSError, TimeoutError):
             pass  # the reader went away; nothing depends on it
         finally:

@@ -51,7 +51,8 @@ def _inside(host: Any, scenario: Callable[[Supervisor], Awaitable[None]]) -> Non
         supervisor = Supervisor(host.run_dir)
         running = asyncio.create_task(supervisor.run())
         try:
-            await asyncio.wait_for(scenario(supervisor), 60)
+            async with asyncio.timeout(60):
+                await scenario(supervisor)
         finally:
             running.cancel()
             with suppress(asyncio.CancelledError):

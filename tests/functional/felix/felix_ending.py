@@ -4,7 +4,7 @@
 about to be sent (``sending``) or was just sent, its answer not read (``sent``). ``--slow S``: wait that long before
 every transaction is sent and again before its answer is read. ``--no-owner``: the kernel is one before 6.9, which
 lets nobody own a table that stays. ``--count FILE``: each SIGUSR1 writes into it how many netlink messages were
-sent.
+sent. ``--handle-signals``: SIGUSR2 is taken note of, which interrupts whatever waits.
 """
 
 from __future__ import annotations
@@ -95,6 +95,7 @@ def main() -> None:
     parser.add_argument("--end-at", default="never")
     parser.add_argument("--slow", type=float, default=0.0)
     parser.add_argument("--no-owner", action="store_true")
+    parser.add_argument("--handle-signals", action="store_true")
     parser.add_argument("--count", default="")
     for name in ("--node", "--run-dir", "--log-file"):
         parser.add_argument(name, required=True)
@@ -102,6 +103,8 @@ def main() -> None:
     configure_logging(level="info", file=options.log_file)
     if options.count:
         count_messages(options.count)
+    if options.handle_signals:
+        signal.signal(signal.SIGUSR2, lambda *_: None)
     ending = Ending(options.end_at)
     settings = FelixSettings(options.node, Connection(), options.run_dir)
     asyncio.run(

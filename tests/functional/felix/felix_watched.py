@@ -14,9 +14,9 @@ __all__ = ["watched"]
 
 
 @contextmanager
-def watched(world: World, record_property: Callable[[str, object], None]) -> Iterator[Dance]:
+def watched(world: World, record_property: Callable[[str, object], None], seed: int = 1) -> Iterator[Dance]:
     """A dance, and a stream of both families that is judged at its end."""
-    dance = Dance(world, 1)
+    dance = Dance(world, seed)
     dance.begin()
     for family in (4, 6):
         world.expect(family, *CONNECTION, "a>b udp:8000", "!a>b udp:9999")

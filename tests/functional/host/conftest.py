@@ -83,7 +83,8 @@ class Host:
         """Run a coroutine function inside the host, in an event loop of its own."""
 
         async def main() -> T:
-            return await asyncio.wait_for(work(), 30)
+            async with asyncio.timeout(30):
+                return await work()
 
         return in_netns(self.name, lambda: asyncio.run(main()))
 

@@ -15,6 +15,7 @@ from calico.cli.node.install import install
 from calico.cli.node.reflectors import rr
 from calico.cli.node.run import run
 from calico.cli.node.tunnels import tunnels
+from calico.cli.node.uninstall import uninstall
 from calico.cli.output.printing import print_data, print_table, safe
 from calico.errors import Transient
 from calico.obs.statussocket import read_status
@@ -30,7 +31,7 @@ def node() -> None:
 node.add_command(rr)
 
 
-for command in (address, checksystem, diags, drops, install, run, tunnels):
+for command in (address, checksystem, diags, drops, install, run, tunnels, uninstall):
     node.add_command(command)
 
 

@@ -28,6 +28,8 @@ from calico.felix.apply_loop import ApplyLoop
 from calico.felix.config.settings import FelixConfig
 from calico.felix.configuration import Configuration, FelixSettings
 from calico.felix.counting import counts_now
+from calico.felix.flows.service import FLOW_LOG_GROUP, FlowLogs
+from calico.felix.flows.wiring import make_flow_logs, open_flow_reader
 from calico.felix.health import Health
 from calico.felix.host import Host, calc_settings
 from calico.felix.inputs import Inputs
@@ -68,6 +70,7 @@ async def run(
     configuration.bind(inputs)
     syncer = Syncer(backend, (RESOURCE_PREFIX,), inputs, require_ready=True, accept_keys=accept_keys(settings.node))
     endpoint_reporter = EndpointStatusReporter(backend, settings.node, config)
+    flow_reader = open_flow_reader(configuration.current, conditions)
     host = Host(
         configuration.current,
         conditions,
@@ -76,11 +79,13 @@ async def run(
         endpoint_reporter.on_host_endpoint_status,
         on_step=on_step,
         nft_socket=nft_socket,
+        flow_log_group=FLOW_LOG_GROUP if flow_reader is not None else None,
     )
+    flow_logs = make_flow_logs(settings, flow_reader, inputs, host, conditions, config) if flow_reader else None
     configuration.programmed()
 
     def count() -> Counts:
-        return counts_now(settings.node, inputs, apply_loop.progress, host, conditions)
+        return counts_now(settings.node, inputs, apply_loop.progress, host, conditions, flow_logs)
 
     metrics = Metrics(count, with_process=lambda: config().metrics_process)
     apply_loop = ApplyLoop(graph, inputs, host, conditions, config, configuration.refresh, wake, on_step, metrics)
@@ -100,7 +105,7 @@ async def run(
     set_level(config().log_level)
     status = StatusServer(
         Path(settings.run_dir) / "felix.sock",
-        status_document(settings, configuration, inputs, syncer, apply_loop, host, conditions),
+        status_document(settings, configuration, inputs, syncer, apply_loop, host, conditions, flow_logs),
     )
 
     host.guard()
@@ -117,6 +122,9 @@ async def run(
             services.create_task(host_reporter.run(), name="host-status")
             services.create_task(applied_reporter.run(), name="applied-revision")
             services.create_task(programmed.run(), name="programmed")
+            if flow_logs is not None:
+                services.create_task(flow_logs.run(), name="flow-logs")
+                services.create_task(flow_logs.feed.run(), name="flow-feed")
     finally:
         host.close()
         await backend.close()
@@ -192,6 +200,7 @@ def status_document(
     apply_loop: ApplyLoop,
     host: Host,
     conditions: Conditions,
+    flow_logs: FlowLogs | None,
 ) -> Callable[[], dict[str, Any]]:
     """What the status socket answers."""
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -221,6 +230,7 @@ def status_document(
             "established": host.established.as_data(),
             "endpoints": dict(sorted(host.endpoint_states.items())),
             "host_endpoints": host.host_endpoints.as_data(),
+            "flow_logs": flow_logs.as_data() if flow_logs is not None else None,
             "staged_policies": staged_counts(host),
             "config": configuration.merged.as_data(),
             "conditions": conditions.as_data(),

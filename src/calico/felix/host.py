@@ -59,8 +59,9 @@ def calc_settings(config: FelixConfig) -> CalcSettings:
     )
 
 
-def rules_config(config: FelixConfig) -> RulesConfig:
-    """What of Felix's settings shapes the ruleset; the two lowest bits of the mark mask are its marks."""
+def rules_config(config: FelixConfig, flow_log_group: int | None = None) -> RulesConfig:
+    """What of Felix's settings shapes the ruleset; the two lowest bits of the mark mask are its marks. Flow logs only
+    with a reader of their group."""
     low = config.mark_mask & -config.mark_mask
     others = config.mark_mask ^ low
     own_address, metadata = config.nat_outgoing_address, config.metadata_addr
@@ -86,6 +87,7 @@ def rules_config(config: FelixConfig) -> RulesConfig:
         nat_address_v4=_address(own_address),
         nat_excludes_hosts=config.nat_outgoing_exclusions == "ippoolsandhostips",
         nat_interface=config.nat_outgoing_interface,
+        flow_log_group=flow_log_group,
     )
 
 
@@ -112,13 +114,15 @@ class Host:
         *,
         on_step: OnStep = unwatched,
         nft_socket: Callable[[], NftSocket] | None = None,
+        flow_log_group: int | None = None,
     ) -> None:
-        """``nft_socket`` makes the socket to nf_tables, if it is to be another than the usual."""
+        """``flow_log_group``: where rules log what they decide.
+        ``nft_socket`` makes the socket to nf_tables, if it is to be another than the usual."""
         self._conditions = conditions
         self._on_status = on_status
         self._keys: dict[EndpointId, ResourceKey] = {}
         state = TableState()
-        self._rules_config = rules_config(config)
+        self._rules_config = rules_config(config, flow_log_group)
         self._ruleset = Ruleset(state, self._rules_config)
         self._addresses: dict[str, frozenset[bytes]] = {}
         self._nft = NftDataplane(TABLE, state, inherit=ENDED_SETS, socket_factory=nft_socket)
@@ -201,6 +205,10 @@ class Host:
             for outcome, packets in zip(staged.counts, self._nft.counts(staged.chain), strict=False):
                 counted[outcome] += packets
         return list(found.values())
+
+    def decided_by(self, chain: str) -> tuple[ResourceKey, str] | None:
+        """The policy or profile that flow logs name by its chain, and its tier."""
+        return self._ruleset.decided_by(chain)
 
     def refresh_filters(self) -> bool:
         """Whether somebody else changed the ruleset since our last commit; it is then read back at the next apply."""

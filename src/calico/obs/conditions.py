@@ -38,6 +38,8 @@ CATALOGUE: dict[str, Kind] = {
         "warning", "a configuration value was refused, the next lower source is used; or there is no such parameter"
     ),
     "config-without-effect": Kind("warning", "a parameter of Calico was given that changes nothing here"),
+    "flow-logs-unavailable": Kind("warning", "flow logs are wanted and cannot be had; policy is enforced without them"),
+    "flow-logs-incomplete": Kind("warning", "flow logs cannot be written to their file; the socket has them"),
     "listener-failed": Kind("warning", "health or metrics cannot be asked there; it is tried again"),
     "feature-missing": Kind("warning", "the kernel lacks a feature; a stated fallback is used"),
 }

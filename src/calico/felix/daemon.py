@@ -16,6 +16,7 @@ import structlog
 
 from calico import __version__
 from calico.calc.graph import Graph
+from calico.calc.messages import EndpointId
 from calico.dataplane.nft_read import NftSocket
 from calico.datastore.api import SyncStatus
 from calico.datastore.barrier import Answer
@@ -31,10 +32,11 @@ from calico.felix.counting import counts_now
 from calico.felix.flows.service import FLOW_LOG_GROUP, FlowLogs
 from calico.felix.flows.wiring import make_flow_logs, open_flow_reader
 from calico.felix.health import Health
-from calico.felix.host import Host, calc_settings
+from calico.felix.host import Host, OnEndpointStatus, calc_settings
 from calico.felix.inputs import Inputs
 from calico.felix.metrics import Counts, Metrics
 from calico.felix.reporter import EndpointStatusReporter, HostStatusReporter
+from calico.felix.status_files import DIRECTORY, EndpointStatusFiles
 from calico.felix.steps import OnStep, unwatched
 from calico.model.keys import RESOURCE_PREFIX
 from calico.obs.conditions import Conditions
@@ -70,12 +72,13 @@ async def run(
     configuration.bind(inputs)
     syncer = Syncer(backend, (RESOURCE_PREFIX,), inputs, require_ready=True, accept_keys=accept_keys(settings.node))
     endpoint_reporter = EndpointStatusReporter(backend, settings.node, config)
+    status_files = EndpointStatusFiles(status_directory(configuration.current, settings), conditions)
     flow_reader = open_flow_reader(configuration.current, conditions)
     host = Host(
         configuration.current,
         conditions,
         wake.set,
-        endpoint_reporter.on_status,
+        told_status(endpoint_reporter.on_status, status_files.on_status),
         endpoint_reporter.on_host_endpoint_status,
         on_step=on_step,
         nft_socket=nft_socket,
@@ -98,7 +101,8 @@ async def run(
     programmed = ProgrammedServer(
         Path(settings.run_dir) / PROGRAMMED_SOCKET, endpoint_answer(inputs, apply_loop, host, conditions)
     )
-    apply_loop.on_applied = told(applied_reporter.on_applied, programmed.on_applied)
+    status_files.bind(host.endpoint, lambda: inputs.in_sync and apply_loop.progress.applies > 0)
+    apply_loop.on_applied = told(applied_reporter.on_applied, programmed.on_applied, status_files.on_applied)
     configuration.listeners += [endpoint_reporter.on_config, host_reporter.on_config, health.on_config]
     configuration.listeners.append(lambda: host.on_config(configuration.current))
     configuration.listeners.append(lambda: set_level(config().log_level))
@@ -122,6 +126,8 @@ async def run(
             services.create_task(host_reporter.run(), name="host-status")
             services.create_task(applied_reporter.run(), name="applied-revision")
             services.create_task(programmed.run(), name="programmed")
+            if configuration.current.endpoint_status_path != "none":
+                services.create_task(status_files.run(), name="endpoint-files")
             if flow_logs is not None:
                 services.create_task(flow_logs.run(), name="flow-logs")
                 services.create_task(flow_logs.feed.run(), name="flow-feed")
@@ -151,6 +157,21 @@ def applied_answer(inputs: Inputs, apply_loop: ApplyLoop, conditions: Conditions
         return Answer(progress.applied_revision, why_not_applied(in_sync, inputs.reason, conditions))
 
     return answer
+
+
+def status_directory(config: FelixConfig, settings: FelixSettings) -> Path:
+    """Where endpoint status is written as files."""
+    return Path(config.endpoint_status_path or settings.run_dir) / DIRECTORY
+
+
+def told_status(*listeners: OnEndpointStatus) -> OnEndpointStatus:
+    """One listener to endpoint status for several."""
+
+    def tell(endpoint: EndpointId, status: str | None) -> None:
+        for listener in listeners:
+            listener(endpoint, status)
+
+    return tell
 
 
 def told(*listeners: Callable[[], None]) -> Callable[[], None]:

@@ -120,7 +120,8 @@ class Host:
         ``nft_socket`` makes the socket to nf_tables, if it is to be another than the usual."""
         self._conditions = conditions
         self._on_status = on_status
-        self._keys: dict[EndpointId, ResourceKey] = {}
+        self._known: dict[EndpointId, EndpointUpdate] = {}
+        self._rewritten: set[EndpointId] = set()
         state = TableState()
         self._rules_config = rules_config(config, flow_log_group)
         self._ruleset = Ruleset(state, self._rules_config)
@@ -170,7 +171,8 @@ class Host:
         self._choose_limiter(message)
         self._ruleset.on_message(message)
         if isinstance(message, EndpointUpdate):
-            self._keys[message.id] = message.key
+            self._known[message.id] = message
+            self._rewritten.add(message.id)
             self._endpoints.on_endpoint(message)
         elif isinstance(message, EndpointRemove):
             self._endpoints.on_endpoint_removed(message.id)
@@ -190,6 +192,7 @@ class Host:
         self.host_endpoints.refresh(self._ruleset.host_endpoint_interfaces)
         self.established.on_applied(self._ruleset.take_affected())
         await self._endpoints.apply()
+        self._tell_rewritten()
         self._on_step("done")
         return not self._nft.failed and not self._endpoints.pending
 
@@ -296,11 +299,26 @@ class Host:
             missing["bandwidth"] = "bandwidth from workloads is policed, not shaped"
         self._conditions.replace("feature-missing", missing)
 
+    def endpoint(self, endpoint: EndpointId) -> EndpointUpdate | None:
+        """A local endpoint as it was last told."""
+        return self._known.get(endpoint)
+
+    def _tell_rewritten(self) -> None:
+        """Endpoints that are another now, though their status may be the same."""
+        rewritten, self._rewritten = self._rewritten, set()
+        for endpoint in rewritten & self._known.keys():
+            state = self.endpoint_states.get(self._name_of(endpoint))
+            if state is not None:
+                self._on_status(endpoint, state)
+
+    def _name_of(self, endpoint: EndpointId) -> str:
+        known = self._known.get(endpoint)
+        return f"{known.key.namespace}/{known.key.name}" if known else str(endpoint)
+
     def _on_endpoint_status(self, endpoint: EndpointId, status: EndpointStatus | None) -> None:
-        key = self._keys.get(endpoint)
-        name = f"{key.namespace}/{key.name}" if key else str(endpoint)
+        name = self._name_of(endpoint)
         if status is None:
-            self._keys.pop(endpoint, None)
+            self._known.pop(endpoint, None)
             self.endpoint_states.pop(name, None)
             self._conditions.clear("endpoint-error", name)
             self._on_status(endpoint, None)

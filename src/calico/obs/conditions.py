@@ -40,6 +40,9 @@ CATALOGUE: dict[str, Kind] = {
     "config-without-effect": Kind("warning", "a parameter of Calico was given that changes nothing here"),
     "flow-logs-unavailable": Kind("warning", "flow logs are wanted and cannot be had; policy is enforced without them"),
     "flow-logs-incomplete": Kind("warning", "flow logs cannot be written to their file; the socket has them"),
+    "status-files-not-written": Kind(
+        "warning", "a CNI plugin that waits for the file of an endpoint does not see it; it is tried again"
+    ),
     "listener-failed": Kind("warning", "health or metrics cannot be asked there; it is tried again"),
     "feature-missing": Kind("warning", "the kernel lacks a feature; a stated fallback is used"),
 }

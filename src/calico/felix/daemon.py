@@ -167,9 +167,9 @@ def status_directory(config: FelixConfig, settings: FelixSettings) -> Path:
 def told_status(*listeners: OnEndpointStatus) -> OnEndpointStatus:
     """One listener to endpoint status for several."""
 
-    def tell(endpoint: EndpointId, status: str | None) -> None:
+    def tell(endpoint: EndpointId, status: str | None, reasons: tuple[str, ...]) -> None:
         for listener in listeners:
-            listener(endpoint, status)
+            listener(endpoint, status, reasons)
 
     return tell
 

@@ -47,7 +47,8 @@ TABLE = Table("calico")
 
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
-OnEndpointStatus = Callable[[EndpointId, str | None], None]
+OnEndpointStatus = Callable[[EndpointId, str | None, tuple[str, ...]], None]
+"""Told the status (None: the endpoint is gone) and why it is not up."""
 
 
 def calc_settings(config: FelixConfig) -> CalcSettings:
@@ -122,6 +123,7 @@ class Host:
         self._on_status = on_status
         self._known: dict[EndpointId, EndpointUpdate] = {}
         self._rewritten: set[EndpointId] = set()
+        self._statuses: dict[EndpointId, EndpointStatus] = {}
         state = TableState()
         self._rules_config = rules_config(config, flow_log_group)
         self._ruleset = Ruleset(state, self._rules_config)
@@ -306,10 +308,9 @@ class Host:
     def _tell_rewritten(self) -> None:
         """Endpoints that are another now, though their status may be the same."""
         rewritten, self._rewritten = self._rewritten, set()
-        for endpoint in rewritten & self._known.keys():
-            state = self.endpoint_states.get(self._name_of(endpoint))
-            if state is not None:
-                self._on_status(endpoint, state)
+        for endpoint in rewritten & self._statuses.keys():
+            status = self._statuses[endpoint]
+            self._on_status(endpoint, status.state, status.reasons)
 
     def _name_of(self, endpoint: EndpointId) -> str:
         known = self._known.get(endpoint)
@@ -319,16 +320,18 @@ class Host:
         name = self._name_of(endpoint)
         if status is None:
             self._known.pop(endpoint, None)
+            self._statuses.pop(endpoint, None)
             self.endpoint_states.pop(name, None)
             self._conditions.clear("endpoint-error", name)
-            self._on_status(endpoint, None)
+            self._on_status(endpoint, None, ())
             return
+        self._statuses[endpoint] = status
         self.endpoint_states[name] = status.state
         if status.state == "error":
             self._conditions.set("endpoint-error", name, "; ".join(status.reasons))
         else:
             self._conditions.clear("endpoint-error", name)
-        self._on_status(endpoint, status.state)
+        self._on_status(endpoint, status.state, status.reasons)
         log.info("endpoint status changed", endpoint=name, status=status.state, reasons=status.reasons)
 
 

@@ -94,7 +94,7 @@ class EndpointStatusFiles:
         others are of an earlier run and may go."""
         self._endpoint_of, self._is_programmed = endpoint_of, is_programmed
 
-    def on_status(self, endpoint: EndpointId, status: str | None) -> None:
+    def on_status(self, endpoint: EndpointId, status: str | None, _reasons: tuple[str, ...] = ()) -> None:
         """An endpoint's status; None when it is gone."""
         update = self._endpoint_of(endpoint) if status == "up" else None
         if update is None:

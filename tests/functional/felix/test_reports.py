@@ -24,6 +24,7 @@ def test_endpoint_status_is_reported_when_enabled_and_follows_the_endpoints(worl
     until(lambda: len(reported()) == 3, "the removed endpoint's report went")
     world.ip("h", "link set calia down")
     until(lambda: reported()[one] in ("down", "error"), "the endpoint was reported not up")
+    assert json.loads(world.list(one)[one])["reasons"], "why is said"
     world.ip("h", "link set calia up")
     until(lambda: reported()[one] == "up", "the endpoint was reported up")
 

@@ -152,6 +152,7 @@ class FlowTable:
         for key, flow in list(self._flows.items()):
             if not flow.is_denied:
                 continue
+            self._settle(key, flow)
             if flow.attempts > flow.told_attempts:
                 self._tell("update", key, flow, now)
             elif now - flow.last >= interval:

@@ -32,20 +32,20 @@ class FlowReader:
     """The sockets of one network namespace. ``lost`` and ``lost_ends``: packets and (times of) ends that were dropped
     because nobody read them in time."""
 
-    def __init__(self, group: int) -> None:
-        """Become the reader of the group, and have the kernel count what goes over new connections. Transient when
-        that cannot be: another reads the group, or the kernel has no nflog."""
+    def __init__(self, group: int, *, buffer: int = _BUFFER) -> None:
+        """Become the reader of the group, and have the kernel count what goes over new connections. ``buffer``: bytes
+        that wait in each socket. Transient when that cannot be: another reads the group, or the kernel has no nflog."""
         self.lost = 0
         self.lost_ends = 0
-        self._next: int | None = None
-        self._packets = NetlinkSocket(NETLINK_NETFILTER, rcvbuf=_BUFFER)
+        self._next = 0
+        self._packets = NetlinkSocket(NETLINK_NETFILTER, rcvbuf=buffer, numbered=True)
         try:
             for request in (
                 bind_group(self._packets.next_seq(), group),
                 set_up_group(self._packets.next_seq(), group, copied=_COPIED, batch=_BATCH, delay_cs=_DELAY_CS),
             ):
                 self._packets.request(request)
-            self._ends = NetlinkSocket(NETLINK_NETFILTER, groups=(DESTROY_GROUP,), rcvbuf=_BUFFER)
+            self._ends = NetlinkSocket(NETLINK_NETFILTER, groups=(DESTROY_GROUP,), rcvbuf=buffer)
         except BaseException:
             self._packets.close()
             raise
@@ -84,21 +84,18 @@ class FlowReader:
             return True
         return time.monotonic() >= end
 
-    def _datagrams(self, sock: NetlinkSocket, end: float) -> Iterator[bytes]:
+    @staticmethod
+    def _datagrams(sock: NetlinkSocket, end: float) -> Iterator[bytes]:
         while True:
-            try:
-                datagram = sock.recv(wait=False)
-            except ResyncRequired:
-                if sock is self._ends:
-                    raise
-                continue  # the numbers of what comes next tell how many are lost
+            datagram = sock.recv(wait=False)
             if not datagram:
                 return
             yield datagram
             if time.monotonic() >= end:
                 return
 
-    def _note(self, seq: int) -> None:
-        if self._next is not None:
+    def _note(self, seq: int | None) -> None:
+        """The kernel begins with 0 for a new reader."""
+        if seq is not None:
             self.lost += (seq - self._next) & 0xFFFFFFFF
-        self._next = (seq + 1) & 0xFFFFFFFF
+            self._next = (seq + 1) & 0xFFFFFFFF

@@ -35,11 +35,11 @@ _SEQ: Final = 12
 
 class LoggedPacket(msgspec.Struct, frozen=True, gc=False):
     """What a rule logged: its prefix, the beginning of the packet from the network header on, and its number in the
-    group, by which what the kernel had to drop is noticed."""
+    group, by which what the kernel had to drop is noticed (None: not numbered)."""
 
     prefix: str
     data: bytes
-    seq: int
+    seq: int | None
 
 
 def bind_group(seq: int, group: int) -> bytes:
@@ -65,7 +65,7 @@ def decode_packet(payload: bytes) -> LoggedPacket:
     if len(payload) < 4:
         raise WireError(f"nflog message of {len(payload)} bytes")
     attrs = wire.parse_attrs(payload[4:])
-    seq = wire.be32(attrs[_SEQ]) if _SEQ in attrs else 0
+    seq = wire.be32(attrs[_SEQ]) if _SEQ in attrs else None
     return LoggedPacket(wire.text(attrs.get(_PREFIX, b"")), attrs.get(_PAYLOAD, b""), seq)
 
 

@@ -15,6 +15,10 @@ from typing import Any
 import pytest
 from felix_world import World, resource, until
 
+from calico.dataplane.flow_reader import FlowReader
+from calico.dataplane.netns import in_netns
+from calico.felix.flows.service import FLOW_LOG_GROUP
+
 Record = dict[str, Any]
 
 
@@ -187,3 +191,29 @@ def test_without_flow_logs_no_rule_logs_and_the_command_says_what_is_missing(wor
     done = subprocess.run(command(world), capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "flowLogsLocalReporter" in done.stderr
+
+
+def test_flow_logs_begin_and_end_with_their_setting_and_policy_works_without_a_reader(world: World) -> None:
+    on = resource("FelixConfiguration", "default", {"flowLogsLocalReporter": "Enabled"})
+    on["metadata"]["annotations"] = {"config.projectcalico.org/FlowLogsFileDirectory": str(world.directory / "mine")}
+    other = in_netns(world.netns("h"), lambda: FlowReader(FLOW_LOG_GROUP))
+    try:
+        world.apply(on, policy(ingress=[tcp("Allow", 80)]))
+        until(lambda: world.conditions("flow-logs-unavailable"), "it is said that another reads the group")
+        world.settle()
+        world.expect(4, "a>b tcp:80", "!a>b tcp:81")
+        assert " group " not in world.ruleset()
+    finally:
+        other.close()
+    world.restart_felix()
+    world.settle()
+    assert not world.conditions("flow-logs-unavailable")
+    world.expect(4, "a>b tcp:80", "!a>b tcp:81")
+    assert " group 80 " in world.ruleset()
+    until(lambda: world.status["flow_logs"]["records"] >= 2, "both were told")
+    assert (world.directory / "mine" / "flows.log").read_text().count("tier-default") == 1
+    world.delete("FelixConfiguration", "default")
+    until(lambda: world.status.get("flow_logs", 1) is None, "Felix goes on without flow logs")
+    world.settle()
+    assert " group " not in world.ruleset()
+    world.expect(4, "a>b tcp:80", "!a>b tcp:81")

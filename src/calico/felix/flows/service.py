@@ -16,6 +16,7 @@ from typing import Any, Final
 import structlog
 
 from calico.dataplane.flow_reader import FlowReader
+from calico.errors import CalicoError
 from calico.felix.flows.feed import Feed
 from calico.felix.flows.journal import Journal
 from calico.felix.flows.names import Names
@@ -109,7 +110,7 @@ class FlowLogs:
                 timeout = _SOON_S if soon else max(0.0, flush_at - time.monotonic())
                 await self._readable(min(timeout, self._interval_s()))
                 started = time.monotonic()
-                if self._reader.read(_SLICE_S, self._on_packet, self._on_end):
+                if self._read():
                     self._wake.set()
                 now = time.monotonic()
                 while self._ends and self._ends[0][0] <= now - _ENDS_WAIT_S:
@@ -128,6 +129,15 @@ class FlowLogs:
         self._reader.close()
         if self._journal is not None:
             self._journal.close()
+
+    def _read(self) -> bool:
+        """One slice; whether there may be more. What goes wrong here must cost nothing but records."""
+        try:
+            return self._reader.read(_SLICE_S, self._on_packet, self._on_end)
+        except CalicoError as error:
+            self._unknown += 1
+            log.warning("flow logs were not read", error=str(error))
+            return True
 
     async def _readable(self, timeout: float) -> None:
         try:
@@ -155,7 +165,7 @@ class FlowLogs:
         try:
             if not self._table.is_followed(peek_ends(payload)):
                 return
-            flow = decode_flow(payload)
+            flow, counts = decode_flow(payload), decode_counts(payload)
         except WireError:
             self._unknown += 1
             return
@@ -164,7 +174,7 @@ class FlowLogs:
             key: FlowKey = (orig.src, reply.src, orig.protocol, 0, orig.icmp[0])
         else:
             key = (orig.src, reply.src, orig.protocol, orig.sport, reply.sport)
-        self._table.on_end(now, key, decode_counts(payload))
+        self._table.on_end(now, key, counts)
 
     def _tell(self, told: list[Told]) -> None:
         if not told:

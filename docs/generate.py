@@ -12,8 +12,12 @@ from typing import Any, get_origin
 
 import click
 import msgspec
+from prometheus_client import CollectorRegistry
 
+from calico.bgp.agentstate import AgentState
+from calico.bgp.metrics import bgp_registry
 from calico.bgp.problem import CATALOGUE as BGP_CATALOGUE
+from calico.bgp.status import status_document
 from calico.cli.main import cli
 from calico.felix.config.foreign import AT_START, foreign
 from calico.felix.config.parameters import PARAMETERS, Parameter
@@ -61,21 +65,32 @@ def felix_parameters() -> str:
 
 
 def metrics() -> str:
-    """The page of Felix's metrics."""
+    """The page of metrics, of Felix and of the BGP agent."""
     fields = {field.name: field for field in msgspec.structs.fields(Counts)}
     zero = Counts(**{name: _nothing(field.type) for name, field in fields.items()})
     registry = Metrics(lambda: zero, with_process=lambda: False).registry
-    rows = [
-        [f"`{family.name}{'_total' if family.type == 'counter' else ''}`", family.type, family.documentation]
-        for family in sorted(registry.collect(), key=lambda family: family.name)
-    ]
+    rows = _families(registry)
+    nothing = status_document(AgentState(node="", pid=0, version=""), ())
     return _page(
         "Metrics",
         "What Felix offers to Prometheus with `PrometheusMetricsEnabled`, on `PrometheusMetricsPort` (9091). "
         "Names without `calico_` are those of Calico's Felix. CPU, memory and descriptors of the process are "
         "added as `process_...`, unless `PrometheusProcessMetricsEnabled` is false.",
+        "## Felix",
         _table(["Metric", "Type", "What"], rows),
+        "## BGP agent",
+        "Offered with `calico bgp --metrics-port` (`CALICO_BGP_METRICS_PORT`), with `process_...` as above. `peer` is "
+        "the peer's address.",
+        _table(["Metric", "Type", "What"], _families(bgp_registry(lambda: nothing, with_process=False))),
     )
+
+
+def _families(registry: CollectorRegistry) -> list[list[str]]:
+    """A row for each metric."""
+    return [
+        [f"`{family.name}{'_total' if family.type == 'counter' else ''}`", family.type, family.documentation]
+        for family in sorted(registry.collect(), key=lambda family: family.name)
+    ]
 
 
 def _nothing(kind: Any) -> Any:

@@ -44,7 +44,7 @@ _ODD_FIELDS = 0.06
 
 
 def draw_settings(random: Random) -> RulesConfig:
-    """Settings that change verdicts."""
+    """Settings that change verdicts, and flow logs, which must not."""
     to_host: list[Literal["drop", "accept", "return"]] = ["drop", "accept", "return"]
     deny: list[Literal["drop", "reject"]] = ["drop", "reject"]
     return RulesConfig(
@@ -52,6 +52,7 @@ def draw_settings(random: Random) -> RulesConfig:
         deny=random.choice(deny),
         allow_vxlan=random.random() < 0.3,
         allow_ipip=random.random() < 0.3,
+        flow_log_group=random.choice([None, None, 80]),
     )
 
 

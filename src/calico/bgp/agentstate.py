@@ -18,7 +18,8 @@ class AgentState(msgspec.Struct, kw_only=True):
     """What the agent knows. ``config_revision``: BIRD runs what the datastore said at that revision.
 
     ``suspicions``: why sessions may be down that BIRD cannot say why; ``stuck``: those that have tried for a while.
-    ``converged``: the first convergence is over.
+    ``converged``: the first convergence is over. ``configurations``: what became of those that were new, by
+    ``Applied``; ``config_at``: when the last good one was written, in seconds of the epoch (0: there is none).
     """
 
     node: str
@@ -37,3 +38,6 @@ class AgentState(msgspec.Struct, kw_only=True):
     plan_problems: tuple[Problem, ...] = ()
     agent_problems: tuple[Problem, ...] = ()
     contact_problems: tuple[Problem, ...] = ()
+    listener_problems: tuple[Problem, ...] = ()
+    configurations: dict[str, int] = msgspec.field(default_factory=dict)
+    config_at: float = 0.0

@@ -141,6 +141,9 @@ class Applier:
         return msgspec.structs.replace(found, secrets={**found.secrets, **self._files.read(named_secrets(found))})
 
     def _on_applied(self, applied: Applied, planned: Planned, revision: int, longer: float) -> float:
+        if applied is not Applied.UNCHANGED:
+            counted = self._state.configurations
+            self._state.configurations = {**counted, applied.value: counted.get(applied.value, 0) + 1}
         if applied is Applied.POSTPONED:
             self._state.in_sync = False
             return self._wait_for_turn(planned.turn)

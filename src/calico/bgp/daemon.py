@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from calico.bgp.applier import Applier
 from calico.bgp.bird.supervisor import Supervisor
 from calico.bgp.endpointfeed import EndpointFeed
 from calico.bgp.explain.looking import Looker
+from calico.bgp.health import AgentHealth
+from calico.bgp.metrics import bgp_registry
 from calico.bgp.nodestatus.reporter import NodeStatusReporter
 from calico.bgp.planning.plan import ExportMode
 from calico.bgp.planning.serviceroutes import ServiceSource
@@ -30,6 +33,7 @@ from calico.datastore.api import Backend
 from calico.datastore.connection import Connection, open_backend
 from calico.datastore.sync.acceptance import accept_keys
 from calico.datastore.sync.syncer import Syncer
+from calico.obs.listeners import HealthWanted, Listeners, MetricsWanted
 from calico.obs.statussocket import StatusServer
 
 __all__ = ["BGPSettings", "run", "run_with_backend"]
@@ -42,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 class BGPSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the agent must be told. ``run_dir`` holds bird.conf, bird.ctl, bird.log, bird.pid and bgp.sock;
-    ``secrets_dir`` passwords, as ``<secret>/<key>``."""
+    ``secrets_dir`` passwords, as ``<secret>/<key>``; ``listen``: where health and metrics are asked."""
 
     node: str
     etcd: Connection
@@ -50,6 +54,7 @@ class BGPSettings(msgspec.Struct, frozen=True, kw_only=True):
     bird: str = "bird"
     export_mode: ExportMode = "pools"
     secrets_dir: str = "/etc/calico/bgp-secrets"
+    listen: tuple[HealthWanted | MetricsWanted, ...] = ()
 
 
 async def run(settings: BGPSettings) -> None:
@@ -82,17 +87,20 @@ async def run_with_backend(settings: BGPSettings, backend: Backend, services: Se
     looker = Looker(directory, document)
     answerer = Answerer(backend, settings.node, looker, document)
     reporter = NodeStatusReporter(backend, settings.node, looker, document)
+    health = AgentHealth(state, settings.listen)
+    listeners = Listeners({"/liveness": health.live, "/readiness": health.ready}, bgp_registry(document))
     log.info("bgp agent started", host=settings.node, run_dir=str(directory))
     async with asyncio.TaskGroup() as group:
         for service in (supervisor, syncer, feed, files, applier, watch, server, answerer, reporter):
             group.create_task(service.run(), name=type(service).__name__)
+        group.create_task(health.run(listeners), name="health")
         group.create_task(watch_contact(syncer, state), name="contact")
         if services is not None:
             group.create_task(services.run(applier), name="services")
 
 
 def _document(state: AgentState, supervisor: Supervisor) -> dict[str, Any]:
-    return status_document(state, supervisor.problems)
+    return status_document(state, supervisor.problems, time.time())
 
 
 async def watch_contact(syncer: Syncer, state: AgentState) -> None:

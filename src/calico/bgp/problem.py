@@ -43,6 +43,7 @@ CATALOGUE: dict[str, ProblemKind] = {
     "bird-listen-failed": ProblemKind("critical", "BIRD cannot listen for BGP; somebody else has the port"),
     "bird-netlink-dropped": ProblemKind("warning", "the kernel dropped route messages; BIRD rescans within 2 s"),
     "bird-unresponsive": ProblemKind("error", "BIRD's control socket does not answer in time"),
+    "listener-failed": ProblemKind("warning", "health or metrics cannot be asked there; it is tried again"),
     "datastore-unreachable": ProblemKind(
         "warning", "the last known configuration stays in force; changes do not arrive"
     ),

@@ -15,8 +15,9 @@ from calico.bgp.readiness import no_session_up, unready
 __all__ = ["status_document"]
 
 
-def status_document(state: AgentState, bird_problems: Iterable[Problem]) -> dict[str, Any]:
-    """The document, JSON-ready. Sessions that are planned but that BIRD does not know yet appear as ``Unknown``."""
+def status_document(state: AgentState, bird_problems: Iterable[Problem], now: float = 0.0) -> dict[str, Any]:
+    """The document, JSON-ready; ``now`` in seconds of the epoch.
+    Sessions that are planned but that BIRD does not know yet appear as ``Unknown``."""
     planned = {peer.name: peer for peer in state.plan.peers} if state.plan is not None else {}
     why_not = unready(state)
     return {
@@ -36,6 +37,8 @@ def status_document(state: AgentState, bird_problems: Iterable[Problem]) -> dict
         "drained": state.plan is not None and state.plan.drained,
         "in_sync": state.in_sync,
         "config_revision": state.config_revision,
+        "config_age_s": max(0.0, round(now - state.config_at, 1)) if state.config_at else 0.0,
+        "configurations": dict(state.configurations),
         "sessions": [
             _session(name, planned.get(name), state.sessions.get(name), _fault(name, state))
             for name in sorted(planned.keys() | state.sessions.keys())
@@ -46,6 +49,7 @@ def status_document(state: AgentState, bird_problems: Iterable[Problem]) -> dict
                 *state.plan_problems,
                 *state.agent_problems,
                 *state.contact_problems,
+                *state.listener_problems,
                 *_no_session(state),
                 *bird_problems,
             )

@@ -57,6 +57,7 @@ class StatusWatch:
     async def look(self) -> None:
         """One round."""
         self._state.restarts = self._supervisor.restarts
+        self._state.config_at = self._supervisor.configured_at
         now = asyncio.get_running_loop().time()
         self._read_log(now)
         try:

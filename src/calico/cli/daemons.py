@@ -19,6 +19,7 @@ from calico.cli.bgp.drain import drain
 from calico.cli.bgp.show import peers, routes, status, why
 from calico.cli.etcd_options import connection_of, etcd_options
 from calico.cli.felix import config_file_option, felix_config, guard, parameters_of_file
+from calico.cli.listen_options import listen_options, take_listen
 from calico.errors import CalicoError
 from calico.obs.log import configure_logging
 
@@ -116,6 +117,7 @@ for command in (felix_config, guard):
     type=click.Choice(["pools", "interfaces"]),
     help="interfaces: also advertise the addresses of workloads that no pool covers (OpenStack).",
 )
+@listen_options
 @click.pass_context
 def bgp(
     context: click.Context,
@@ -128,7 +130,7 @@ def bgp(
     bird_binary: str,
     secrets_dir: str,
     export_mode: Literal["pools", "interfaces"],
-    **etcd: str | None,
+    **more: Any,
 ) -> None:
     """Run the BGP agent: plan this host's sessions from the datastore and keep BIRD running with them.
 
@@ -139,11 +141,14 @@ def bgp(
         return
     from calico.bgp.daemon import BGPSettings, run
 
+    listen = take_listen(more)
+
     configure_logging(level=log_level, file=log_file)
     settings = BGPSettings(
         node=node_name(node),
-        etcd=connection_of(config, etcd),
+        etcd=connection_of(config, more),
         run_dir=run_dir,
+        listen=listen,
         bird=bird_binary,
         secrets_dir=secrets_dir,
         export_mode=export_mode,

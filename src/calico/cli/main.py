@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "explain": ("calico.cli.resources.explain", "explain_command", "Say what a kind or a field is for."),
     "etcd": ("calico.cli.etcd", "etcd", "Run the core cluster of etcd and look after its members."),
     "felix": ("calico.cli.daemons", "felix", "Run Felix on this host, or show the parameters it goes by."),
+    "flows": ("calico.cli.flows", "flows", "Show which flows policy allowed and denied, past ones or as they come."),
     "get": ("calico.cli.resources.get", "get", "Show resources as a table, YAML or JSON, once or as they change."),
     "ipam": ("calico.cli.ipam.group", "ipam", "Look at the addresses that are given out, check, release, configure."),
     "label": ("calico.cli.resources.modify", "label", "Set or remove labels of a resource."),

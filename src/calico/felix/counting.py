@@ -6,6 +6,7 @@ from collections import Counter
 
 from calico.dataplane.drops import read_drops
 from calico.errors import CalicoError
+from calico.felix.flows.service import FlowLogs
 from calico.felix.host import TABLE, Host, Progress
 from calico.felix.inputs import Inputs
 from calico.felix.metrics import Counts
@@ -15,7 +16,9 @@ from calico.obs.conditions import Conditions
 __all__ = ["counts_now"]
 
 
-def counts_now(node: str, inputs: Inputs, progress: Progress, host: Host, conditions: Conditions) -> Counts:
+def counts_now(
+    node: str, inputs: Inputs, progress: Progress, host: Host, conditions: Conditions, flow_logs: FlowLogs | None
+) -> Counts:
     """What metrics count, read from another thread: copies of names, and lengths."""
     sizes = [len(host.table.elements(name)) for name in list(host.table.sets)]
     return Counts(
@@ -36,6 +39,7 @@ def counts_now(node: str, inputs: Inputs, progress: Progress, host: Host, condit
         failures=progress.failures,
         repairs=dict(host.drift.repairs),
         drops=_drops(),
+        flow_logs=flow_logs.as_data() if flow_logs is not None else {},
         conditions=[(condition["code"], condition["severity"]) for condition in conditions.as_data()],
     )
 

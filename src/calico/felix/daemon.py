@@ -16,6 +16,7 @@ import structlog
 
 from calico import __version__
 from calico.calc.graph import Graph
+from calico.calc.messages import EndpointId
 from calico.dataplane.nft_read import NftSocket
 from calico.datastore.api import SyncStatus
 from calico.datastore.barrier import Answer
@@ -29,12 +30,15 @@ from calico.felix.audit import Audit
 from calico.felix.config.settings import FelixConfig
 from calico.felix.configuration import Configuration, FelixSettings
 from calico.felix.counting import counts_now
+from calico.felix.flows.service import FLOW_LOG_GROUP, FlowLogs
+from calico.felix.flows.wiring import make_flow_logs, open_flow_reader
 from calico.felix.health import Health
-from calico.felix.host import Host, calc_settings
+from calico.felix.host import Host, OnEndpointStatus, calc_settings
 from calico.felix.inputs import Inputs
 from calico.felix.metrics import Counts, Metrics
 from calico.felix.mtu_file import MtuFile
 from calico.felix.reporter import EndpointStatusReporter, HostStatusReporter
+from calico.felix.status_files import DIRECTORY, EndpointStatusFiles
 from calico.felix.steps import OnStep, unwatched
 from calico.felix.tunnel_addresses import TunnelAddresses
 from calico.ipam.keys import HOST_PREFIX
@@ -75,21 +79,25 @@ async def run(
         backend, (RESOURCE_PREFIX, HOST_PREFIX), inputs, require_ready=True, accept_keys=accept_keys(settings.node)
     )
     endpoint_reporter = EndpointStatusReporter(backend, settings.node, config)
+    status_files = EndpointStatusFiles(status_directory(configuration.current, settings), conditions)
+    flow_reader = open_flow_reader(configuration.current, conditions)
     host = Host(
         settings.node,
         configuration.current,
         conditions,
         wake.set,
-        endpoint_reporter.on_status,
+        told_status(endpoint_reporter.on_status, status_files.on_status),
         endpoint_reporter.on_host_endpoint_status,
         on_step=on_step,
         nft_socket=nft_socket,
         settings_record=Path(settings.run_dir) / SETTINGS_RECORD,
+        flow_log_group=FLOW_LOG_GROUP if flow_reader is not None else None,
     )
+    flow_logs = make_flow_logs(settings, flow_reader, inputs, host, conditions, config) if flow_reader else None
     configuration.programmed()
 
     def count() -> Counts:
-        return counts_now(settings.node, inputs, apply_loop.progress, host, conditions)
+        return counts_now(settings.node, inputs, apply_loop.progress, host, conditions, flow_logs)
 
     metrics = Metrics(count, with_process=lambda: config().metrics_process)
     apply_loop = ApplyLoop(graph, inputs, host, conditions, config, configuration.refresh, wake, on_step, metrics)
@@ -104,8 +112,12 @@ async def run(
         Path(settings.run_dir) / PROGRAMMED_SOCKET, endpoint_answer(inputs, apply_loop, host, conditions)
     )
     mtu_file = MtuFile(settings.mtu_file, conditions)
+    status_files.bind(host.endpoint, lambda: inputs.in_sync and apply_loop.progress.applies > 0)
     apply_loop.on_applied = told(
-        applied_reporter.on_applied, programmed.on_applied, lambda: mtu_file.write(host.tunnels.mtu)
+        applied_reporter.on_applied,
+        programmed.on_applied,
+        status_files.on_applied,
+        lambda: mtu_file.write(host.tunnels.mtu),
     )
     configuration.listeners += [endpoint_reporter.on_config, host_reporter.on_config, health.on_config]
     configuration.listeners.append(lambda: host.on_config(configuration.current))
@@ -117,7 +129,7 @@ async def run(
     inputs.on_pools = tunnel_addresses.on_change
     status = StatusServer(
         Path(settings.run_dir) / "felix.sock",
-        status_document(settings, configuration, inputs, syncer, apply_loop, host, conditions),
+        status_document(settings, configuration, inputs, syncer, apply_loop, host, conditions, flow_logs),
     )
 
     host.guard()
@@ -136,6 +148,11 @@ async def run(
             services.create_task(applied_reporter.run(), name="applied-revision")
             services.create_task(programmed.run(), name="programmed")
             services.create_task(tunnel_addresses.run(), name="tunnel-addresses")
+            if configuration.current.endpoint_status_path != "none":
+                services.create_task(status_files.run(), name="endpoint-files")
+            if flow_logs is not None:
+                services.create_task(flow_logs.run(), name="flow-logs")
+                services.create_task(flow_logs.feed.run(), name="flow-feed")
     finally:
         host.close()
         await backend.close()
@@ -162,6 +179,21 @@ def applied_answer(inputs: Inputs, apply_loop: ApplyLoop, conditions: Conditions
         return Answer(progress.applied_revision, why_not_applied(in_sync, inputs.reason, conditions))
 
     return answer
+
+
+def status_directory(config: FelixConfig, settings: FelixSettings) -> Path:
+    """Where endpoint status is written as files."""
+    return Path(config.endpoint_status_path or settings.run_dir) / DIRECTORY
+
+
+def told_status(*listeners: OnEndpointStatus) -> OnEndpointStatus:
+    """One listener to endpoint status for several."""
+
+    def tell(endpoint: EndpointId, status: str | None, reasons: tuple[str, ...]) -> None:
+        for listener in listeners:
+            listener(endpoint, status, reasons)
+
+    return tell
 
 
 def told(*listeners: Callable[[], None]) -> Callable[[], None]:
@@ -211,6 +243,7 @@ def status_document(
     apply_loop: ApplyLoop,
     host: Host,
     conditions: Conditions,
+    flow_logs: FlowLogs | None,
 ) -> Callable[[], dict[str, Any]]:
     """What the status socket answers."""
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -240,6 +273,7 @@ def status_document(
             "established": host.established.as_data(),
             "endpoints": dict(sorted(host.endpoint_states.items())),
             "host_endpoints": host.host_endpoints.as_data(),
+            "flow_logs": flow_logs.as_data() if flow_logs is not None else None,
             "staged_policies": staged_counts(host),
             "tunnels": host.tunnels.as_data(),
             "config": configuration.merged.as_data(),

@@ -56,7 +56,8 @@ log = structlog.get_logger(__name__)
 _NAMED = 5
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
-OnEndpointStatus = Callable[[EndpointId, str | None], None]
+OnEndpointStatus = Callable[[EndpointId, str | None, tuple[str, ...]], None]
+"""Told the status (None: the endpoint is gone) and why it is not up."""
 
 
 def calc_settings(config: FelixConfig) -> CalcSettings:
@@ -81,8 +82,9 @@ def tunnel_settings(config: FelixConfig) -> TunnelSettings:
     )
 
 
-def rules_config(config: FelixConfig) -> RulesConfig:
-    """What of Felix's settings shapes the ruleset; the two lowest bits of the mark mask are its marks."""
+def rules_config(config: FelixConfig, flow_log_group: int | None = None) -> RulesConfig:
+    """What of Felix's settings shapes the ruleset; the two lowest bits of the mark mask are its marks. Flow logs only
+    with a reader of their group."""
     low = config.mark_mask & -config.mark_mask
     others = config.mark_mask ^ low
     own_address, metadata = config.nat_outgoing_address, config.metadata_addr
@@ -108,6 +110,7 @@ def rules_config(config: FelixConfig) -> RulesConfig:
         nat_address_v4=_address(own_address),
         nat_excludes_hosts=config.nat_outgoing_exclusions == "ippoolsandhostips",
         nat_interface=config.nat_outgoing_interface,
+        flow_log_group=flow_log_group,
     )
 
 
@@ -136,14 +139,17 @@ class Host:
         on_step: OnStep = unwatched,
         nft_socket: Callable[[], NftSocket] | None = None,
         settings_record: Path | None = None,
+        flow_log_group: int | None = None,
     ) -> None:
-        """``nft_socket`` makes the socket to nf_tables, if it is to be another than the usual. ``settings_record`` is
-        the file that remembers what kernel settings were before."""
+        """``flow_log_group``: where rules log what they decide. ``nft_socket`` makes the socket to nf_tables, if it is
+        to be another than the usual. ``settings_record``: the file that remembers what kernel settings were before."""
         self._conditions = conditions
         self._on_status = on_status
-        self._keys: dict[EndpointId, ResourceKey] = {}
+        self._known: dict[EndpointId, EndpointUpdate] = {}
+        self._rewritten: set[EndpointId] = set()
+        self._statuses: dict[EndpointId, EndpointStatus] = {}
         state = TableState()
-        self._rules_config = rules_config(config)
+        self._rules_config = rules_config(config, flow_log_group)
         self._ruleset = Ruleset(state, self._rules_config)
         self._addresses: dict[str, frozenset[bytes]] = {}
         self._nft = NftDataplane(TABLE, state, inherit=ENDED_SETS, layout=LAYOUT_CHAIN, socket_factory=nft_socket)
@@ -199,7 +205,8 @@ class Host:
         self._ruleset.on_message(message)
         self.tunnels.on_message(message)
         if isinstance(message, EndpointUpdate):
-            self._keys[message.id] = message.key
+            self._known[message.id] = message
+            self._rewritten.add(message.id)
             self._endpoints.on_endpoint(message)
         elif isinstance(message, EndpointRemove):
             self._endpoints.on_endpoint_removed(message.id)
@@ -222,6 +229,7 @@ class Host:
         await self._endpoints.apply()
         for kind, names in self._endpoints.repaired.items():
             self.drift.repaired(kind, sorted(names))
+        self._tell_rewritten()
         self._on_step("done")
         return not self._nft.failed and not self._endpoints.pending and tunnelled
 
@@ -237,6 +245,10 @@ class Host:
             for outcome, packets in zip(staged.counts, self._nft.counts(staged.chain), strict=False):
                 counted[outcome] += packets
         return list(found.values())
+
+    def decided_by(self, chain: str) -> tuple[ResourceKey, str] | None:
+        """The policy or profile that flow logs name by its chain, and its tier."""
+        return self._ruleset.decided_by(chain)
 
     def look(self, *, filters: bool, budget_s: float) -> None:
         """Look whether others changed what events do not tell of; it is put right by the next apply. ``budget_s``: how
@@ -356,21 +368,37 @@ class Host:
             missing["bandwidth"] = "bandwidth from workloads is policed, not shaped"
         self._conditions.replace("feature-missing", missing)
 
+    def endpoint(self, endpoint: EndpointId) -> EndpointUpdate | None:
+        """A local endpoint as it was last told."""
+        return self._known.get(endpoint)
+
+    def _tell_rewritten(self) -> None:
+        """Endpoints that are another now, though their status may be the same."""
+        rewritten, self._rewritten = self._rewritten, set()
+        for endpoint in rewritten & self._statuses.keys():
+            status = self._statuses[endpoint]
+            self._on_status(endpoint, status.state, status.reasons)
+
+    def _name_of(self, endpoint: EndpointId) -> str:
+        known = self._known.get(endpoint)
+        return f"{known.key.namespace}/{known.key.name}" if known else str(endpoint)
+
     def _on_endpoint_status(self, endpoint: EndpointId, status: EndpointStatus | None) -> None:
-        key = self._keys.get(endpoint)
-        name = f"{key.namespace}/{key.name}" if key else str(endpoint)
+        name = self._name_of(endpoint)
         if status is None:
-            self._keys.pop(endpoint, None)
+            self._known.pop(endpoint, None)
+            self._statuses.pop(endpoint, None)
             self.endpoint_states.pop(name, None)
             self._conditions.clear("endpoint-error", name)
-            self._on_status(endpoint, None)
+            self._on_status(endpoint, None, ())
             return
+        self._statuses[endpoint] = status
         self.endpoint_states[name] = status.state
         if status.state == "error":
             self._conditions.set("endpoint-error", name, "; ".join(status.reasons))
         else:
             self._conditions.clear("endpoint-error", name)
-        self._on_status(endpoint, status.state)
+        self._on_status(endpoint, status.state, status.reasons)
         log.info("endpoint status changed", endpoint=name, status=status.state, reasons=status.reasons)
 
 

@@ -21,8 +21,8 @@ __all__ = ["HostEndpointStates", "OnHostEndpointStatus"]
 
 log = structlog.get_logger(__name__)
 
-OnHostEndpointStatus: TypeAlias = Callable[[str, str | None], None]
-"""Told the name and the status (up, down or error); None when the host endpoint is gone."""
+OnHostEndpointStatus: TypeAlias = Callable[[str, str | None, tuple[str, ...]], None]
+"""Told the name, the status (up, down or error; None when the host endpoint is gone), and why it is not up."""
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -68,7 +68,7 @@ class HostEndpointStates:
         for name in self._states.keys() - self._endpoints.keys():
             del self._states[name]
             self._conditions.clear("endpoint-error", _subject(name))
-            self._on_status(name, None)
+            self._on_status(name, None, ())
         for name, endpoint in self._endpoints.items():
             self._note(name, self._judge(endpoint, interfaces.get(name, ())))
 
@@ -106,8 +106,8 @@ class HostEndpointStates:
             self._conditions.set("endpoint-error", _subject(name), state.reason)
         else:
             self._conditions.clear("endpoint-error", _subject(name))
-        if before is None or before.status != state.status:
-            self._on_status(name, state.status)
+        if before is None or (before.status, before.reason) != (state.status, state.reason):
+            self._on_status(name, state.status, (state.reason,) if state.reason else ())
         log.info(
             "host endpoint status changed",
             endpoint=name,

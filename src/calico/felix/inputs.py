@@ -64,6 +64,8 @@ class Inputs:
         """Called when ``pools`` or ``own_node`` changed, or the view became complete."""
         self._known: dict[str, set[ResourceKey]] = {}
         self._pending_since = 0.0
+        self.watchers: list[Callable[[ResourceKey, Resource | None], None]] = []
+        """Told of every resource beside the calculation."""
 
     def on_status(self, status: SyncStatus, reason: str = "") -> None:
         """Note how far the view may be trusted; the first IN_SYNC opens the gate to the kernel."""
@@ -154,6 +156,8 @@ class Inputs:
         if self._is_us(key):
             self._node_labels = resource.metadata.labels if isinstance(resource, Node) else {}
         self._graph.on_resource(key, resource)
+        for watcher in self.watchers:
+            watcher(key, resource)
 
     def _note_pools(self, key: ResourceKey, resource: Resource | None) -> None:
         if self._is_us(key):

@@ -63,6 +63,7 @@ class Counts(msgspec.Struct, kw_only=True):
     repairs: dict[Kind, int]
     conditions: list[tuple[str, str]]
     drops: dict[str, Counted]
+    flow_logs: dict[str, Any]
 
 
 _RESYNC_STATES = {"wait-for-datastore": 1, "resync-in-progress": 2, "in-sync": 3, "locked": 1, "held": 1}
@@ -167,6 +168,7 @@ class _Counted(Collector):
             held.add_metric([code, severity], now.conditions.count((code, severity)))
         yield held
         yield from _dropped(now.drops)
+        yield from _flow_logs(now.flow_logs)
 
 
 class _Process(Collector):
@@ -196,6 +198,23 @@ def _dropped(drops: dict[str, Counted]) -> Iterator[CounterMetricFamily]:
         size.add_metric([reason], counted.bytes)
     yield packets
     yield size
+
+
+def _flow_logs(told: dict[str, Any]) -> Iterator[Metric]:
+    yield GaugeMetricFamily("calico_felix_flow_log_flows", "Flows that flow logs follow now.", told.get("flows", 0))
+    yield CounterMetricFamily(
+        "calico_felix_flow_log_packets", "Decisions that rules told flow logs.", told.get("packets", 0)
+    )
+    yield CounterMetricFamily("calico_felix_flow_log_records", "Records of flow logs.", told.get("records", 0))
+    lost = CounterMetricFamily(
+        "calico_felix_flow_log_lost",
+        "What flow logs lost: decisions (kernel), times that ends were (ends), flows without room, records to slow "
+        "clients or not written (file), messages not understood (unknown).",
+        labels=["where"],
+    )
+    for where, count in told.get("lost", {}).items():
+        lost.add_metric([where], count)
+    yield lost
 
 
 def _labelled(name: str, text: str, label: str, values: dict[str, int]) -> GaugeMetricFamily:

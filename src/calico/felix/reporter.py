@@ -111,8 +111,8 @@ class _StatusDriver:
 
 
 class EndpointStatusReporter:
-    """Keeps ``{"status": up|down|error}`` of every local endpoint, of workloads and of the host, in the datastore, and
-    nothing stale of ours."""
+    """Keeps ``{"status": up|down|error}``, with ``reasons`` why it is not up, of every local endpoint, of workloads and
+    of the host, in the datastore, and nothing stale of ours."""
 
     def __init__(self, backend: Backend, node: str, config: Callable[[], FelixConfig]) -> None:
         self._node = node
@@ -120,19 +120,20 @@ class EndpointStatusReporter:
         self._reconciler: Reconciler[str, bytes] = Reconciler(_StatusDriver(backend, self._prefixes))
         self._wake = asyncio.Event()
 
-    def on_status(self, endpoint: EndpointId, status: str | None) -> None:
+    def on_status(self, endpoint: EndpointId, status: str | None, reasons: tuple[str, ...] = ()) -> None:
         """An endpoint's status; None when it is gone."""
-        self._want(endpoint_status_key(self._node, endpoint, self._config().openstack_region), status)
+        self._want(endpoint_status_key(self._node, endpoint, self._config().openstack_region), status, reasons)
 
-    def on_host_endpoint_status(self, name: str, status: str | None) -> None:
+    def on_host_endpoint_status(self, name: str, status: str | None, reasons: tuple[str, ...] = ()) -> None:
         """A host endpoint's status; None when it is gone."""
-        self._want(host_endpoint_status_key(self._node, name), status)
+        self._want(host_endpoint_status_key(self._node, name), status, reasons)
 
-    def _want(self, key: str, status: str | None) -> None:
+    def _want(self, key: str, status: str | None, reasons: tuple[str, ...]) -> None:
         if status is None:
             self._reconciler.unwant(key)
         else:
-            self._reconciler.want(key, json.dumps({"status": status}, separators=(",", ":")).encode())
+            document = {"status": status, **({"reasons": list(reasons)} if reasons else {})}
+            self._reconciler.want(key, json.dumps(document, separators=(",", ":")).encode())
         self._wake.set()
 
     def on_config(self) -> None:

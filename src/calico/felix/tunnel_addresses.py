@@ -49,7 +49,8 @@ class TunnelAddresses:
         pause: float | None = None
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
             self._wake.clear()
             pause = await self._settle() if self._inputs.in_sync and self._is_concerned() else None
 

@@ -15,11 +15,14 @@ from calico.netlink.rtnetlink.family import AF_INET, AF_INET6, address_length, f
 from calico.netlink.wire import WireError
 
 __all__ = [
+    "DESTROYED",
+    "DESTROY_GROUP",
     "Flow",
     "Place",
     "Way",
     "count_flows",
     "decode_count",
+    "decode_counts",
     "decode_flow",
     "decode_way",
     "delete_flow",
@@ -35,12 +38,18 @@ _SUBSYSTEM: Final = 1 << 8
 _GET: Final = _SUBSYSTEM | 1
 _DELETE: Final = _SUBSYSTEM | 2
 _GET_STATS: Final = _SUBSYSTEM | 5
+DESTROYED: Final = _DELETE
+"""Type of the event that a flow has ended."""
+DESTROY_GROUP: Final = 3
+"""Multicast group of these events (NFNLGRP_CONNTRACK_DESTROY)."""
 
 _CTA_TUPLE_ORIG: Final = 1
 _CTA_TUPLE_REPLY: Final = 2
 _CTA_STATUS: Final = 3
 _CTA_PROTOINFO: Final = 4
 _CTA_HELP: Final = 5
+_CTA_COUNTERS_ORIG: Final = 9
+_CTA_COUNTERS_REPLY: Final = 10
 _CTA_ID: Final = 12
 _CTA_TUPLE_MASTER: Final = 14
 _CTA_ZONE: Final = 18
@@ -180,6 +189,18 @@ def decode_way(family: int, tuple_attrs: bytes) -> Way:
         return Way(src=src, dst=dst, protocol=number, icmp=(kind, code))
     sport, dport = (wire.be16(proto.get(attr, b"\0\0")) for attr in (_CTA_PROTO_SRC_PORT, _CTA_PROTO_DST_PORT))
     return Way(src=src, dst=dst, protocol=number, sport=sport, dport=dport)
+
+
+def decode_counts(payload: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(packets, bytes) of a flow in its original direction and of the replies; zeros where the kernel does not count
+    (sysctl net.netfilter.nf_conntrack_acct)."""
+    attrs = wire.parse_attrs(payload[_HEADER.size :])
+    return _counts(attrs.get(_CTA_COUNTERS_ORIG, b"")), _counts(attrs.get(_CTA_COUNTERS_REPLY, b""))
+
+
+def _counts(payload: bytes) -> tuple[int, int]:
+    found = wire.parse_attrs(payload)
+    return wire.be64(found.get(1, bytes(8))), wire.be64(found.get(2, bytes(8)))
 
 
 def peek_ends(payload: bytes) -> tuple[bytes, bytes]:

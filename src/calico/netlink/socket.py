@@ -31,6 +31,7 @@ _HOST_ORDER: Final = sys.byteorder
 
 _SOL_NETLINK: Final = 270
 _NETLINK_ADD_MEMBERSHIP: Final = 1
+_NETLINK_NO_ENOBUFS: Final = 5
 _NETLINK_CAP_ACK: Final = 10
 _NETLINK_EXT_ACK: Final = 11
 _NETLINK_GET_STRICT_CHK: Final = 12
@@ -75,8 +76,10 @@ class NetlinkSocket:
         rcvbuf: int = 8 << 20,
         sndbuf: int = 32 << 20,
         strict: bool = False,
+        numbered: bool = False,
     ) -> None:
-        """``groups``: multicast groups by number. ``strict``: the kernel checks and filters dumps by their header."""
+        """``groups``: multicast groups by number. ``strict``: the kernel checks and filters dumps by their header.
+        ``numbered``: its messages tell by themselves what was dropped, so an overflow is no error."""
         self._sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._seq = 0
         self._dumping = False
@@ -89,6 +92,8 @@ class NetlinkSocket:
             self._sock.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
             if strict:
                 self._sock.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
+            if numbered:
+                self._sock.setsockopt(_SOL_NETLINK, _NETLINK_NO_ENOBUFS, 1)
             self._sock.bind((0, 0))
             for group in groups:
                 self._sock.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)

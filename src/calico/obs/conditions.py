@@ -53,6 +53,11 @@ CATALOGUE: dict[str, Kind] = {
         "warning", "a configuration value was refused, the next lower source is used; or there is no such parameter"
     ),
     "config-without-effect": Kind("warning", "a parameter of Calico was given that changes nothing here"),
+    "flow-logs-unavailable": Kind("warning", "flow logs are wanted and cannot be had; policy is enforced without them"),
+    "flow-logs-incomplete": Kind("warning", "flow logs cannot be written to their file; the socket has them"),
+    "status-files-not-written": Kind(
+        "warning", "a CNI plugin that waits for the file of an endpoint does not see it; it is tried again"
+    ),
     "listener-failed": Kind("warning", "health or metrics cannot be asked there; it is tried again"),
     "dhcp-incomplete": Kind(
         "warning", "an instance is not told all that was asked for by DHCP or router advertisements; the rest it is"

@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from calico.calc.messages import ActiveRule
+from calico.model.keys import ResourceKey
 from calico.netlink.nftables.objects import Chain
 from calico.rules.config import RulesConfig
 from calico.rules.constants import ConstantSets
@@ -32,6 +33,8 @@ __all__ = ["Definition", "PolicyChains"]
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
     """One direction of a policy or profile. ``label`` names it in comments, ``log_prefix`` in the log.
 
+
+    ``key`` and ``tier`` (of a policy) say whose rules these are.
     ``ready``: the style in which its chain is in the table even while no policy list uses it.
     """
 
@@ -40,6 +43,8 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[ActiveRule, ...]
     log_prefix: str = ""
     ready: Style | None = None
+    key: ResourceKey = ResourceKey("", "", "")
+    tier: str = ""
 
     @property
     def decides(self) -> tuple[ActiveRule, ...]:
@@ -113,6 +118,11 @@ class PolicyChains:
         chains = [styled(name, style) for style in self._users.get(name, ())]
         return {chain: self._counts[chain] for chain in chains}
 
+    def owner(self, name: str) -> tuple[ResourceKey, str] | None:
+        """The policy or profile that a chain (its plain name) is of, and its tier; None: nobody has defined it."""
+        found = self._defined.get(name)
+        return (found.key, found.tier) if found is not None else None
+
     def acquire(self, name: str, style: Style) -> None:
         """One more policy list jumps to the chain in that style."""
         users = self._users.setdefault(name, Counter())
@@ -166,7 +176,9 @@ class PolicyChains:
             return missing_rules(name, self._config, style)
         if found.kind == "staged":
             return render_staged(found.label, found.rules, self._sets)
-        return render_rules(found.label, found.kind, found.rules, self._sets, self._config, style, found.log_prefix)
+        return render_rules(
+            found.label, found.kind, found.rules, self._sets, self._config, style, found.log_prefix, name
+        )
 
     def _keep_ready(self, name: str, before: Definition | None, after: Definition | None) -> None:
         was, is_now = before.ready if before else None, after.ready if after else None

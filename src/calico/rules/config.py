@@ -43,6 +43,8 @@ class RulesConfig(msgspec.Struct, frozen=True, kw_only=True):
     Log rules write ``log_prefix`` (see ``calico.rules.logprefix``), each at most ``log_rate`` (packets, in so many
     seconds) times after the first ``log_burst`` packets.
 
+    ``flow_log_group``: the nflog group that decisions of policy are logged to, or None.
+
     Of connections that leave the pools: ``nat_ports`` are the first and last source port of masqueraded ones,
     ``nat_address_v4`` (4 packed bytes) the source that IPv4 gets instead of the interface's address, and
     ``nat_interface`` the interface they leave by (with ``+`` at its end: the beginning of its name); with
@@ -71,6 +73,7 @@ class RulesConfig(msgspec.Struct, frozen=True, kw_only=True):
     nat_address_v4: bytes = b""
     nat_excludes_hosts: bool = False
     nat_interface: str = ""
+    flow_log_group: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse an empty or overlong prefix, and marks that are not exactly one bit each."""

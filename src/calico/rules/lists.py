@@ -21,6 +21,7 @@ from calico.netlink.nftables.objects import Chain
 from calico.rules.chains import PolicyChains
 from calico.rules.config import RulesConfig
 from calico.rules.drops import Reason, drop
+from calico.rules.flowlogs import denied
 from calico.rules.host.failsafe import FAILSAFE_CHAINS, FailsafeChains
 from calico.rules.loads import INVALID, Exprs, mark_clear, mark_unset
 from calico.rules.names import Style, comment_text, list_name, policy_name, profile_name, styled
@@ -147,7 +148,8 @@ class ListChains:
             rules.append(_jump(styled(profile_name(wanted.direction, profile), wanted.style), f"profile {profile}"))
         if wanted.kind in _ENDING_WITH_DENIAL:
             why: Reason = "no-profile-allows" if wanted.kind == "workload" else "host-endpoint-default"
-            rules.append(Rule(denial(self._config, wanted.style, why), "no profile allows it"))
+            logged = denied(self._config, wanted.style, wanted.direction, why)
+            rules.append(Rule((*logged, *denial(self._config, wanted.style, why)), "no profile allows it"))
         self._state.want_chain(Chain(wanted.chain, tuple(rules)))
 
     def _tier(self, wanted: PolicyList, tier: TierList, clean: bool) -> list[Rule]:
@@ -164,7 +166,8 @@ class ListChains:
                 guard = mark_unset(bit)
         if tier.default_action == "deny" and self._decides(wanted.direction, tier):
             action = denial(self._config, wanted.style, "tier-default")
-            rules.append(Rule((*guard, *action), comment_text(f"tier {tier.name}: default deny")))
+            logged = denied(self._config, wanted.style, wanted.direction, "tier-default", tier=tier.name)
+            rules.append(Rule((*guard, *logged, *action), comment_text(f"tier {tier.name}: default deny")))
         return [*rules, clear] if passes else rules
 
     def _passes(self, direction: Direction, tier: TierList) -> bool:

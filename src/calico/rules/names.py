@@ -15,6 +15,7 @@ from calico.model.keys import ResourceKey
 __all__ = [
     "Style",
     "comment_text",
+    "direction_of",
     "ifname_key",
     "list_name",
     "object_name",
@@ -61,6 +62,11 @@ def policy_name(direction: str, key: ResourceKey) -> str:
 def profile_name(direction: str, name: str) -> str:
     """The chain of one profile in one direction."""
     return object_name("fi" if direction == "ingress" else "fo", name)
+
+
+def direction_of(name: str) -> Literal["ingress", "egress"]:
+    """The direction of a policy or profile, by the name of its chain."""
+    return "ingress" if name.startswith(("pi-", "fi-")) else "egress"
 
 
 def styled(name: str, style: Style) -> str:

@@ -12,9 +12,10 @@ from calico.netlink.nftables.expr import Counter, Limit, Log, Notrack, Reject, R
 from calico.rules.config import RulesConfig
 from calico.rules.constants import ConstantSet
 from calico.rules.drops import Reason, drop_with
+from calico.rules.flowlogs import allowed, denied
 from calico.rules.loads import ACCEPT, DROP, RETURN, Exprs, mark_set
 from calico.rules.match import SetParts, match_rule
-from calico.rules.names import Style, comment_text
+from calico.rules.names import Style, comment_text, direction_of
 
 __all__ = [
     "Outcome",
@@ -52,8 +53,10 @@ def render_rules(
     config: RulesConfig,
     style: Style,
     log_prefix: str,
+    name: str = "",
 ) -> RenderedRules:
-    """The rules of a policy in one direction; ``label`` names it in comments, ``log_prefix`` in the log.
+    """The rules of a policy in one direction; ``label`` names it in comments, ``log_prefix`` in the log, ``name`` (of
+    its plain chain) in flow logs.
 
     Allow accepts (ends the base chain), Deny drops or rejects, Pass of a policy marks the packet and leaves the
     chain, Pass of a profile only leaves the chain, Log goes on. Before DNAT (style pre-dnat) Allow also marks the
@@ -66,9 +69,11 @@ def render_rules(
         found = match_rule(rule, sets)
         if found.too_large:
             text = comment_text(f"{label} rule {index} is too large: deny")
-            return RenderedRules((Rule(denial(config, style, "policy-too-large"), text),), too_large=True)
+            logged = denied(config, style, direction_of(name), "policy-too-large", chain=name, rule=index)
+            denying = Rule((*logged, *denial(config, style, "policy-too-large")), text)
+            return RenderedRules((denying,), too_large=True)
         comment = comment_text(f"{label} rule {index}" + (f": {rule.comment}" if rule.comment else ""))
-        action = _action(rule, kind, config, style, log_prefix)
+        action = (*_flow_log(rule, config, style, name, index), *_action(rule, kind, config, style, log_prefix))
         out += [Rule(exprs + action, comment) for exprs in found.alternatives]
         constants += found.constants
     return RenderedRules(tuple(out), tuple(dict.fromkeys(constants)))
@@ -99,8 +104,9 @@ def render_staged(label: str, rules: Iterable[ActiveRule], sets: SetParts) -> Re
 
 
 def missing_rules(label: str, config: RulesConfig, style: Style) -> RenderedRules:
-    """The chain of something that nobody has defined: it denies everything."""
-    action = denial(config, style, "policy-missing")
+    """The chain (plain: ``label``) of something that nobody has defined: it denies everything."""
+    logged = denied(config, style, direction_of(label), "policy-missing", chain=label)
+    action = (*logged, *denial(config, style, "policy-missing"))
     return RenderedRules((Rule(action, comment_text(f"{label} does not exist: deny")),))
 
 
@@ -137,6 +143,15 @@ def set_uses(rules: Iterable[ActiveRule]) -> dict[str, SetUse]:
 def deciding(rules: Iterable[ActiveRule]) -> tuple[ActiveRule, ...]:
     """What of rules decides about packets: without logging, and without the words for people."""
     return tuple(msgspec.structs.replace(rule, comment="", why="") for rule in rules if rule.action != "log")
+
+
+def _flow_log(rule: ActiveRule, config: RulesConfig, style: Style, name: str, index: int) -> Exprs:
+    """Only what decides is logged."""
+    if rule.action == "allow":
+        return allowed(config, style, direction_of(name), name, index)
+    if rule.action == "deny":
+        return denied(config, style, direction_of(name), _DENIED_BECAUSE[rule.why], chain=name, rule=index)
+    return ()
 
 
 def _action(

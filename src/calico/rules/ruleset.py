@@ -143,6 +143,10 @@ class Ruleset:
         """The endpoint that has a workload interface."""
         return self._dispatch.shown(interface)
 
+    def decided_by(self, chain: str) -> tuple[ResourceKey, str] | None:
+        """The policy or profile whose chain (as flow logs name it) that is, and its tier; None: it is gone."""
+        return self._policies.owner(chain)
+
     def _refresh(self, set_id: str, changed: bool) -> None:
         if changed:
             self._policies.refresh(set_id)
@@ -158,6 +162,8 @@ class Ruleset:
                 kind="staged" if is_staged else "policy",
                 label=f"{policy.key} {direction}",
                 rules=policy.ingress if direction == "ingress" else policy.egress,
+                key=policy.key,
+                tier=policy.tier,
                 log_prefix=log_prefix(self._config.log_prefix, policy.key, policy.tier),
                 ready=_STYLES.get(policy.kind, "plain") if policy.preload else None,
             )
@@ -170,6 +176,7 @@ class Ruleset:
                 kind="profile",
                 label=f"profile {profile.name} {direction}",
                 rules=profile.ingress if direction == "ingress" else profile.egress,
+                key=key,
                 log_prefix=log_prefix(self._config.log_prefix, key, ""),
             )
             self._define(profile_name(direction, profile.name), found)

@@ -24,6 +24,7 @@ def test_endpoint_status_is_reported_when_enabled_and_follows_the_endpoints(worl
     until(lambda: len(reported()) == 3, "the removed endpoint's report went")
     world.ip("h", "link set calia down")
     until(lambda: reported()[one] in ("down", "error"), "the endpoint was reported not up")
+    assert json.loads(world.list(one)[one])["reasons"], "why is said"
     world.ip("h", "link set calia up")
     until(lambda: reported()[one] == "up", "the endpoint was reported up")
 
@@ -36,3 +37,29 @@ def test_the_host_reports_that_it_is_alive(world: World) -> None:
     for _ in range(4):  # without the new interval this takes two minutes
         before = world.list(STATUS)[STATUS + "status"]
         until(lambda: world.list(STATUS)[STATUS + "status"] != before, "it reported again")  # noqa: B023
+
+
+def test_a_file_says_that_an_endpoint_is_up_as_long_as_it_is(world: World) -> None:
+    directory = world.run_dir / "endpoint-status"
+
+    def files() -> dict[str, dict[str, object]]:
+        return {path.name: json.loads(path.read_bytes()) for path in directory.iterdir() if " " in path.name}
+
+    one = "cni default%2Fa eth0"
+    until(lambda: len(files()) == 4, "all endpoints have their files")
+    v4, v6 = world.workloads["a"]
+    expected = {"ifaceName": "calia", "mac": world.mac("a"), "ipv4Nets": [f"{v4}/32"], "ipv6Nets": [f"{v6}/128"]}
+    assert files()[one] == expected
+    world.ip("h", "link set calia down")
+    until(lambda: one not in files(), "the file of an endpoint that is not up went")
+    world.ip("h", "link set calia up")
+    until(lambda: one in files(), "it came again")
+    world.apply(world.endpoint("a", ipNetworks=[f"{v4}/32"]))
+    until(lambda: "ipv6Nets" not in files()[one], "the file says what is programmed now")
+    world.kill_felix()
+    (directory / "cni default%2Fgone eth0").write_text("{}")
+    (directory / one).unlink()
+    world.start_felix()
+    world.clear()
+    until(lambda: files().get(one) == expected, "what an earlier run left was repaired")
+    assert len(files()) == 4

@@ -56,7 +56,8 @@ class Side:
             monitor.start()
             try:
                 manager.monitor = monitor  # type: ignore[attr-defined]
-                await asyncio.wait_for(work(manager), 20)
+                async with asyncio.timeout(20):
+                    await work(manager)
             finally:
                 monitor.stop()
                 manager.close()

@@ -22,7 +22,12 @@ class States:
     def __init__(self) -> None:
         self.conditions = Conditions()
         self.reported: list[tuple[str, str | None]] = []
-        self.states = HostEndpointStates(self.conditions, lambda name, status: self.reported.append((name, status)))
+        self.reasons: list[tuple[str, ...]] = []
+        self.states = HostEndpointStates(self.conditions, self._report)
+
+    def _report(self, name: str, status: str | None, reasons: tuple[str, ...]) -> None:
+        self.reported.append((name, status))
+        self.reasons.append(reasons)
 
     def say(self, name: str, interface: str = "", *expected: bytes) -> None:
         key = ResourceKey("HostEndpoint", "", name)
@@ -52,6 +57,7 @@ def test_it_is_up_while_an_interface_of_it_carries_packets(states: States) -> No
     states.link("eth1")
     assert states.refresh(h=("eth1",)) == {"h": {"status": "up", "interfaces": ["eth1"], "reason": ""}}
     assert states.reported == [("h", "up"), ("h", "down"), ("h", "up")]
+    assert states.reasons == [(), ("no interface of it is up",), ()]
 
 
 def test_it_is_down_without_an_interface_but_for_the_one_of_all(states: States) -> None:

@@ -78,6 +78,14 @@ class Supervisor:
         """The last good configuration; empty when there never was one."""
         return self._bird.configuration
 
+    @property
+    def configured_at(self) -> float:
+        """When that was written, in seconds of the epoch; 0 when there never was one."""
+        try:
+            return self.files.conf.stat().st_mtime
+        except OSError:
+            return 0.0
+
     async def run(self) -> None:
         """Adopt or start BIRD, and start it again whenever it ends. Cancelled: BIRD goes on."""
         if self.configuration:

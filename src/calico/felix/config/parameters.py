@@ -347,6 +347,49 @@ PARAMETERS: tuple[Parameter, ...] = (
         "live",
         "NoClientCert, or RequireAndVerifyClientCert: only clients with a certificate of the CA may read.",
     ),
+    Parameter(
+        "FlowLogsLocalReporter",
+        "flow_logs",
+        enabled,
+        "restart",
+        "Enabled: log which flows policy allows and denies, to a local socket and to files.",
+    ),
+    Parameter(
+        "FlowLogsFlushInterval",
+        "flow_logs_flush_s",
+        seconds,
+        "live",
+        "How often further attempts of denied flows are told.",
+    ),
+    Parameter(
+        "FlowLogsFileDirectory",
+        "flow_logs_directory",
+        str,
+        "restart",
+        "Where flow logs are kept; `none`: nowhere. An annotation, no field.",
+    ),
+    Parameter(
+        "FlowLogsFileMaxFileSizeMB",
+        "flow_logs_file_mb",
+        integer(1, 100000),
+        "restart",
+        "How large a file of flow logs grows. An annotation, no field.",
+    ),
+    Parameter(
+        "FlowLogsFileMaxFiles",
+        "flow_logs_files",
+        integer(1, 1000),
+        "restart",
+        "How many files of flow logs are kept. An annotation, no field.",
+    ),
+    Parameter(
+        "EndpointStatusPathPrefix",
+        "endpoint_status_path",
+        str,
+        "restart",
+        "Below it, in `endpoint-status`, a file for each local endpoint that is up, for CNI plugins that wait for it. "
+        "Empty: `--run-dir`; `none`: no files.",
+    ),
 )
 # Felix's own default for DeviceRouteProtocol is 3 (boot); 80 tells our routes from the administrator's, so that
 # stale ones of an earlier run can be removed without touching anybody else's.

@@ -68,6 +68,12 @@ class FelixConfig(msgspec.Struct, frozen=True, kw_only=True):
     metrics_cert: str = ""
     metrics_key: str = ""
     metrics_ca: str = ""
+    flow_logs: bool = False
+    flow_logs_flush_s: float = 300.0
+    flow_logs_directory: str = "/var/log/calico/flowlogs"
+    flow_logs_file_mb: int = 100
+    flow_logs_files: int = 5
+    endpoint_status_path: str = ""
     metrics_client_auth: Literal["noclientcert", "requireandverifyclientcert"] = "noclientcert"
 
     @property

@@ -43,7 +43,7 @@ async def place(store: Steps | MemoryBackend, owner: str, handle: str, *, borrow
     def choose(block: Block) -> tuple[Block, tuple[int, ...]]:
         return assign(block, 1, attribute) if borrow or block.affinity == owner else (block, ())
 
-    placing = Placing(patient(store), lambda: START, BlockCache(patient(store)))
+    placing = Placing(patient(store), lambda: START, BlockCache(patient(store)), Turns())
     return (await placing.place(CIDR, attribute, 0, choose)).ordinals
 
 

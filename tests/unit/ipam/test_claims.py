@@ -19,6 +19,7 @@ from calico.ipam.owning import Owning
 from calico.ipam.patience import PatientBackend
 from calico.ipam.placing import Placing
 from calico.ipam.state import IPAMState, decode_ipam
+from calico.ipam.turns import Turns
 
 CIDR = "10.0.0.0/30"
 A, B = "host:a", "host:b"

@@ -12,7 +12,7 @@ from calico.datastore.api import CompareFailed, KeyValue, Op
 from calico.errors import Conflict, Uncertain
 from calico.ipam.block import Block, address_at, collect, is_empty, release, written
 from calico.ipam.block_codec import encode_block, known_block
-from calico.ipam.keys import handle_key
+from calico.ipam.keys import handle_key, parse_block_key
 from calico.ipam.owning import ATTEMPTS
 from calico.ipam.placing import count_ops, stored_by
 from calico.ipam.tools import Tools
@@ -34,8 +34,18 @@ class Freeing:
     async def free(self, seen: KeyValue, pick: Pick, handles: dict[str, KeyValue | None], cooldown_s: int) -> list[str]:
         """Release what ``pick`` says, as often as it says something; the addresses that are free now.
 
-        ``seen`` and ``handles`` (by key) may be outdated; the latter is kept up.
+        ``seen`` and ``handles`` (by key) may be outdated; the latter is kept up. Who changes the same block in this
+        process waits for one another, and goes on from what the last one wrote.
         """
+        cidr = parse_block_key(seen.key)
+        async with self._tools.turns.of(cidr):
+            last = self._tools.cache.last(cidr)
+            newest = last if last is not None and last.mod_revision > seen.mod_revision else seen
+            return await self._free(newest, pick, handles, cooldown_s)
+
+    async def _free(
+        self, seen: KeyValue, pick: Pick, handles: dict[str, KeyValue | None], cooldown_s: int
+    ) -> list[str]:
         at, released = seen.key, dict[str, None]()
         stored: KeyValue | None = seen
         lost: tuple[_Held, ...] = ()

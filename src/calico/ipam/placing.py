@@ -23,6 +23,7 @@ from calico.ipam.handle import Handle, counted, decode_handle, encode_handle
 from calico.ipam.keys import handle_key
 from calico.ipam.owning import ATTEMPTS
 from calico.ipam.patience import PatientBackend
+from calico.ipam.turns import Turns
 
 __all__ = ["Choose", "Placed", "Placing", "count_ops", "stored_by"]
 
@@ -65,9 +66,8 @@ class _Request:
 class Placing:
     """Changes blocks, given what was last seen of them."""
 
-    def __init__(self, backend: PatientBackend, clock: Callable[[], datetime], cache: BlockCache) -> None:
-        self._backend, self._clock, self._cache = backend, clock, cache
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+    def __init__(self, backend: PatientBackend, clock: Callable[[], datetime], cache: BlockCache, turns: Turns) -> None:
+        self._backend, self._clock, self._cache, self._turns = backend, clock, cache, turns
         self._queues: defaultdict[str, list[_Request]] = defaultdict(list)
 
     async def place(
@@ -88,7 +88,7 @@ class Placing:
         queue = self._queues[cidr]
         queue.append(request)
         try:
-            async with self._turns[cidr]:
+            async with self._turns.of(cidr):
                 for _ in range(ATTEMPTS):
                     if not request.is_open:
                         break
@@ -97,7 +97,6 @@ class Placing:
             queue.remove(request)
             if not queue:
                 self._queues.pop(cidr, None)
-                self._turns.pop(cidr, None)
         if request.failed is not None:
             raise request.failed
         if request.placed is None:

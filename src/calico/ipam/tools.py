@@ -15,6 +15,7 @@ from calico.ipam.owning import Owning, nanoseconds
 from calico.ipam.patience import PatientBackend
 from calico.ipam.placing import Placing
 from calico.ipam.sharedreads import SharedReads
+from calico.ipam.turns import Turns
 from calico.ipam.view import View, read_affinities, read_view
 
 __all__ = ["Tools"]
@@ -29,7 +30,8 @@ class Tools:
         self.backend, self.now = backend, now
         self.cache = BlockCache(backend)
         self.owning = Owning(backend, now)
-        self.placing = Placing(backend, now, self.cache)
+        self.turns = Turns()
+        self.placing = Placing(backend, now, self.cache, self.turns)
         self.views = SharedReads[tuple[str, str, tuple[int, ...]], View]()
         self._listings = SharedReads[int, Listing]()
         self.claiming: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)

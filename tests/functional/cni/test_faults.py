@@ -206,7 +206,7 @@ def test_where_felix_never_ran_nothing_is_attached_and_the_boot_guard_attaches_c
             assert not container.sends_datagram("fd99::2", 7000, receiver)
             world.start_felix()
             until(lambda: set(world.status["endpoints"].values()) == {"up"}, "Felix programmed it")
-            assert container.sends_datagram("fd99::2", 7000, receiver)
+            until(lambda: container.sends_datagram("fd99::2", 7000, receiver), "what it sends arrives")
         container.delete(**dual)
     finally:
         world.ip(world.host, "link del beyond")

@@ -52,6 +52,7 @@ class Node:
         self.felix: subprocess.Popen[bytes] | None = None
         self.daemon: subprocess.Popen[bytes] | None = None
         self._runner: LibCni | None = None
+        self._newer_runner: LibCni | None = None
         self._stack = ExitStack()
         self._stack.callback(self.site.close)
         self.start_felix()
@@ -127,6 +128,11 @@ class Node:
         self._runner = self._runner or LibCni(self.site)
         return self._runner
 
+    def newer_libcni(self) -> LibCni:
+        """That of libcni 1.3, which knows GC and STATUS."""
+        self._newer_runner = self._newer_runner or LibCni(self.site, newer=True)
+        return self._newer_runner
+
     def check_addresses(self) -> None:
         """What `calico ipam check` says of the cluster's addresses and of this host's kernel: nothing is wrong."""
         self.calico("ipam", "check", "--node", self.host.name)
@@ -155,8 +161,9 @@ class Node:
             self.containerd.remove_all()
         if "podman" in started:
             self.podman.remove_all()
-        if self._runner is not None:
-            self._runner.remove_all()
+        for runner in (self._runner, self._newer_runner):
+            if runner is not None:
+                runner.remove_all()
         self.site.end_workloads()
 
     def close(self) -> None:

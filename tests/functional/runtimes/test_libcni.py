@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from functional.runtimes.cluster import Cluster
+from functional.runtimes.libcni_runner import LibCni
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.bird, pytest.mark.runtimes]
 
@@ -57,3 +58,33 @@ def test_containers_whose_ids_begin_alike_are_both_attached(cluster: Cluster) ->
     libcni.delete(first, container="default-web1")
     libcni.call("check", second, container="default-web2")
     libcni.delete(second, container="default-web2")
+
+
+def test_a_runtime_of_cni_1_1_asks_for_the_status_and_collects_what_it_does_not_know(cluster: Cluster) -> None:
+    """libcni 1.3 is the only caller of GC and STATUS here that is not ours."""
+    node = cluster.nodes[0]
+    libcni = node.newer_libcni()
+    node.configure(version="1.1.0")
+    try:
+        stays, lost, forgotten = (node.site.workload(name) for name in ("g1", "g2", "g3"))
+        assert libcni.call("status") is None
+        result = libcni.add(stays)
+        assert result["cniVersion"] == "1.1.0"
+        assert result["interfaces"][0]["mtu"] == 1500
+        libcni.add(lost)
+        LibCni(node.site, newer=True, cache="forgetful").add(forgotten)  # GC must find it without libcni's own memory
+        assert len(cluster.allocations()) == 3
+        libcni.collect(stays)
+        assert list(cluster.allocations()) == [result["ips"][0]["address"].partition("/")[0]]
+        assert node.workload_links() == {result["interfaces"][0]["name"]}
+        libcni.call("check", stays)
+        libcni.collect()
+        assert cluster.allocations() == {}
+        node.kill_daemon()
+        assert libcni.call("status", check=False)["code"] == 50
+        assert libcni.collect(stays, check=False) is not None
+        node.start_daemon()
+        libcni.delete(stays)
+        libcni.delete(lost)
+    finally:
+        node.configure()

@@ -19,6 +19,7 @@ from calico.ipam.owning import Owning
 from calico.ipam.patience import PatientBackend
 from calico.ipam.placing import Placing
 from calico.ipam.state import IPAMState, decode_ipam
+from calico.ipam.turns import Turns
 
 CIDR = "10.0.0.0/30"
 A, B = "host:a", "host:b"
@@ -43,7 +44,7 @@ async def place(store: Steps | MemoryBackend, owner: str, handle: str, *, borrow
     def choose(block: Block) -> tuple[Block, tuple[int, ...]]:
         return assign(block, 1, attribute) if borrow or block.affinity == owner else (block, ())
 
-    placing = Placing(patient(store), lambda: START, BlockCache(patient(store)))
+    placing = Placing(patient(store), lambda: START, BlockCache(patient(store)), Turns())
     return (await placing.place(CIDR, attribute, 0, choose)).ordinals
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -10,6 +9,7 @@ import msgspec
 
 from calico.datastore.typed.store import Store
 from calico.ipam.allocator import Allocator
+from calico.ipam.turns import Turns
 from calico.obs.logger import Logger
 from calico.orchestrators.cni.addresses import AddressSource, DelegatedAddresses, OwnAddresses
 from calico.orchestrators.cni.hostfiles import node_of
@@ -69,7 +69,7 @@ class Agent:
         self.records = Records(settings.records)
         self.address_records = Records(f"{settings.records}/ipam")
         self._told: set[tuple[str, tuple[str, ...]]] = set()
-        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._turns = Turns()
 
     def attached(self, request: Request) -> Attached:
         """What the request is about: a pod's interface when the runtime names a pod, else a container's."""
@@ -108,14 +108,5 @@ class Agent:
     @asynccontextmanager
     async def alone(self, container_id: str) -> AsyncIterator[None]:
         """While it lasts, nobody else works on the container."""
-        lock, users = self._locks.get(container_id, (asyncio.Lock(), 0))
-        self._locks[container_id] = (lock, users + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, users = self._locks[container_id]
-            if users == 1:
-                del self._locks[container_id]
-            else:
-                self._locks[container_id] = (lock, users - 1)
+        async with self._turns.of(container_id):
+            yield

@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +41,7 @@ log = Logger(__name__)
 
 DEFAULT_SOCKET: Final = "/run/calico/cni.sock"
 _BACKLOG: Final = 1024
+_IN_KERNEL: Final = 64
 _FINISH_S: Final = 20.0
 _READ_S: Final = 10.0
 _WRITE_S: Final = 10.0
@@ -63,6 +65,8 @@ def utc_now() -> datetime:
 
 async def run(settings: DaemonSettings, *, pods: PodSource | None = None, on_step: OnStep = unwatched) -> None:
     """Serve until cancelled; calls that are being done then are finished first."""
+    # what the kernel does on the way waits in it for others to look away, so that many at once take no longer than one
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_IN_KERNEL, thread_name_prefix="kernel"))
     backend = open_backend(settings.etcd)
     agent = Agent(settings.agent, Store(backend), Allocator(backend, clock=utc_now), pods, on_step)
     server = _Server(agent, settings.socket)

@@ -1,4 +1,5 @@
 // A container runtime that does nothing but call CNI plugins, through the library that real runtimes use.
+// GC and STATUS are in newer.go, for a library that has them.
 // usage: runner COMMAND CONFLIST PLUGIN_DIRS CACHE_DIR CONTAINER_ID NETNS IFNAME [CNI_ARGS [CAPABILITY_ARGS_JSON]]
 package main
 
@@ -21,6 +22,10 @@ func run(args []string) error {
 		return err
 	}
 	config := libcni.NewCNIConfigWithCacheDir(strings.Split(args[2], ":"), args[3], nil)
+	ctx := context.Background()
+	if command == "gc" || command == "status" {
+		return newer(ctx, command, config, list, args[len(args)-1])
+	}
 	rt := &libcni.RuntimeConf{ContainerID: args[4], NetNS: args[5], IfName: rest[0]}
 	if len(rest) > 1 && rest[1] != "" {
 		for _, pair := range strings.Split(rest[1], ";") {
@@ -33,7 +38,6 @@ func run(args []string) error {
 			return err
 		}
 	}
-	ctx := context.Background()
 	switch command {
 	case "add":
 		result, err := config.AddNetworkList(ctx, list, rt)

@@ -5,9 +5,11 @@ Instances know nothing when they start: what they have afterwards they were told
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from typing import Any
 
 from felix_world import World, resource, until
 
+from calico.dataplane.netns import in_netns
 from calico.errors import Transient
 from calico.obs.statussocket import read_status
 
@@ -89,8 +92,7 @@ class ComputeWorld(World):
     def reset(self, name: str) -> None:
         """The instance forgets all that it was told."""
         self.sysctl(name, "ipv6/conf/eth0/accept_ra", "0")
-        self.ip(name, "addr flush dev eth0 scope global", "route flush dev eth0", "-6 route flush dev eth0 proto ra",
-                "link set eth0 down", "link set eth0 up")  # fmt: skip
+        self.ip(name, "link set eth0 down", "addr flush dev eth0", "link set eth0 mtu 1500 up")
 
     def port_document(self, name: str, *, extra: list[dict[str, Any]] | None = None, **annotations: str) -> str:
         """The WorkloadEndpoint as Neutron's side writes it."""
@@ -154,7 +156,7 @@ class ComputeWorld(World):
         command = [*self.enter("h"), sys.executable, "-m", "calico", "openstack", "agent", "--node", "h1"]
         command += ["--run-dir", str(self.run_dir), "--state-dir", str(self.directory / "state")]
         command += ["--log-file", str(self.directory / "agent.log"), "--metadata-url", "http://127.0.0.1:9775"]
-        command += ["--metadata-secret-file", str(secret), *options]
+        command += ["--metadata-secret-file", str(secret), "--metadata-rate", "10", *options]
         with open(self.directory / "agent.out", "ab") as output:
             self.agent = subprocess.Popen(command, stdout=output, stderr=output)
 
@@ -193,6 +195,17 @@ class ComputeWorld(World):
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.agent_status()}\n{self.agent_log()[-3000:]}") from None
 
+    def until_listening(self, *names: str) -> None:
+        """Return when the metadata service takes connections of these instances, whatever earlier tests did to it."""
+
+        def listening() -> bool:
+            try:
+                return all(self.request(name, family=family)[0] == 200 for name in names for family in (4, 6))
+            except OSError:
+                return False
+
+        until(listening, "the metadata service answers", deadline_s=60.0, pause_s=0.5)
+
     def agent_log(self) -> str:
         files = (self.directory / "agent.out", self.directory / "agent.log")
         return "".join(file.read_text() for file in files if file.exists())
@@ -228,8 +241,50 @@ class ComputeWorld(World):
         script = (f"mount --make-rprivate / && mount --bind {box}/etc /etc && mount --bind {box}/run /run && "
                   f"mkdir -p /var/lib/dhcp /var/lib/dhcpcd && mount --bind {box}/dhcp /var/lib/dhcp && "
                   f"mount --bind {box}/dhcpcd /var/lib/dhcpcd && hostname localhost && exec \"$@\"")  # fmt: skip
-        words = [*self.enter(name), "unshare", "--mount", "--uts", "sh", "-c", script, "sh", *command]
+        words = [
+            *self.enter(name),
+            "unshare",
+            "--mount",
+            "--uts",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "sh",
+            "-c",
+            script,
+            "sh",
+            *command,
+        ]
         return subprocess.run(words, capture_output=True, text=True, check=False, timeout=timeout_s)
+
+    def configure(self, name: str) -> None:
+        """Set what DHCPv4 would tell, without asking."""
+        self.ip(name, f"addr replace {self.instances[name].v4}/24 dev eth0", "route replace default via 10.65.0.1")
+
+    def request(self, name: str, method: str = "GET", target: str = "/", *, family: int = 4, body: bytes = b"",
+                headers: dict[str, str] | None = None) -> tuple[int, bytes, dict[str, str]]:  # fmt: skip
+        """A request to the metadata service from an instance: status, body, headers of the answer."""
+        connection = http.client.HTTPConnection("169.254.169.254", timeout=20)
+        connection.sock = self.connect(name, family)
+        try:
+            connection.request(method, target, body=body or None, headers=headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.read(), dict(answer.getheaders())
+        finally:
+            connection.close()
+
+    def connect(self, name: str, family: int = 4) -> socket.socket:
+        """A connection from an instance to the metadata service."""
+
+        def make() -> socket.socket:
+            if family == 4:
+                return socket.create_connection(("169.254.169.254", 80), timeout=20)
+            sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+            sock.settimeout(20)
+            sock.connect(("fe80::a9fe:a9fe", 80, 0, socket.if_nametoindex("eth0")))
+            return sock
+
+        return in_netns(self.netns(name), make)
 
     def box(self, name: str) -> Path:
         """Where the files of an instance are."""
@@ -237,15 +292,22 @@ class ComputeWorld(World):
 
     def dhcp4(self, name: str) -> dict[str, str]:
         """What busybox' client learns, by the names that it gives; it sets nothing."""
+        lease = self.try_dhcp4(name)
+        assert lease is not None, f"no lease\n{self.agent_status()}\n{self.agent_log()[-3000:]}"
+        return lease
+
+    def try_dhcp4(self, name: str, tries: int = 6, pause_s: int = 2) -> dict[str, str] | None:
+        """The same; None when nobody answers."""
         script = self.directory / "record"
         script.write_text('#!/bin/sh\n[ "$1" = bound ] || [ "$1" = renew ] || exit 0\nenv >"$OUT"\n')
         script.chmod(0o755)
         out = self.directory / f"lease-{name}-{time.monotonic_ns()}"
         options = [f"-O{code}" for code in (3, 6, 12, 15, 26, 42, 66, 67, 119, 121)]
-        words = ["env", f"OUT={out}", "udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "6", "-T", "2",
+        words = ["env", f"OUT={out}", "udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", str(tries), "-T", str(pause_s),
                  "-s", str(script), *options]  # fmt: skip
-        done = subprocess.run([*self.enter(name), *words], capture_output=True, text=True, check=False, timeout=60)
-        assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{self.agent_log()[-3000:]}"
+        done = subprocess.run([*self.enter(name), *words], capture_output=True, check=False, timeout=60)
+        if done.returncode:
+            return None
         return dict(line.split("=", 1) for line in out.read_text().splitlines() if "=" in line)
 
 

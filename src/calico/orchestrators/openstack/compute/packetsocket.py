@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final, Literal
 
-__all__ = ["FRAME_MAX", "open_packet_socket"]
+__all__ = ["FRAME_MAX", "PROGRAMS", "attach", "open_packet_socket"]
 
 FRAME_MAX: Final = 2048
 """No request is longer; what is, is cut off and then malformed."""
@@ -52,13 +52,15 @@ _V6: Final[_Program] = (
     (_RETURN, 0, 0, FRAME_MAX),
     (_RETURN, 0, 0, 0),
 )
+PROGRAMS: Final[dict[int, _Program]] = {4: _V4, 6: _V6}
+"""The filter of each IP version."""
 
 
 def open_packet_socket(interface: str, version: Literal[4, 6]) -> socket.socket:
     """Requests of one IP version that come out of the instance. OSError when there is no such interface."""
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
     try:
-        _attach(sock, _V4 if version == 4 else _V6)  # before it is bound: nothing comes in unfiltered
+        attach(sock, PROGRAMS[version])  # before it is bound: nothing comes in unfiltered
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         sock.bind((interface, _PROTOCOLS[version]))
     except OSError:
@@ -67,7 +69,8 @@ def open_packet_socket(interface: str, version: Literal[4, 6]) -> socket.socket:
     return sock
 
 
-def _attach(sock: socket.socket, program: _Program) -> None:
+def attach(sock: socket.socket, program: _Program) -> None:
+    """From now on the socket takes only what the filter lets through."""
     raw = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(raw, len(raw))
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(buffer)))

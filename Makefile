@@ -6,7 +6,7 @@ JOBS ?= 2
 RERUNS ?= 0
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help deps runtimes demo test check unit contract functional system bench mutants docs clean
+.PHONY: help deps runtimes openstack demo test check unit contract functional system bench mutants docs clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -16,6 +16,9 @@ deps: ## Install Debian packages and the locked virtual environment
 
 runtimes: deps ## Install the container runtimes that the tests drive as well
 	@packaging/bootstrap $(VENV) runtimes
+
+openstack: deps ## Install Neutron in an environment of its own, and PostgreSQL, for the tests of the driver
+	@packaging/bootstrap $(VENV) openstack
 
 demo: deps ## A real multi-host network on this machine, with policy that packets obey
 	@$(BIN)/calico lab demo

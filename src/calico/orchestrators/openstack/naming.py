@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
+import msgspec
+
 from calico.errors import InvalidInput
-from calico.model.keys import ROOT, ResourceKey
-from calico.model.names import WorkloadEndpointIdentifiers
+from calico.model.keys import ROOT, ResourceKey, parse_key
+from calico.model.names import WorkloadEndpointIdentifiers, parse_workload_endpoint_name
 
 __all__ = [
     "ADDRESS_GROUP_LABEL",
@@ -24,6 +26,7 @@ __all__ = [
     "PROJECT_ID_LABEL",
     "PROJECT_NAME_LABEL",
     "PROJECT_PARENT_LABEL",
+    "Mirrored",
     "address_group_key",
     "address_group_label",
     "check_region",
@@ -33,10 +36,12 @@ __all__ = [
     "group_key",
     "group_label",
     "group_name_label",
+    "identify",
     "isolation_key",
     "label_text",
     "migration_key",
     "namespace",
+    "pool_key",
     "region_segment",
     "subnet_key",
     "subnet_prefix",
@@ -58,11 +63,22 @@ ADDRESS_GROUP_LABEL: Final = "ag.projectcalico.org/openstack-"
 """Prefix of the label of an address group's NetworkSet; not of networking-calico, which follows no address groups."""
 ISOLATION_TIER: Final = "openstack-isolation"
 
+_GROUP_POLICY: Final = "ossg.default."
+_ADDRESS_GROUP_SET: Final = "osag."
 _LABEL_MAX: Final = 63
 _REGION_MAX: Final = _LABEL_MAX - len("openstack-region-")
 _DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _NOT_IN_LABELS: Final = re.compile(r"[^A-Za-z0-9_.-]")
 _INTERFACE_ID_CHARACTERS: Final = 11
+
+
+class Mirrored(msgspec.Struct, frozen=True, kw_only=True):
+    """The Neutron object behind a key. ``kind`` is ``port``, ``security_group``, ``address_group``, ``subnet``,
+    ``network`` or ``project`` (isolation of one); ``host`` is a port's."""
+
+    kind: str
+    id: str
+    host: str = ""
 
 
 def check_region(region: str) -> str:
@@ -104,17 +120,55 @@ def migration_key(region: str, target_host: str, device_id: str, port_id: str) -
 
 def group_key(region: str, group_id: str) -> ResourceKey:
     """Identity of the NetworkPolicy of a security group."""
-    return ResourceKey("NetworkPolicy", namespace(region), f"ossg.default.{group_id}")
+    return ResourceKey("NetworkPolicy", namespace(region), _GROUP_POLICY + group_id)
 
 
 def address_group_key(region: str, group_id: str) -> ResourceKey:
     """Identity of the NetworkSet of an address group."""
-    return ResourceKey("NetworkSet", namespace(region), f"osag.{group_id}")
+    return ResourceKey("NetworkSet", namespace(region), _ADDRESS_GROUP_SET + group_id)
 
 
 def isolation_key(region: str, what: str, identifier: str) -> ResourceKey:
     """Identity of the policy that keeps one ``network`` or one ``project`` (``what``) apart from the others."""
     return ResourceKey("NetworkPolicy", namespace(region), f"{ISOLATION_TIER}.{what}-{identifier}")
+
+
+def pool_key(region: str, subnet_id: str) -> ResourceKey:
+    """Identity of the IPPool of a subnet."""
+    return ResourceKey("IPPool", "", f"{namespace(region)}.{subnet_id}")
+
+
+def identify(path: str, region: str = "") -> Mirrored | None:
+    """What of Neutron a key mirrors; None when it is not of the region, or not Neutron's at all."""
+    prefix = subnet_prefix(region)
+    if path.startswith(prefix):
+        subnet_id = path[len(prefix) :]
+        return Mirrored(kind="subnet", id=subnet_id) if subnet_id and "/" not in subnet_id else None
+    key = parse_key(path)
+    if key is None or key.namespace not in ("", namespace(region)):
+        return None
+    if key.kind in ("WorkloadEndpoint", "LiveMigration"):
+        return _identify_port(key.name)
+    for kind, beginning, what in (
+        ("NetworkPolicy", _GROUP_POLICY, "security_group"),
+        ("NetworkPolicy", f"{ISOLATION_TIER}.network-", "network"),
+        ("NetworkPolicy", f"{ISOLATION_TIER}.project-", "project"),
+        ("NetworkSet", _ADDRESS_GROUP_SET, "address_group"),
+        ("IPPool", f"{namespace(region)}.", "subnet"),
+    ):
+        if key.kind == kind and key.name.startswith(beginning) and key.name != beginning:
+            return Mirrored(kind=what, id=key.name[len(beginning) :])
+    return None
+
+
+def _identify_port(name: str) -> Mirrored | None:
+    try:
+        parts = parse_workload_endpoint_name(name)
+    except InvalidInput:
+        return None
+    if parts.orchestrator != ORCHESTRATOR or not parts.endpoint:
+        return None
+    return Mirrored(kind="port", id=parts.endpoint, host=parts.node)
 
 
 def subnet_prefix(region: str = "") -> str:

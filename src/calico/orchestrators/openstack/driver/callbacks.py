@@ -8,6 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from neutron.db.models import l3 as l3_models
+from neutron_lib.callbacks import events, registry, resources
+from neutron_lib.db import api as db_api
+from sqlalchemy import select
+
 from calico.orchestrators.openstack.driver.journal.recording import (
     ADDRESS_GROUP,
     GROUP_PORTS,
@@ -16,10 +21,6 @@ from calico.orchestrators.openstack.driver.journal.recording import (
     record,
 )
 from calico.orchestrators.openstack.driver.poke import poke
-from neutron.db.models import l3 as l3_models
-from neutron_lib.callbacks import events, registry, resources
-from neutron_lib.db import api as db_api
-from sqlalchemy import select
 
 __all__ = ["subscribe"]
 

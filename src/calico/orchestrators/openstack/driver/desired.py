@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from calico.errors import InvalidInput
 from calico.model.keys import key_path
 from calico.orchestrators.openstack import naming
 from calico.orchestrators.openstack.convert import (
@@ -14,7 +15,6 @@ from calico.orchestrators.openstack.convert import (
     convert_security_group,
     convert_subnet,
 )
-from calico.orchestrators.openstack.driver.journal.claims import Work
 from calico.orchestrators.openstack.driver.journal.recording import (
     ADDRESS_GROUP,
     NETWORK,
@@ -22,10 +22,10 @@ from calico.orchestrators.openstack.driver.journal.recording import (
     SECURITY_GROUP,
     SUBNET,
     Place,
+    Work,
 )
 from calico.orchestrators.openstack.driver.reading import dependents, groups, networks, ports
 from calico.orchestrators.openstack.driver.reading.rows import reading
-from calico.errors import InvalidInput
 
 __all__ = ["Key", "converted", "dependent_works", "paths_of", "with_places"]
 

@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from calico.errors import CalicoError
-from calico.obs.logger import Logger
-from calico.orchestrators.openstack.convert import Problem
-from calico.orchestrators.openstack.driver import desired
-from calico.orchestrators.openstack.driver.journal.claims import Claim, Work, claim, depth
-from calico.orchestrators.openstack.driver.journal.recording import MIRRORED
-from calico.orchestrators.openstack.driver.mirror import Mirror, Outcome
-from tenacity import wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
-__all__ = ["Drainer", "Drained"]
+from calico.obs.logger import Logger
+from calico.orchestrators.openstack.driver import desired
+from calico.orchestrators.openstack.driver.feedback import report_denied
+from calico.orchestrators.openstack.driver.journal.claims import Claim, claim, depth
+from calico.orchestrators.openstack.driver.journal.recording import MIRRORED, PORT, Work
+from calico.orchestrators.openstack.driver.mirror import Mirror, Outcome
+
+__all__ = ["Drainer"]
 
 log = Logger(__name__)
 
 _REPORT_S = 30.0
-_BACKOFF = wait_random_exponential(multiplier=0.25, max=10)
-
-Drained = Callable[[str, Sequence[Problem]], object]
-"""Told of each port that was mirrored, with its problems."""
+_BACKOFF_MAX_S = 10.0
 
 
 class Drainer:
     """``wake`` is called when there is news; otherwise the journal is looked at every ``poll_s``."""
 
-    def __init__(self, mirror: Mirror, *, batch: int, poll_s: float, on_port: Drained) -> None:
-        self._mirror, self._batch, self._poll_s, self._on_port = mirror, batch, poll_s, on_port
+    def __init__(self, mirror: Mirror, *, batch: int, poll_s: float) -> None:
+        self._mirror, self._batch, self._poll_s = mirror, batch, poll_s
         self._news = asyncio.Event()
-        self._failures = 0
         self._reported = 0.0
 
     def wake(self) -> None:
@@ -41,21 +37,26 @@ class Drainer:
         self._news.set()
 
     async def run(self) -> None:
-        """Drain until cancelled."""
+        """Drain until cancelled. While etcd or the database is away, tries come ever less often, up to every 10 s."""
         while True:
             self._news.clear()
-            try:
-                drained = await self.drain()
-                self._failures = 0
-            except CalicoError as error:
-                await self._back_off("etcd", str(error))
-                continue
-            except Exception as error:  # the database is away, or in the middle of a failover
-                await self._back_off("database", repr(error))
-                continue
+            drained = await self._until_done()
             await self._report()
             if not drained:
                 await self._idle()
+
+    async def _until_done(self) -> int:
+        async for attempt in AsyncRetrying(
+            wait=wait_random_exponential(multiplier=0.25, max=_BACKOFF_MAX_S), before_sleep=self._on_failure
+        ):
+            with attempt:
+                return await self.drain()
+        raise AssertionError("unreachable")
+
+    async def _on_failure(self, state: RetryCallState) -> None:
+        reason = state.outcome.exception() if state.outcome is not None else None
+        log.warning("calico_journal_waits", reason=str(reason) or repr(reason), pause_s=round(state.upcoming_sleep, 2))
+        await self._report()
 
     async def drain(self) -> int:
         """Mirror one claim of the journal; how many objects it had."""
@@ -78,28 +79,16 @@ class Drainer:
         if any(dependent.values()):
             self.wake()
         for work, outcome in outcomes.items():
-            self._tell(work, outcome)
-
-    def _tell(self, work: Work, outcome: Outcome) -> None:
-        if outcome.failed:
-            log.error("calico_object_not_mirrored", kind=work.kind, id=work.identifier, reason=outcome.failed)
-        for problem in outcome.problems:
-            log.warning("calico_not_followed", code=problem.code, kind=problem.kind, id=problem.id, text=problem.text)
-        if work.kind == "port" and not outcome.failed:
-            self._on_port(work.identifier, outcome.problems)
+            _tell(work, outcome)
+        denied = [work.identifier for work, outcome in outcomes.items() if work.kind == PORT and _is_denied(outcome)]
+        if denied:
+            await asyncio.to_thread(report_denied, denied)
 
     async def _idle(self) -> None:
         try:
             await asyncio.wait_for(self._news.wait(), self._poll_s)
         except TimeoutError:
             pass
-
-    async def _back_off(self, what: str, reason: str) -> None:
-        self._failures += 1
-        pause = _BACKOFF(_Attempt(self._failures))
-        log.warning("calico_journal_waits", what=what, reason=reason, pause_s=round(pause, 2))
-        await self._report()
-        await asyncio.sleep(pause)
 
     async def _report(self) -> None:
         """Say how much waits, when something has waited for long."""
@@ -113,13 +102,6 @@ class Drainer:
             return
         tell = log.warning if waiting.oldest_s > _REPORT_S else log.debug
         tell("calico_journal", depth=waiting.entries, oldest_s=round(waiting.oldest_s, 1))
-
-
-class _Attempt:
-    """What tenacity's waits look at."""
-
-    def __init__(self, number: int) -> None:
-        self.attempt_number = number
 
 
 def _settle(
@@ -136,3 +118,15 @@ def _settle(
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+def _tell(work: Work, outcome: Outcome) -> None:
+    if outcome.failed:
+        log.error("calico_object_not_mirrored", kind=work.kind, id=work.identifier, reason=outcome.failed)
+    for problem in outcome.problems:
+        log.warning("calico_not_followed", code=problem.code, kind=problem.kind, id=problem.id, text=problem.text)
+
+
+def _is_denied(outcome: Outcome) -> bool:
+    """Whether the port cannot work as it is asked for."""
+    return any(problem.severity == "denied" for problem in outcome.problems)

@@ -8,7 +8,7 @@ __all__ = ["log_as_neutron"]
 
 
 def log_as_neutron() -> None:
-    """Hand structlog's events to the standard library's logging, which Neutron has configured; as ``event key=value``."""
+    """Hand structlog's events to the standard library's logging, which Neutron configured; as ``event key=value``."""
     if structlog.is_configured():
         return
     structlog.configure(

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from neutron.plugins.ml2.drivers import mech_agent
+from neutron_lib.api.definitions import portbindings
+from neutron_lib.db import resource_extend
+from oslo_config import cfg
+
 from calico.orchestrators.openstack.driver import callbacks, settings, subnets
 from calico.orchestrators.openstack.driver.journal.recording import NETWORK, PORT, SUBNET, SUBNET_PORTS, Place, record
 from calico.orchestrators.openstack.driver.logs import log_as_neutron
 from calico.orchestrators.openstack.driver.poke import poke
 from calico.orchestrators.openstack.driver.qos import CalicoQosDriver
 from calico.orchestrators.openstack.naming import tap_mac
-from neutron.plugins.ml2.drivers import mech_agent
-from neutron_lib.api.definitions import portbindings
-from neutron_lib.db import resource_extend
-from oslo_config import cfg
 
 __all__ = ["AGENT_TYPE", "CalicoMechanismDriver"]
 
@@ -45,7 +46,7 @@ class CalicoMechanismDriver(mech_agent.SimpleAgentMechanismDriverBase):
 
     @property
     def connectivity(self) -> str:
-        return portbindings.CONNECTIVITY_L3  # type: ignore[no-any-return]
+        return portbindings.CONNECTIVITY_L3
 
     def get_workers(self) -> list[Any]:
         """The one process that talks to etcd."""

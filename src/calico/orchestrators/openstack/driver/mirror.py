@@ -18,8 +18,7 @@ from calico.errors import CalicoError, Conflict, Transient, Uncertain
 from calico.obs.logger import Logger
 from calico.orchestrators.openstack.convert import Converted, Options, Problem, compare, to_store
 from calico.orchestrators.openstack.driver import desired
-from calico.orchestrators.openstack.driver.journal.claims import Work
-from calico.orchestrators.openstack.driver.journal.recording import MIRRORED
+from calico.orchestrators.openstack.driver.journal.recording import MIRRORED, Work
 
 __all__ = ["Mirror", "Outcome"]
 
@@ -136,9 +135,7 @@ class Mirror:
                 raise Conflict(f"{document.path} was made of a later revision")
             if change.verdict == "unchanged" or change.only_revision:
                 continue
-            value = to_store(
-                document, kv.value if kv is not None else None, uid=str(uuid.uuid4()), created=utc_now()
-            )
+            value = to_store(document, kv.value if kv is not None else None, uid=str(uuid.uuid4()), created=utc_now())
             ops.append(Op(document.path, value, expect=kv.mod_revision if kv is not None else 0))
         gone = [stored[path] for path in sorted(paths) if path in stored and path not in wanted]
         ops += [Op(kv.key, expect=kv.mod_revision) for kv in gone]

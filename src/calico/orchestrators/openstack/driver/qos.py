@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from calico.orchestrators.openstack.driver.journal.recording import QOS_POLICY, record
-from calico.orchestrators.openstack.driver.poke import poke
 from neutron_lib import constants
 from neutron_lib.api.definitions import portbindings
 from neutron_lib.db import api as db_api
 from neutron_lib.db import constants as db_constants
 from neutron_lib.services.qos import base
 from neutron_lib.services.qos import constants as qos
+
+from calico.orchestrators.openstack.driver.journal.recording import QOS_POLICY, record
+from calico.orchestrators.openstack.driver.poke import poke
 
 __all__ = ["CalicoQosDriver"]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from calico.datastore.connection import Connection, load_connection
-from calico.orchestrators.openstack.naming import check_region
 from oslo_config import cfg
 
-__all__ = ["OPTIONS", "connection", "list_options", "region", "register"]
+from calico.datastore.connection import Connection, load_connection
+from calico.orchestrators.openstack.convert import Options
+from calico.orchestrators.openstack.naming import check_region
+
+__all__ = ["OPTIONS", "connection", "list_options", "options", "region", "register"]
 
 GROUP = "calico"
 
@@ -21,7 +23,7 @@ OPTIONS = [
     cfg.StrOpt(
         "openstack_region",
         default="",
-        help="Name of this region where several share one datastore: a DNS label. Felix needs the same OpenstackRegion.",
+        help="Name of this region where several share a datastore: a DNS label. Felix needs the same OpenstackRegion.",
     ),
     cfg.FloatOpt(
         "journal_poll_s",
@@ -49,6 +51,14 @@ OPTIONS = [
         help="A port is ACTIVE only when its host says that the revision of its endpoint is in the kernel. Turn it off "
         "for hosts whose Felix answers no such questions (Calico's own): then its status 'up' is enough.",
     ),
+    cfg.BoolOpt(
+        "max_burst_is_peak_rate",
+        default=False,
+        help="Read max_burst_kbps of a QoS rule as networking-calico does, as a peak rate, and not as the size of a "
+        "burst, as Neutron documents it.",
+    ),
+    cfg.IntOpt("max_ingress_connections_per_port", default=0, min=0, help="Connections to each port; 0: no limit."),
+    cfg.IntOpt("max_egress_connections_per_port", default=0, min=0, help="Connections from each port; 0: no limit."),
     cfg.BoolOpt(
         "refuse_overlapping_subnets",
         default=True,
@@ -80,6 +90,17 @@ def connection(conf: cfg.ConfigOpts = cfg.CONF) -> Connection:
 def region(conf: cfg.ConfigOpts = cfg.CONF) -> str:
     """The region, checked."""
     return check_region(conf[GROUP].openstack_region)
+
+
+def options(conf: cfg.ConfigOpts = cfg.CONF) -> Options:
+    """What documents depend on."""
+    section = conf[GROUP]
+    return Options(
+        region=region(conf),
+        burst_is_peak=section.max_burst_is_peak_rate,
+        ingress_max_connections=section.max_ingress_connections_per_port,
+        egress_max_connections=section.max_egress_connections_per_port,
+    )
 
 
 def list_options() -> list[tuple[str, list[cfg.Opt]]]:

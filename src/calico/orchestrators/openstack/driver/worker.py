@@ -10,8 +10,9 @@ import os
 import threading
 from typing import Any
 
-from calico.obs.logger import Logger
 from neutron_lib.worker import BaseWorker
+
+from calico.obs.logger import Logger
 
 __all__ = ["CalicoWorker"]
 

@@ -1,8 +1,8 @@
 """Taking entries from the journal: by one drainer at a time, however many there are.
 
-A claim is an open transaction that holds the rows' locks; a drainer that dies lets them go. An object is claimed whole:
-when another drainer holds an entry of it, it is left alone, for two must never mirror one object at a time. Nobody waits
-for a claim: inserting locks nothing, and drainers skip what is locked.
+A claim is an open transaction that holds the rows' locks; a drainer that dies lets them go. An object is claimed
+whole: when another drainer holds an entry of it, it is left alone, for two must never mirror one object at a time.
+Nobody waits for a claim: inserting locks nothing, and drainers skip what is locked.
 """
 
 from __future__ import annotations
@@ -15,25 +15,17 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from calico.orchestrators.openstack.driver.journal.recording import Place
-from calico.orchestrators.openstack.driver.journal.table import JournalEntry
 from neutron_lib import context as n_context
 from neutron_lib.db import api as db_api
 
-__all__ = ["Claim", "Depth", "Work", "claim", "depth"]
+from calico.orchestrators.openstack.driver.journal.recording import Place, Work
+from calico.orchestrators.openstack.driver.journal.table import JournalEntry
+
+__all__ = ["Claim", "Depth", "claim", "depth", "journalled"]
 
 _TABLE = JournalEntry.__table__
 _PROBLEM_MAX = 255
 _BACKOFF_MAX_S = 300
-
-
-class Work(msgspec.Struct, frozen=True):
-    """An object to mirror again, with the places that its entries name."""
-
-    kind: str
-    identifier: str
-    places: frozenset[Place] = frozenset()
-    attempts: int = 0
 
 
 class Depth(msgspec.Struct, frozen=True):
@@ -133,3 +125,9 @@ def depth() -> Depth:
         count, oldest = session.execute(sa.select(sa.func.count(), age).select_from(_TABLE)).one()
     seconds = oldest.total_seconds() if isinstance(oldest, timedelta) else float(oldest or 0)
     return Depth(int(count), max(0.0, seconds))
+
+
+def journalled() -> set[tuple[str, str]]:
+    """Kind and id of everything that waits."""
+    with db_api.CONTEXT_READER.using(n_context.get_admin_context()) as session:
+        return {(row.kind, row.object_id) for row in session.execute(sa.select(_TABLE.c.kind, _TABLE.c.object_id))}

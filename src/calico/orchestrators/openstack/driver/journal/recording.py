@@ -6,6 +6,10 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+from neutron_lib import context as n_context
+from neutron_lib.db import api as db_api
+
 from calico.orchestrators.openstack.driver.journal.table import JournalEntry
 
 __all__ = [
@@ -19,7 +23,9 @@ __all__ = [
     "SUBNET",
     "SUBNET_PORTS",
     "Place",
+    "Work",
     "record",
+    "record_works",
 ]
 
 ADDRESS_GROUP = "address_group"
@@ -42,9 +48,25 @@ Place = tuple[str, str]
 """A host and the device id that a port had there."""
 
 
+class Work(msgspec.Struct, frozen=True):
+    """An object to mirror again, with the places that its entries name."""
+
+    kind: str
+    identifier: str
+    places: frozenset[Place] = frozenset()
+    attempts: int = 0
+
+
 def record(session: Any, kind: str, identifiers: Iterable[str], places: Iterable[Place] = ()) -> None:
     """Add an entry per identifier to the journal; it counts when ``session``'s transaction commits."""
     text = json.dumps(sorted(set(places)))
     rows = [{"kind": kind, "object_id": each, "places": text} for each in dict.fromkeys(identifiers) if each]
     if rows:
         session.execute(JournalEntry.__table__.insert(), rows)
+
+
+def record_works(works: Iterable[Work]) -> None:
+    """Add entries in a transaction of their own: for what is to be mirrored again without having changed."""
+    with db_api.CONTEXT_WRITER.using(n_context.get_admin_context()) as session:
+        for work in works:
+            record(session, work.kind, [work.identifier], work.places)

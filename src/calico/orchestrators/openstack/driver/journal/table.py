@@ -1,4 +1,4 @@
-"""The table ``calico_journal``. Rows are inserted in the transaction of the change they tell of, and never updated by it.
+"""The table ``calico_journal``. Rows are inserted in the transaction of the change that they tell of.
 
 An entry says that an object is to be mirrored again, not how: whoever drains reads its present state. ``places`` is a
 JSON list of [host, device id] at which a port has been, so that its endpoints there are found when it is there no more.

@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from neutron.db import models_v2
+from neutron.db.models import address_group as address_models
+from neutron.db.models import l3 as l3_models
+from neutron.db.models import securitygroup as group_models
+from neutron.db.qos import models as qos_models
+from neutron.plugins.ml2 import models as ml2_models
+from sqlalchemy import select
+
 from calico.orchestrators.openstack.driver.journal.recording import (
     ADDRESS_GROUP,
     GROUP_PORTS,
@@ -17,13 +25,6 @@ from calico.orchestrators.openstack.driver.journal.recording import (
     Place,
 )
 from calico.orchestrators.openstack.driver.reading.rows import where_in
-from neutron.db import models_v2
-from neutron.db.models import address_group as address_models
-from neutron.db.models import l3 as l3_models
-from neutron.db.models import securitygroup as group_models
-from neutron.db.qos import models as qos_models
-from neutron.plugins.ml2 import models as ml2_models
-from sqlalchemy import select
 
 __all__ = ["dependent_ports", "dependent_subnets", "identifiers", "places_of"]
 
@@ -45,10 +46,7 @@ def places_of(session: Any, ports: Iterable[str]) -> dict[str, set[Place]]:
     import json
 
     wanted = list(ports)
-    devices = {
-        row.id: row.device_id or ""
-        for row in where_in(session, models_v2.Port.__table__, "id", wanted)
-    }
+    devices = {row.id: row.device_id or "" for row in where_in(session, models_v2.Port.__table__, "id", wanted)}
     found: dict[str, set[Place]] = {}
     for row in where_in(session, ml2_models.PortBinding.__table__, "port_id", wanted):
         hosts = [row.host]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from calico.orchestrators.openstack.driver.reading.rows import grouped, revised, where_in
-from calico.orchestrators.openstack.facts import AddressGroup, SecurityGroup, SecurityGroupRule
 from neutron.db.models import address_group as address_models
 from neutron.db.models import securitygroup as models
+
+from calico.orchestrators.openstack.driver.reading.rows import grouped, revised, where_in
+from calico.orchestrators.openstack.facts import AddressGroup, SecurityGroup, SecurityGroupRule
 
 __all__ = ["address_groups", "security_groups"]
 

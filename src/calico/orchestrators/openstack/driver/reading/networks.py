@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from calico.orchestrators.openstack.driver.reading.rows import grouped, revised, where_in
-from calico.orchestrators.openstack.facts import HostRoute, Network, Subnet
 from neutron.db import models_v2
 from neutron.db.models import dns as dns_models
 from neutron.db.models import external_net
 from neutron.db.models import subnet_service_type as service_models
 from neutron.db.port_security import models as security_models
 from neutron.db.qos import models as qos_models
+
+from calico.orchestrators.openstack.driver.reading.rows import grouped, revised, where_in
+from calico.orchestrators.openstack.facts import HostRoute, Network, Subnet
 
 __all__ = ["networks", "subnets"]
 

@@ -6,6 +6,18 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from neutron.db import models_v2
+from neutron.db.extra_dhcp_opt import models as dhcp_models
+from neutron.db.models import allowed_address_pair
+from neutron.db.models import dns as dns_models
+from neutron.db.models import l3 as l3_models
+from neutron.db.models import port_forwarding as forwarding_models
+from neutron.db.models import securitygroup as group_models
+from neutron.db.port_security import models as security_models
+from neutron.db.qos import models as qos_models
+from neutron.plugins.ml2 import models as ml2_models
+from oslo_config import cfg
+
 from calico.orchestrators.openstack.driver.reading import networks as network_reading
 from calico.orchestrators.openstack.driver.reading import qos
 from calico.orchestrators.openstack.driver.reading.rows import grouped, revised, where_in
@@ -25,17 +37,6 @@ from calico.orchestrators.openstack.facts import (
     QosPolicy,
     Subnet,
 )
-from neutron.db import models_v2
-from neutron.db.extra_dhcp_opt import models as dhcp_models
-from neutron.db.models import allowed_address_pair
-from neutron.db.models import dns as dns_models
-from neutron.db.models import l3 as l3_models
-from neutron.db.models import port_forwarding as forwarding_models
-from neutron.db.models import securitygroup as group_models
-from neutron.db.port_security import models as security_models
-from neutron.db.qos import models as qos_models
-from neutron.plugins.ml2 import models as ml2_models
-from oslo_config import cfg
 
 __all__ = ["ports"]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from neutron.db.qos import models
+
 from calico.orchestrators.openstack.driver.reading.rows import grouped, revised, where_in
 from calico.orchestrators.openstack.facts import BandwidthLimit, PacketRateLimit, QosPolicy
-from neutron.db.qos import models
 
 __all__ = ["policies"]
 

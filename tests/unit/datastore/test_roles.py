@@ -53,6 +53,20 @@ def test_a_host_whose_name_begins_like_another_reaches_none_of_its_keys() -> Non
     assert not covers(user("calico-cni-h1"), "/calico/ipam/v2/host/h10", write=True)
 
 
+def test_neutron_writes_all_that_mirrors_its_objects() -> None:
+    base = "/calico/resources/v3/projectcalico.org/"
+    for region in ("", "one"):
+        namespace = f"openstack-region-{region}" if region else "openstack"
+        kinds = ("workloadendpoints", "livemigrations", "networkpolicies", "networksets")
+        keys = [f"{base}{kind}/{namespace}/x" for kind in kinds]
+        keys += [f"{base}ippools/{namespace}.x", f"{base}tiers/openstack-isolation"]
+        neutron = user("calico-neutron" + (f"-{region}" if region else ""), region)
+        assert all(covers(neutron, key, write=True) for key in keys)
+        assert not covers(neutron, f"{base}ippools/x", write=True)
+        assert not covers(neutron, f"{base}tiers/default", write=True)
+    assert not covers(user("calico-neutron"), f"{base}ippools/openstack-region-one.x", write=True)
+
+
 def test_neutron_writes_its_own_namespace_alone() -> None:
     prefix = "/calico/resources/v3/projectcalico.org/networkpolicies/"
     assert covers(user("calico-neutron"), f"{prefix}openstack/p", write=True)

@@ -148,10 +148,12 @@ def accounts(components: Iterable[str], hosts: Sequence[str], region: str = "") 
 
 def _neutron(region: str) -> tuple[Permission, ...]:
     namespace = f"openstack-region-{region}" if region else "openstack"
-    kinds = _kinds("livemigrations", "networkpolicies", "workloadendpoints")
-    singletons = (CLUSTER_INFO_KEY, f"{RESOURCE_PREFIX}felixconfigurations/default")
+    kinds = _kinds("livemigrations", "networkpolicies", "networksets", "workloadendpoints")
+    names = ("felixconfigurations/default", "tiers/openstack-isolation")
+    singletons = (CLUSTER_INFO_KEY, *(RESOURCE_PREFIX + name for name in names))
     return (
         *_write(*(f"{kind}{namespace}/" for kind in kinds)),
+        *_write(f"{RESOURCE_PREFIX}ippools/{namespace}."),
         *(_key(key, "readwrite") for key in singletons),
         *_write(f"{ROOT}dhcp/v2/{_region(region)}/", f"{ROOT}openstack/v2/{_region(region)}/"),
         *_write(f"{ROOT}compaction/v1/"),

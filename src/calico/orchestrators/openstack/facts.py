@@ -269,9 +269,9 @@ class Router(Fact, frozen=True, kw_only=True):
 class PortView(Fact, frozen=True, kw_only=True):
     """A port with all that its endpoint is made of; its cost is that of the port, not of the cloud.
 
-    ``subnets`` are those of its fixed addresses; ``qos`` is the policy that counts: the port's own, otherwise its
-    network's. ``floating_ips`` and ``port_forwardings`` are those that lead to this port. ``floating_qos`` are policies
-    of its floating addresses, by the id of the address.
+    ``subnets`` are those of its network, at least those of its fixed addresses. ``qos`` is the policy that counts: the
+    port's own, otherwise its network's. ``floating_ips`` and ``port_forwardings`` are those that lead to this port;
+    ``floating_qos`` are the policies of its floating addresses, by the id of the address.
     """
 
     port: Port

@@ -24,13 +24,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     ``isolation``: who is kept apart besides what security groups say; see ``convert.isolation``. ``burst_is_peak``:
     read ``max_burst_kbps`` as networking-calico does, as a peak rate, not as Neutron documents it, as a burst's size.
-    ``pools``: also make an IPPool of each subnet. The limits of connections hold for every port; 0 is none.
+    ``pools``: also make an IPPool of each subnet. ``route_all_pairs``: route every single address among the allowed
+    address pairs to its port, as networking-calico does, not only those inside the subnets of the port's network; who
+    may write pairs may then draw traffic for any address of the fabric. The limits of connections hold for every port;
+    0 is none.
     """
 
     region: str = ""
     isolation: Literal["none", "project", "network+router"] = "none"
     burst_is_peak: bool = False
     pools: bool = False
+    route_all_pairs: bool = False
     ingress_max_connections: int = 0
     egress_max_connections: int = 0
 

@@ -106,7 +106,7 @@ def _spec(view: PortView, options: Options) -> tuple[dict[str, Any], dict[str, A
     port = view.port
     problems: list[Problem] = []
     fixed = _addresses(port, problems)
-    paired, prefixes = _pairs(port, problems)
+    paired, prefixes = _pairs(view, problems, options)
     spec: dict[str, Any] = {
         "orchestrator": naming.ORCHESTRATOR,
         "workload": port.device_id,
@@ -147,8 +147,14 @@ def _addresses(port: Port, problems: list[Problem]) -> tuple[str, ...]:
     return tuple(str(address) for address in sorted(set(found), key=lambda address: (address.version, address)))
 
 
-def _pairs(port: Port, problems: list[Problem]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Allowed address pairs: single addresses, which are routed to the port, and prefixes, which it may send from."""
+def _pairs(view: PortView, problems: list[Problem], options: Options) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Allowed address pairs: addresses that are routed to the port, and prefixes that it may send from besides.
+
+    Only single addresses are routed and, unless the operator wants all, only those that the network's subnets hold:
+    all networks share one address space, and a route to an address outside would take it from whoever has it.
+    """
+    port = view.port
+    inside = _networks(view)
     singles: set[ipaddress.IPv4Network | ipaddress.IPv6Network] = set()
     prefixes: set[ipaddress.IPv4Network | ipaddress.IPv6Network] = set()
     for pair in port.allowed_address_pairs:
@@ -158,9 +164,27 @@ def _pairs(port: Port, problems: list[Problem]) -> tuple[tuple[str, ...], tuple[
             text = f"port {port.id}: allowed address pair {pair.ip_address!r} is no prefix; left out"
             problems.append(Problem(code="address-invalid", kind="port", id=port.id, text=text))
             continue
-        (singles if net.prefixlen == _BITS[net.version] else prefixes).add(net)
+        is_single = net.prefixlen == _BITS[net.version]
+        if is_single and not options.route_all_pairs and not any(net[0] in subnet for subnet in inside):
+            text = (
+                f"port {port.id}: allowed address pair {net[0]} is in no subnet of its network; it is not routed to it"
+            )
+            problems.append(Problem(code="pair-not-routed", kind="port", id=port.id, text=text, severity="notice"))
+            is_single = False
+        (singles if is_single else prefixes).add(net)
     in_order = [sorted(nets, key=lambda net: (net.version, net)) for nets in (singles, prefixes)]
     return tuple(str(net.network_address) for net in in_order[0]), tuple(str(net) for net in in_order[1])
+
+
+def _networks(view: PortView) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """The prefixes of the subnets; one that is none is told where the subnet is converted."""
+    found = []
+    for subnet in view.subnets:
+        try:
+            found.append(ipaddress.ip_network(subnet.cidr, strict=False))
+        except ValueError:
+            continue
+    return found
 
 
 def _gateways(view: PortView) -> dict[str, str]:

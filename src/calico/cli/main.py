@@ -47,6 +47,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "label": ("calico.cli.resources.modify", "label", "Set or remove labels of a resource."),
     "lab": ("calico.cli.lab.group", "lab", "Run many hosts in network namespaces on this machine."),
     "node": ("calico.cli.node.group", "node", "Look at this host: Felix, BIRD, sessions, endpoints; route reflectors."),
+    "openstack": (
+        "calico.cli.openstack.group",
+        "openstack",
+        "Compare Neutron's database with what etcd has of it, and mend it.",
+    ),
     "patch": ("calico.cli.resources.modify", "patch", "Change some fields of resources."),
     "replace": ("calico.cli.resources.write", "replace", "Replace existing resources from files."),
     "trial": ("calico.cli.resources.trial", "trial", "Confirm or undo what was written with --confirm-within."),

@@ -68,7 +68,8 @@ class CalicoMechanismDriver(mech_agent.SimpleAgentMechanismDriverBase):
 
     def get_vif_details(self, context: Any, agent: Any, segment: Any) -> dict[str, Any]:
         """The tap has the same MAC on every host, so that a migrating instance keeps its gateway."""
-        return {**self.vif_details, "mac_address": tap_mac(context.current["mac_address"])}
+        mac = context.current.get("mac_address")
+        return {**self.vif_details, "mac_address": tap_mac(mac)} if mac else dict(self.vif_details)
 
     @staticmethod
     @resource_extend.extends(["networks"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,7 +21,7 @@ from neutron_lib.db import api as db_api
 from calico.orchestrators.openstack.driver.journal.recording import Place, Work
 from calico.orchestrators.openstack.driver.journal.table import JournalEntry
 
-__all__ = ["Claim", "Depth", "claim", "depth", "journalled"]
+__all__ = ["Claim", "Depth", "claim", "depth", "journalled", "problems_of"]
 
 _TABLE = JournalEntry.__table__
 _PROBLEM_MAX = 255
@@ -131,3 +131,11 @@ def journalled() -> set[tuple[str, str]]:
     """Kind and id of everything that waits."""
     with db_api.CONTEXT_READER.using(n_context.get_admin_context()) as session:
         return {(row.kind, row.object_id) for row in session.execute(sa.select(_TABLE.c.kind, _TABLE.c.object_id))}
+
+
+def problems_of(keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Those of ``keys`` that wait, with the reason of their last failure (empty: not tried yet)."""
+    query = sa.select(_TABLE.c.kind, _TABLE.c.object_id, _TABLE.c.problem)
+    with db_api.CONTEXT_READER.using(n_context.get_admin_context()) as session:
+        rows = session.execute(query.where(_TABLE.c.object_id.in_([identifier for _, identifier in keys])))
+        return {(row.kind, row.object_id): row.problem for row in rows if (row.kind, row.object_id) in keys}

@@ -1,0 +1,1 @@
+"""`calico openstack`: commands for clouds of OpenStack."""

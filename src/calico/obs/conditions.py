@@ -39,6 +39,9 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "config-without-effect": Kind("warning", "a parameter of Calico was given that changes nothing here"),
     "listener-failed": Kind("warning", "health or metrics cannot be asked there; it is tried again"),
+    "dhcp-incomplete": Kind(
+        "warning", "an instance is not told all that was asked for by DHCP or router advertisements; the rest it is"
+    ),
     "feature-missing": Kind("warning", "the kernel lacks a feature; a stated fallback is used"),
 }
 

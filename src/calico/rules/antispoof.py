@@ -19,7 +19,7 @@ from calico.lib.packed import is_v6, net, net_str, prefix_len
 from calico.netlink.nftables.expr import Bitwise, Cmp, Expr, Exthdr, Lookup, Meta, Payload, Range, Rule, Verdict
 from calico.netlink.nftables.objects import Chain, Hook
 from calico.rules.config import RulesConfig
-from calico.rules.guards import dhcp
+from calico.rules.guards import dhcp, metadata_v6
 from calico.rules.loads import (
     ACCEPT,
     DROP,
@@ -69,6 +69,7 @@ def antispoof_chains(config: RulesConfig, others: tuple[Rule, ...] = ()) -> list
             "antispoof",
             (
                 *_ordinary(),
+                *(_metadata() if config.has_metadata else ()),
                 Rule((Meta("iifname"), Lookup(FOREIGN_SOURCES, verdict=True)), "may also send from networks"),
                 *_checks(()),
             ),
@@ -189,6 +190,11 @@ def _link_local() -> Iterable[Rule]:
         yield Rule((*ours, *listeners, *_icmpv6(kind), ACCEPT), "multicast listener discovery")
     servers = net_is("dst", net("ff02::1:2/128"))
     yield Rule((*ours, *servers, *dhcp(6), ACCEPT), "DHCPv6 discovery")
+
+
+def _metadata() -> Iterable[Rule]:
+    """Instances ask OpenStack's metadata service by IPv6 from their link-local address, before they have another."""
+    yield Rule((*metadata_v6(), *net_is("src", net("fe80::/10")), ACCEPT), "metadata service by IPv6")
 
 
 def _icmpv6(kind: int) -> Exprs:

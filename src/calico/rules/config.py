@@ -39,7 +39,7 @@ class RulesConfig(msgspec.Struct, frozen=True, kw_only=True):
     the packet mark that are ours: *pass* within one list chain, *accepted* from the chains before connection tracking
     and DNAT to those of the filter. ``failsafe_in`` and ``failsafe_out`` are open on every host endpoint. With
     ``openstack`` workloads may reach the host's DHCP and DNS servers and, when ``metadata_v4`` (4 packed bytes) is
-    given, its metadata service, whatever their policy says.
+    given, its metadata service, there and at fe80::a9fe:a9fe, whatever their policy says.
     Log rules write ``log_prefix`` (see ``calico.rules.logprefix``), each at most ``log_rate`` (packets, in so many
     seconds) times after the first ``log_burst`` packets.
 
@@ -90,6 +90,11 @@ class RulesConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidInput(f"{self.nat_interface!r} is no name of an interface", field="nat_interface")
         if len(self.nat_address_v4) not in (0, 4):
             raise InvalidInput("must be an IPv4 address", field="nat_address_v4")
+
+    @property
+    def has_metadata(self) -> bool:
+        """Whether workloads find a metadata service on their host."""
+        return self.openstack and bool(self.metadata_v4)
 
     def is_workload(self, interface: str) -> bool:
         """Whether an interface name is one that only a workload's interface may have."""

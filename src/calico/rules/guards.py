@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from calico.netlink.nftables.expr import Rule
+from calico.lib.packed import net
+from calico.netlink.nftables.expr import Cmp, Payload, Rule
 from calico.netlink.nftables.objects import Chain
 from calico.rules.config import RulesConfig
 from calico.rules.loads import (
@@ -26,11 +27,13 @@ from calico.rules.loads import (
     protocol,
 )
 
-__all__ = ["HOST_SERVICES", "WORKLOAD_GUARD", "dhcp", "guard_chains"]
+__all__ = ["HOST_SERVICES", "WORKLOAD_GUARD", "dhcp", "guard_chains", "metadata_v6"]
 
 WORKLOAD_GUARD, HOST_SERVICES = "workload-guard", "host-services"
 _DHCP_PORTS = {4: (b"\0\x44", b"\0\x43"), 6: (b"\x02\x22", b"\x02\x23")}
 """By IP version: the port of clients (68, 546) and of servers (67, 547)."""
+_METADATA_V6, _HTTP = net("fe80::a9fe:a9fe/128"), (80).to_bytes(2, "big")
+"""Where OpenStack's instances ask by IPv6; the host has that address on each of their interfaces."""
 
 
 def guard_chains(config: RulesConfig) -> list[Chain]:
@@ -46,6 +49,12 @@ def dhcp(version: int) -> Exprs:
     comes first, so that the source port of hardly any packet matters."""
     client, server = _DHCP_PORTS[version]
     return (*protocol(UDP), *header(2, server), *header(0, client))
+
+
+def metadata_v6() -> Exprs:
+    """To the metadata service at the link-local address that instances know it by, which no header stands before."""
+    no_extension = (Payload("network", 6, 1), Cmp("eq", bytes((TCP,))))
+    return (*family(6), *net_is("dst", _METADATA_V6), *no_extension, *protocol(TCP), *header(2, _HTTP))
 
 
 def _never(config: RulesConfig) -> Iterable[Rule]:
@@ -67,7 +76,8 @@ def _always(config: RulesConfig) -> Iterable[Rule]:
         for version in (4, 6):
             yield Rule((*family(version), *dhcp(version), ACCEPT), "DHCP")
         yield Rule((*protocol(UDP), *header(2, (53).to_bytes(2, "big")), ACCEPT), "DNS")
-    if config.openstack and config.metadata_v4:
+    if config.has_metadata:
+        yield Rule((*metadata_v6(), ACCEPT), "metadata service")
         address = net_is("dst", config.metadata_v4 + b"\x20")
         port = header(2, config.metadata_port.to_bytes(2, "big"))
         yield Rule((*family(4), *address, *protocol(TCP), *port, ACCEPT), "metadata service")

@@ -82,7 +82,7 @@ class NatChains:
 
     def _metadata(self) -> Iterator[Rule]:
         config = self._config
-        if not (config.openstack and config.metadata_v4):
+        if not config.has_metadata:
             return
         asked = (*family(4), *net_is("dst", _METADATA), *protocol(TCP), *header(2, (80).to_bytes(2, "big")))
         server = (Immediate(config.metadata_v4), Immediate(config.metadata_port.to_bytes(2, "big"), 1))

@@ -134,6 +134,31 @@ def test_dhcp_discovery_reaches_the_host_in_openstack_mode_only(host: Any) -> No
 
 
 @pytest.mark.parametrize(
+    ("src", "dst", "fields", "passes"),
+    [
+        ("fe80::1", "fe80::a9fe:a9fe", {"dport": 80}, True),
+        ("fd00::1", "fe80::a9fe:a9fe", {"dport": 80}, True),
+        ("fd00::9", "fe80::a9fe:a9fe", {"dport": 80}, False),
+        ("::", "fe80::a9fe:a9fe", {"dport": 80}, False),
+        ("fe80::1", "fe80::a9fe:a9fe", {"dport": 8080}, False),
+        ("fe80::1", "fe80::a9fe:a9fe", {"dport": 80, "protocol": 17}, False),
+        ("fe80::1", "fe80::a9fe:a9fe", {"dport": 80, "extensions": ((0, bytes(7)),)}, False),
+        ("fe80::1", "fe80::a9fe:a9ff", {"dport": 80}, False),
+        ("fe80::1", "fd00::9", {"dport": 80}, False),
+    ],
+)
+def test_instances_ask_for_metadata_by_ipv6_from_their_link_local_address(
+    make_host: Any, src: str, dst: str, fields: dict[str, Any], passes: bool
+) -> None:
+    metadata = {"openstack": True, "metadata_v4": bytes((127, 0, 0, 1))}
+    for config, there in ((metadata, True), ({"openstack": True}, False), ({**metadata, "openstack": False}, False)):
+        host = make_host(**config)
+        host.workload(1, profiles=())
+        flow = host.flow(src, dst, **{"protocol": 6, **fields})
+        assert host.reached_from("cali1", flow) == (passes and there)
+
+
+@pytest.mark.parametrize(
     ("src", "dst", "hop_limit", "kinds"),
     [
         ("::", "ff02::1", 255, {131, 133, 135, 143}),

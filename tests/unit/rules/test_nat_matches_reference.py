@@ -37,7 +37,8 @@ OWN = {4: [addr_bytes(f"10.0.0.{n}") for n in (1, 2, 3)], 6: [addr_bytes(f"fd00:
 EXTERNAL = {4: [addr_bytes(f"192.0.2.{n}") for n in (1, 2)], 6: [addr_bytes(f"2001:db8::{n}") for n in (1, 2)]}
 HOSTS = {4: addr_bytes("198.51.100.1"), 6: addr_bytes("2001:db8:1::1")}
 OUT = {4: addr_bytes("203.0.113.7"), 6: addr_bytes("2001:db8:7::7")}
-METADATA = addr_bytes("169.254.169.254")
+METADATA = {4: addr_bytes("169.254.169.254"), 6: addr_bytes("fe80::a9fe:a9fe")}
+LINK_LOCAL = addr_bytes("fe80::1")
 INTERFACES = ["cali1", "cali2", "cali3", "eth0", "eth1"]
 POLICY = ResourceKey("GlobalNetworkPolicy", "", "p")
 SETS = (IPAM_POOLS, MASQ_POOLS, ALL_HOSTS)
@@ -115,15 +116,17 @@ OPEN = ProfileUpdate(name="open", ingress=(ActiveRule(action="allow"),), egress=
 
 def random_flow(draw: random.Random) -> Flow:
     family = draw.choice([4, 6])
-    to_metadata = family == 4 and draw.random() < 0.3
+    to_metadata = draw.random() < 0.3
+    from_link = family == 6 and draw.random() < 0.4
     return Flow(
-        src=draw.choice(ADDRESSES[family]),
-        dst=METADATA if to_metadata else draw.choice(ADDRESSES[family]),
+        src=LINK_LOCAL if from_link else draw.choice(ADDRESSES[family]),
+        dst=METADATA[family] if to_metadata else draw.choice(ADDRESSES[family]),
         protocol=6 if to_metadata else draw.choice([6, 17, 132, 1 if family == 4 else 58, 47]),
         sport=draw.choice([68, 80, 85, 40000, 50000]),
         dport=draw.choice([53, 67, 80, 8775]),
         icmp=(8 if family == 4 else 128, 0),
         fragment=draw.random() < 0.1,
+        extensions=((0, bytes(7)),) if family == 6 and draw.random() < 0.2 else (),
     )
 
 

@@ -9,6 +9,8 @@ import click
 __all__ = ["openstack"]
 
 _COMMANDS = {  # command -> module: imported when it runs
+    "agent": "calico.cli.openstack.agent",
+    "instances": "calico.cli.openstack.instances",
     "resync": "calico.cli.openstack.resync",
 }
 
@@ -25,4 +27,4 @@ class _Group(click.Group):
 
 @click.group(cls=_Group)
 def openstack() -> None:
-    """Compare Neutron's database with what etcd has of it, and mend it."""
+    """Run the agent of a compute host; compare Neutron's database with what etcd has of it, and mend it."""

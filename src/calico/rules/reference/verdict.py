@@ -45,6 +45,7 @@ _NO_SOURCES = [
     for text in ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/127", "fe80::/10", "ff00::/8")
 ]
 _LINK_LOCAL = ipaddress.ip_network("fe80::/10")
+_METADATA_V6 = ipaddress.ip_address("fe80::a9fe:a9fe").packed
 
 
 class Reference:
@@ -199,7 +200,15 @@ class Reference:
         if flow.protocol == UDP:
             return dhcp or flow.dport == 53
         metadata = (self._config.metadata_v4, self._config.metadata_port)
-        return flow.protocol == TCP and bool(metadata[0]) and (flow.dst, flow.dport) == metadata
+        asks = flow.protocol == TCP and bool(metadata[0])
+        return asks and ((flow.dst, flow.dport) == metadata or self._asks_metadata_v6(flow))
+
+    def _asks_metadata_v6(self, flow: Flow) -> bool:
+        """The one service of the host that has a link-local address of its own; no header stands before TCP's."""
+        config = self._config
+        asks = flow.protocol == TCP and not flow.fragment and not flow.extensions
+        there = (flow.dst, flow.dport) == (_METADATA_V6, 80)
+        return config.openstack and bool(config.metadata_v4) and asks and there
 
     def _is_genuine(self, interface: str, flow: Flow) -> bool:
         """Requirements S6 and S7: own sources, no source routing, no router's messages."""
@@ -221,6 +230,8 @@ class Reference:
             return True
         if flow.fragment:
             return False
+        if source.version == 6 and source in _LINK_LOCAL and self._asks_metadata_v6(flow):
+            return True
         ports = (flow.sport, flow.dport) if flow.protocol == UDP else None
         if flow.version == 4:
             return (str(source), str(destination), ports) == ("0.0.0.0", "255.255.255.255", (68, 67))

@@ -11,6 +11,7 @@ import msgspec
 from calico.datastore.core.cluster import Core, gateway_argv, member_config
 from calico.datastore.etcd.server import etcd_argv
 from calico.lab.addressing import HostPlan, Layout
+from calico.lab.openstack.controller import agent_record, controller_records
 from calico.lab.state import ProcessRecord, lab_dir
 
 __all__ = ["PROXY_URL", "daemon_records", "felix_record", "run_dir"]
@@ -37,6 +38,10 @@ def daemon_records(layout: Layout) -> Iterator[ProcessRecord]:
     for plan in layout.hosts:
         yield felix_record(layout.name, plan)
         yield _agent(layout.name, plan, "bgp")
+    if layout.topology.openstack is not None:
+        for plan in layout.hosts:
+            yield agent_record(layout, plan, PROXY_URL)
+        yield from controller_records(layout)
 
 
 def felix_record(lab: str, plan: HostPlan) -> ProcessRecord:

@@ -69,7 +69,8 @@ class _Agents:
     def _check_bound(self, context, segment) -> None:
         assert context._bound_vif_type == self.VIF_TYPE
         details = context._bound_vif_details
-        assert details["port_filter"] and details["connectivity"] == portbindings.CONNECTIVITY_L3
+        assert details["port_filter"]
+        assert details["connectivity"] == portbindings.CONNECTIVITY_L3
 
 
 class TestBinding(_Agents, agent_suite.AgentMechanismGenericTestCase):

@@ -96,18 +96,23 @@ class Stack:
     # ---- as a whole
 
     def start(self) -> None:
-        """Start everything; the API answers and the workers run when this returns."""
+        """Start everything, but of APIs and workers the first; they answer when this returns."""
         with ThreadPoolExecutor() as together:
             database = together.submit(self._make_database)
             self.etcd.start()
             self.nova.start()
             database.result()
-        for process in (*self.apis, *self.workers):
-            process.start()
-        for number in range(len(self.apis)):
-            self.wait_api(number)
-        for number in range(len(self.workers)):
-            self.wait_worker(number)
+        self.start_api(0)
+        self.start_worker(0)
+        self.wait_api(0)
+        self.wait_worker(0)
+
+    def start_api(self, number: int) -> None:
+        self.apis[number].start()
+
+    def start_worker(self, number: int) -> None:
+        self.workers[number].log.unlink(missing_ok=True)
+        self.workers[number].start()
 
     def stop(self) -> None:
         """End everything."""

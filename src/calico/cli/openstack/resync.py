@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -14,11 +15,12 @@ from calico.errors import CalicoError, InvalidInput
 
 __all__ = ["resync_command"]
 
+_F = TypeVar("_F", bound=Callable[..., Any])
 _FILES = ("/etc/neutron/neutron.conf", "/etc/neutron/plugins/ml2/ml2_conf.ini")
 _FAILED = 3
 
 
-def _scope(option: str, text: str) -> Any:
+def _scope(option: str, text: str) -> Callable[[_F], _F]:
     return click.option(f"--{option}", option.replace("-", "_"), multiple=True, metavar="ID", help=text)
 
 

@@ -38,7 +38,8 @@ _BATCH = 100
 _PAUSE_S = 0.3
 _ASK_TTL_S = 60
 _ASK_AGAIN_S = 20.0
-_RECHECK_S = 15.0
+_RECHECK_S = 2.0
+_COMPLAIN_S = 30.0
 _RETRY_S = 1.0
 
 At = tuple[str, str]
@@ -162,7 +163,7 @@ class StatusWatcher:
             if state is None:
                 continue
             if at in written:
-                if self._reached(at, written[at]):
+                if (state.status == "ACTIVE" and host == state.host) or self._reached(at, written[at]):
                     await asyncio.to_thread(feedback.report_up, port, host, state)
                 else:
                     self._waiting[at] = written[at]
@@ -198,7 +199,9 @@ class StatusWatcher:
         return {paths[kv.key]: kv.mod_revision for answer in answers for kv in answer}
 
     async def _recheck(self) -> None:
-        """Look again at ports that are up and not ACTIVE, whatever the reason."""
+        """Look again at ports that are up and not ACTIVE: Neutron also takes a port back without moving it."""
+        loop = asyncio.get_running_loop()
+        complained = loop.time()
         while True:
             await asyncio.sleep(_RECHECK_S)
             try:
@@ -206,12 +209,18 @@ class StatusWatcher:
             except Exception as error:
                 log.warning("calico_status_not_checked", reason=repr(error))
                 continue
-            for at, revision in self._waiting.items():
-                answer = self._applied.get(at[1])
-                why = answer.why or f"its kernel is at {answer.revision}" if answer else "its host does not answer"
-                log.warning("calico_port_waits", port=at[0], host=at[1], revision=revision, why=why)
-            self._due.update({at: None for at in self._statuses if at[0] in inactive and at not in self._waiting})
+            here = [at for at in self._statuses if at[0] in inactive and at not in self._waiting]
+            self._due.update(dict.fromkeys(at for at in here if self._is_up(at)))
             self._news.set()
+            if loop.time() - complained > _COMPLAIN_S:
+                complained = loop.time()
+                self._complain()
+
+    def _complain(self) -> None:
+        for at, revision in self._waiting.items():
+            answer = self._applied.get(at[1])
+            why = answer.why or f"its kernel is at {answer.revision}" if answer else "its host does not answer"
+            log.warning("calico_port_waits", port=at[0], host=at[1], revision=revision, why=why)
 
     # ---- questions
 

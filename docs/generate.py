@@ -12,6 +12,7 @@ from typing import Any, get_origin
 
 import click
 import msgspec
+from prometheus_client import CollectorRegistry
 
 from calico.bgp.problem import CATALOGUE as BGP_CATALOGUE
 from calico.cli.main import cli
@@ -20,6 +21,8 @@ from calico.felix.config.parameters import PARAMETERS, Parameter
 from calico.felix.config.settings import FelixConfig
 from calico.felix.metrics import Counts, Metrics
 from calico.obs.conditions import CATALOGUE
+from calico.orchestrators.openstack.compute.metrics import Counts as AgentCounts
+from calico.orchestrators.openstack.compute.metrics import Metrics as AgentMetrics
 
 __all__ = ["PAGES", "main", "stale_pages"]
 
@@ -60,21 +63,32 @@ def felix_parameters() -> str:
 
 
 def metrics() -> str:
-    """The page of Felix's metrics."""
-    fields = {field.name: field for field in msgspec.structs.fields(Counts)}
-    zero = Counts(**{name: _nothing(field.type) for name, field in fields.items()})
-    registry = Metrics(lambda: zero, with_process=lambda: False).registry
-    rows = [
-        [f"`{family.name}{'_total' if family.type == 'counter' else ''}`", family.type, family.documentation]
-        for family in sorted(registry.collect(), key=lambda family: family.name)
-    ]
+    """The page of metrics, of Felix and of the OpenStack agent."""
+    zero, none = _zero(Counts), _zero(AgentCounts)
+    felix = _families(Metrics(lambda: zero, with_process=lambda: False).registry)
+    agent = _families(AgentMetrics(lambda: none, with_process=False).registry)
     return _page(
         "Metrics",
         "What Felix offers to Prometheus with `PrometheusMetricsEnabled`, on `PrometheusMetricsPort` (9091). "
         "Names without `calico_` are those of Calico's Felix. CPU, memory and descriptors of the process are "
         "added as `process_...`, unless `PrometheusProcessMetricsEnabled` is false.",
-        _table(["Metric", "Type", "What"], rows),
+        _table(["Metric", "Type", "What"], felix),
+        "## OpenStack agent",
+        "What `calico openstack agent --metrics ADDRESS:PORT` offers, besides `process_...`.",
+        _table(["Metric", "Type", "What"], agent),
     )
+
+
+def _zero(counts: Any) -> Any:
+    fields = {field.name: field for field in msgspec.structs.fields(counts)}
+    return counts(**{name: _nothing(field.type) for name, field in fields.items()})
+
+
+def _families(registry: CollectorRegistry) -> list[list[str]]:
+    return [
+        [f"`{family.name}{'_total' if family.type == 'counter' else ''}`", family.type, family.documentation]
+        for family in sorted(registry.collect(), key=lambda family: family.name)
+    ]
 
 
 def _nothing(kind: Any) -> Any:
@@ -82,7 +96,7 @@ def _nothing(kind: Any) -> Any:
 
 
 def conditions() -> str:
-    """The page of conditions, of Felix and of the BGP agent."""
+    """The page of conditions, of Felix, the OpenStack agent and the BGP agent."""
     felix = [[f"`{code}`", kind.severity, kind.meaning] for code, kind in sorted(CATALOGUE.items())]
     bgp = [[f"`{code}`", kind.severity, kind.meaning] for code, kind in sorted(BGP_CATALOGUE.items())]
     head = ["Condition", "Severity", "What it means for the host"]
@@ -90,7 +104,8 @@ def conditions() -> str:
         "Conditions",
         "What can be wrong on a host, as `calico node status` shows it. Each condition names the object concerned and "
         "says in a sentence what is wrong with it; it disappears when that is mended.",
-        "## Felix",
+        "## Felix and the OpenStack agent",
+        "Those of the OpenStack agent are in its status socket and its metrics.",
         _table(head, felix),
         "## BGP agent",
         _table(head, bgp),

@@ -85,6 +85,13 @@ def test_in_the_openstack_mode_workloads_need_no_pool(fabric: Any) -> None:
     first.ip("route", "add", "192.168.7.7/32", "dev", "eth0", "proto", "80")
     fabric.until(lambda: second.has_route("192.168.5.1", via=first.ipv4), "a workload's address arrives")
     fabric.until(lambda: second.has_route("fd68::5", via=first.ipv6), "also that of IPv6")
+    first.ip("link", "add", "tap0a1b2c3d-4e", "type", "veth", "peer", "name", "instance")
+    for name in ("tap0a1b2c3d-4e", "instance"):
+        first.ip("link", "set", name, "up")
+    for address in ("10.65.0.11/32", "fd00:61::11/128"):
+        first.ip("route", "add", address, "dev", "tap0a1b2c3d-4e", "proto", "80", "metric", "1024")
+    fabric.until(lambda: second.has_route("10.65.0.11", via=first.ipv4), "that of an instance behind its tap")
+    fabric.until(lambda: second.has_route("fd00:61::11", via=first.ipv6), "also by IPv6")
     assert not second.has_route("192.168.6.0/24"), "a network is no workload"
     assert not second.has_route("192.168.7.7"), "nor is what another interface leads to"
 

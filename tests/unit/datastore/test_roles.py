@@ -13,6 +13,7 @@ from calico.datastore.sync.acceptance import ACCEPT_PREFIX
 from calico.datastore.trial import TRIAL_PREFIX
 from calico.errors import InvalidInput
 from calico.felix.status_keys import endpoint_status_prefix, host_endpoint_status_prefix, host_status_keys
+from calico.orchestrators.openstack.compute.inputs import prefixes as agent_prefixes
 
 
 def covers(account: Account, key: str, *, write: bool) -> bool:
@@ -51,6 +52,17 @@ def test_a_host_whose_name_begins_like_another_reaches_none_of_its_keys() -> Non
     assert not covers(user("calico-felix-h1"), host_status_keys("h10")[0], write=True)
     assert not covers(user("calico-cni-h1"), "/calico/ipam/v2/host/h10/ipv4/block/x", write=True)
     assert not covers(user("calico-cni-h1"), "/calico/ipam/v2/host/h10", write=True)
+
+
+def test_the_agent_of_a_compute_host_reads_its_own_instances_and_its_regions_subnets_alone() -> None:
+    for region in ("", "one"):
+        for host in ("h1", "h-1"):
+            account = accounts(["openstack"], [host], region)[0]
+            mine, others = agent_prefixes(host, region), agent_prefixes("h10", region)
+            assert all(covers(account, key, write=False) for key in mine)
+            assert not covers(account, others[0], write=False)
+            assert not any(covers(account, key, write=True) for key in mine)
+        assert not covers(account, agent_prefixes(host, "two")[1], write=False)
 
 
 def test_neutron_writes_all_that_mirrors_its_objects() -> None:

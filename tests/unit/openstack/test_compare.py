@@ -118,7 +118,7 @@ def test_a_membership_that_ended_is_taken_away() -> None:
 
 def test_allowed_addresses_that_ended_are_taken_away() -> None:
     raw = written(DOCUMENTS[0])
-    assert json.loads(raw)["spec"]["allowedIps"] == ["10.65.66.1"]
+    assert json.loads(raw)["spec"]["allowedIps"] == ["10.65.66.1/32"]
     change = compare(a_port(), raw)
     assert {"spec.allowedIps", "spec.ipNetworks"} <= {one.field for one in change.differences}
     assert "allowedIps" not in json.loads(written(a_port(), raw))["spec"]
@@ -206,6 +206,7 @@ def test_what_mirrors_nothing_is_deleted_and_what_is_not_ours_is_left_alone() ->
         naming.subnet_key("", "gone"),
         f"{base}/livemigrations/openstack/h1-openstack-d-p",
         f"{base}/networkpolicies/openstack/openstack-isolation.network-gone",
+        f"{base}/networkpolicies/openstack/openstack-isolation.others",
         f"{base}/networkpolicies/openstack/ossg.default.gone",
         f"{base}/networksets/openstack/osag.gone",
         f"{base}/workloadendpoints/openstack/h1-openstack-d-gone",

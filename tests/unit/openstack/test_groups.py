@@ -258,6 +258,13 @@ def test_more_rules_than_a_policy_holds_allow_nothing_and_are_counted() -> None:
     assert len(resource.spec.ingress) == 1024
 
 
+def test_many_problems_do_not_keep_the_good_rules_from_being_written() -> None:
+    rules = [rule("ingress", protocol="x" * 300, remote_ip_prefix=str(n)) for n in range(1500)]
+    converted = convert_security_group(group("tested", *rules, rule("ingress", protocol="tcp")), OPTIONS)
+    assert len(converted.problems) == 1500
+    assert len(converted.documents[0].tree()["spec"]["ingress"]) == 1
+
+
 def test_a_group_that_cannot_be_named_has_no_policy_and_says_so() -> None:
     converted = convert_security_group(group("tested", rule("ingress"), id="Not/A Name"), OPTIONS)
     assert converted.documents == ()

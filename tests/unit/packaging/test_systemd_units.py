@@ -9,12 +9,13 @@ import click
 import pytest
 
 from calico.cli.main import cli
-from calico.datastore.connection import DEFAULT_ENDPOINT
+from calico.datastore.connection import DEFAULT_ENDPOINT, Connection
 from calico.datastore.core.cluster import Core
 from calico.orchestrators.cni.records import DEFAULT_DIRECTORY
+from calico.orchestrators.openstack.compute.daemon import AgentSettings
 
 UNITS = Path(__file__).resolve().parents[3] / "packaging" / "systemd"
-DAEMONS = ("calico-felix", "calico-bgp", "calico-cni")
+DAEMONS = ("calico-felix", "calico-bgp", "calico-cni", "calico-openstack-agent")
 
 
 def settings(unit: str) -> dict[str, str]:
@@ -24,12 +25,13 @@ def settings(unit: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("unit", DAEMONS)
 def test_a_daemon_is_started_by_a_command_that_exists(unit: str) -> None:
-    program, name, *arguments = shlex.split(settings(unit)["ExecStart"])
+    program, *words = shlex.split(settings(unit)["ExecStart"])
     assert program == "/usr/bin/calico"
-    command = cli.get_command(click.Context(cli), name)
+    command: click.Command | None = cli.get_command(click.Context(cli), words.pop(0))
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        command = command.get_command(click.Context(command), words.pop(0))
     assert command is not None
-    context = command.make_context(name, arguments)
-    assert context.params
+    assert command.make_context("daemon", words).params
 
 
 @pytest.mark.parametrize("unit", DAEMONS)
@@ -68,6 +70,14 @@ def test_the_cni_daemon_may_enter_containers_and_keep_its_records() -> None:
     assert found["RestrictNamespaces"] == "net"
     assert found["ProtectKernelTunables"] == "no"
     assert f"/var/lib/{found['StateDirectory']}" == DEFAULT_DIRECTORY
+
+
+def test_the_openstack_agent_may_hear_instances_and_remembers_them() -> None:
+    found = settings("calico-openstack-agent")
+    assert {"CAP_NET_RAW", "CAP_NET_BIND_SERVICE"} <= set(found["CapabilityBoundingSet"].split())
+    assert "AF_PACKET" in found["RestrictAddressFamilies"].split()
+    assert f"/var/lib/{found['StateDirectory']}" == AgentSettings(node="h", etcd=Connection()).state_dir
+    assert (found["Type"], found["Restart"]) == ("notify", "always")
 
 
 def test_bird_outlives_the_agent_and_is_found_again() -> None:

@@ -16,6 +16,7 @@ from calico.datastore.sync.acceptance import ACCEPT_PREFIX
 from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY
 from calico.errors import InvalidInput
 from calico.model.keys import RESOURCE_PREFIX, ROOT
+from calico.model.names import WorkloadEndpointIdentifiers
 
 __all__ = ["COMPONENTS", "OURS", "PER_HOST", "Access", "Account", "Permission", "Role", "accounts"]
 
@@ -94,6 +95,7 @@ _SHARED: Mapping[str, tuple[Permission, ...]] = {
         *_write(f"{_IPAM}assignment/", f"{_IPAM}handle/"),
         _key(f"{_IPAM}config", "read"),
     ),
+    "openstack": (_CLUSTER_INFO, *_read(ACCEPT_PREFIX)),
     "operator": _write(ROOT),
     "readonly": _read(
         RESOURCE_PREFIX,
@@ -119,10 +121,19 @@ def _cni(host: str, region: str) -> tuple[Permission, ...]:
     return (_key(f"{_IPAM}host/{host}", "readwrite"), *_write(f"{_IPAM}host/{host}/"))
 
 
-PER_HOST: Mapping[str, Callable[[str, str], tuple[Permission, ...]]] = {"felix": _felix, "bgp": _bgp, "cni": _cni}
+def _openstack(host: str, region: str) -> tuple[Permission, ...]:
+    """The agent of a compute host: its instances, and the subnets of its region."""
+    own = WorkloadEndpointIdentifiers(node=host, orchestrator="openstack").prefix()
+    (endpoints,) = _kinds("workloadendpoints")
+    return _read(f"{endpoints}{_namespace(region)}/{own}", f"{ROOT}dhcp/v2/{_region(region)}/subnet/")
+
+
+PER_HOST: Mapping[str, Callable[[str, str], tuple[Permission, ...]]] = {
+    "felix": _felix, "bgp": _bgp, "cni": _cni, "openstack": _openstack,
+}  # fmt: skip
 """Components of which each host has one, with what is its host's alone."""
 
-COMPONENTS = ("felix", "bgp", "cni", "neutron", "operator", "readonly")
+COMPONENTS = ("felix", "bgp", "cni", "openstack", "neutron", "operator", "readonly")
 
 
 def accounts(components: Iterable[str], hosts: Sequence[str], region: str = "") -> tuple[Account, ...]:
@@ -147,7 +158,7 @@ def accounts(components: Iterable[str], hosts: Sequence[str], region: str = "") 
 
 
 def _neutron(region: str) -> tuple[Permission, ...]:
-    namespace = f"openstack-region-{region}" if region else "openstack"
+    namespace = _namespace(region)
     kinds = _kinds("livemigrations", "networkpolicies", "networksets", "workloadendpoints")
     names = ("felixconfigurations/default", "tiers/openstack-isolation")
     singletons = (CLUSTER_INFO_KEY, *(RESOURCE_PREFIX + name for name in names))
@@ -159,6 +170,10 @@ def _neutron(region: str) -> tuple[Permission, ...]:
         *_write(f"{ROOT}compaction/v1/"),
         *_read(f"{ROOT}felix/v2/{_region(region)}/host/"),
     )
+
+
+def _namespace(region: str) -> str:
+    return f"openstack-region-{region}" if region else "openstack"
 
 
 def _region(region: str) -> str:

@@ -62,8 +62,11 @@ def test_the_signature_is_what_nova_computes() -> None:
 
 
 def test_nova_gets_our_word_for_who_asks_and_of_the_instances_only_what_is_harmless() -> None:
-    given = [("Accept", "text/plain"), ("X-Instance-ID", "evil"), ("x_instance_id", "evil"),
-             ("X-Forwarded-For", "evil"), ("Host", "evil"), ("Cookie", "evil"), ("Transfer-Encoding", "chunked")]  # fmt: skip
+    given = [
+        *((name, "evil") for name in ("X-Instance-ID", "x_instance_id", "X-Forwarded-For", "Host", "Cookie")),
+        ("Accept", "text/plain"),
+        ("Transfer-Encoding", "chunked"),
+    ]
     assert request_headers(ASKER, b"secret", given) == [
         ("Accept", "text/plain"),
         ("X-Instance-ID", "dev"),

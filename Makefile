@@ -8,7 +8,7 @@ RERUNS ?= 0
 WAITING := bgp cli client datastore interop
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help deb deps runtimes demo test check unit contract functional system bench schedules mutants docs clean
+.PHONY: help deb deps runtimes openstack demo test check unit contract functional system bench schedules mutants docs clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -18,6 +18,9 @@ deps: ## Install Debian packages and the locked virtual environment
 
 runtimes: deps ## Install the container runtimes that the tests drive as well
 	@packaging/bootstrap $(VENV) runtimes
+
+openstack: deps ## Install Neutron in an environment of its own, and PostgreSQL, for the tests of the driver
+	@packaging/bootstrap $(VENV) openstack
 
 demo: deps ## A real multi-host network on this machine, with policy that packets obey
 	@$(BIN)/calico lab demo

@@ -20,6 +20,7 @@ _PROGRAMS = {
     "lab": ("etcd", "bird", "nsenter"),
     "runtimes": ("containerd", "runc", "podman", "/usr/lib/cni/ptp", "/bin/busybox"),
     "routers": ("/usr/lib/frr/bgpd", "gobgpd"),
+    "neutron": ("etcd", "etcdctl"),  # and an environment with Neutron, which the stack's fixture looks for
 }
 
 

@@ -52,7 +52,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "openstack": (
         "calico.cli.openstack.group",
         "openstack",
-        "Run the agent of an OpenStack compute host, look at what it tells instances.",
+        "Run the agent of an OpenStack compute host; compare etcd with Neutron's database.",
     ),
     "patch": ("calico.cli.resources.modify", "patch", "Change some fields of resources."),
     "replace": ("calico.cli.resources.write", "replace", "Replace existing resources from files."),

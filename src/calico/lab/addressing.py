@@ -34,6 +34,7 @@ ETCD_SUBNET, ETCD_SUBNET6 = ipaddress.ip_network("10.250.0.0/24"), ipaddress.ip_
 SPINE_SUBNET, SPINE_SUBNET6 = ipaddress.ip_network("10.249.0.0/24"), ipaddress.ip_network("fd00:249::/64")
 EXTERNAL_SUBNET, EXTERNAL_SUBNET6 = ipaddress.ip_network("203.0.113.0/24"), ipaddress.ip_network("2001:db8:113::/64")
 _SPARE_BLOCKS = 64  # how many blocks beyond the hosts' own are tried
+_CONTROLLER = 20  # its offset within the subnet of etcd
 _FIRST = 10  # offset of the first host, member or external within its subnet; routers are at 1 (ToRs of a spine: 2..)
 
 
@@ -97,12 +98,16 @@ class Rack(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Layout(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole lab with nothing left to choose. ``gateway`` is the router's end on the L2 segment or the spine."""
+    """The whole lab with nothing left to choose. ``gateway`` is the router's end on the L2 segment or the spine.
+
+    ``controller`` is that of a cloud, and stands beside etcd.
+    """
 
     topology: Topology
     gateway: Attachment
     etcd: tuple[Attachment, ...]
     etcd_gateway: Attachment
+    controller: Attachment | None = None
     racks: tuple[Rack, ...]
     hosts: tuple[HostPlan, ...]
     workloads: tuple[WorkloadPlan, ...]
@@ -125,6 +130,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     def namespaces(self) -> dict[str, str]:
         """role or machine name -> namespace, in the order in which they are made."""
         roles = ["fabric", "gw", *(f"etcd{i + 1}" for i in range(len(self.etcd)))]
+        roles += ["controller"] if self.controller is not None else []
         names = {role: self.netns(role) for role in roles}
         names.update({f"tor-{rack.name}": rack.netns for rack in self.racks})
         names.update({plan.host.name: plan.netns for plan in self.hosts})
@@ -156,6 +162,9 @@ def plan_layout(topology: Topology) -> Layout:
             for i in range(topology.etcd.members)
         ),
         etcd_gateway=_attach(lab, "gw-etcd", ETCD_SUBNET, ETCD_SUBNET6, 1),
+        controller=_attach(lab, "controller", ETCD_SUBNET, ETCD_SUBNET6, _CONTROLLER, router=1)
+        if topology.openstack is not None
+        else None,
         racks=racks,
         hosts=tuple(_plan_hosts(topology, fabric4, fabric6)),
         workloads=tuple(_plan_workloads(topology)),

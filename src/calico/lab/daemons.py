@@ -11,6 +11,7 @@ import msgspec
 from calico.datastore.core.cluster import Core, gateway_argv, member_config
 from calico.datastore.etcd.server import etcd_argv
 from calico.lab.addressing import HostPlan, Layout
+from calico.lab.openstack.controller import agent_record, controller_records
 from calico.lab.state import ProcessRecord, lab_dir
 
 __all__ = ["PROXY_URL", "daemon_records", "felix_record", "run_dir"]
@@ -37,7 +38,13 @@ def daemon_records(layout: Layout) -> Iterator[ProcessRecord]:
     for plan in layout.hosts:
         yield felix_record(layout.name, plan)
         if layout.topology.bgp:
-            yield _agent(layout.name, plan, "bgp")
+            # addresses of a cloud are in no pool of Calico's
+            mode = ("--export-mode", "interfaces") if layout.topology.openstack is not None else ()
+            yield _agent(layout.name, plan, "bgp", *mode)
+    if layout.topology.openstack is not None:
+        for plan in layout.hosts:
+            yield agent_record(layout, plan, PROXY_URL)
+        yield from controller_records(layout)
 
 
 def felix_record(lab: str, plan: HostPlan) -> ProcessRecord:
@@ -45,13 +52,13 @@ def felix_record(lab: str, plan: HostPlan) -> ProcessRecord:
     return _agent(lab, plan, "felix")
 
 
-def _agent(lab: str, plan: HostPlan, kind: str) -> ProcessRecord:
+def _agent(lab: str, plan: HostPlan, kind: str, *more: str) -> ProcessRecord:
     directory = run_dir(lab, plan.host.name)
     log = f"{directory}/{kind}.log"
     options: tuple[str, ...] = ("--node", plan.host.name, "--etcd-endpoints", PROXY_URL)
     options += ("--run-dir", directory, "--log-file", log)
     options += ("--mtu-file", f"{directory}/mtu") if kind == "felix" else ()
-    argv = (sys.executable, "-m", "calico", kind, *options)
+    argv = (sys.executable, "-m", "calico", kind, *options, *more)
     return ProcessRecord(
         kind="felix" if kind == "felix" else "bgp", machine=plan.host.name, netns=plan.netns, argv=argv, log=log
     )

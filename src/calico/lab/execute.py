@@ -48,8 +48,10 @@ def machine_environment(layout: Layout, name: str, environment: Mapping[str, str
 
 def replace_process(lab: str, name: str, command: Sequence[str]) -> None:
     """Become the command inside the machine; returns only by raising (NotFound when the command does not exist)."""
-    layout = plan_layout(load_state(lab).topology)
-    fd = open_netns(machine_netns(layout, name))
+    state = load_state(lab)
+    layout = plan_layout(state.topology)
+    instance = state.instances.get(name)
+    fd = open_netns(instance.netns if instance is not None else machine_netns(layout, name))
     enter_netns(fd)
     os.close(fd)
     try:

@@ -58,6 +58,8 @@ def segments(layout: Layout) -> Iterator[Segment]:
     """The segments of a layout: ``etcd``, then ``hosts`` (L2) or ``spine`` and one per rack (routed)."""
     gateway = layout.netns("gw")
     members = [Member(layout.netns(f"etcd{i + 1}"), "eth0", end) for i, end in enumerate(layout.etcd)]
+    if layout.controller is not None:
+        members.append(Member(layout.netns("controller"), "eth0", layout.controller))
     yield Segment("etcd", (Member(gateway, "etcd0", layout.etcd_gateway), *members))
     hosts = {plan.host.name: Member(plan.netns, "eth0", plan.uplink) for plan in layout.hosts}
     router = Member(gateway, "eth0", layout.gateway)

@@ -23,6 +23,7 @@ __all__ = ["alive", "daemon_environment", "end_processes", "find_processes", "la
 
 MARK = "CALICO_LAB_DAEMON"
 _TERM_S, _KILL_S = 2.0, 5.0
+_LOG_TO_OUTPUT = frozenset({"etcd", "gateway", "postgres", "nova", "api", "workers"})
 
 
 def daemon_environment(lab: str) -> dict[str, str]:
@@ -42,7 +43,7 @@ def start_process(record: ProcessRecord, environment: Mapping[str, str]) -> Proc
         (os.POSIX_SPAWN_OPEN, 1, str(_output(record)), flags, 0o644),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
-    pid = os.posix_spawnp("nsenter", argv, dict(environment), file_actions=actions, setsid=True)
+    pid = os.posix_spawnp("nsenter", argv, {**environment, **record.environment}, file_actions=actions, setsid=True)
     return msgspec.structs.replace(record, pid=pid, start_ticks=_start_ticks(pid))
 
 
@@ -108,7 +109,7 @@ def last_words(record: ProcessRecord, lines: int = 5) -> str:
 def _output(record: ProcessRecord) -> Path:
     """Where standard output goes: the log of a process that has no other, else a file beside it."""
     log = Path(record.log)
-    return log if record.kind in ("etcd", "gateway") else log.with_suffix(f".{record.kind}.out")
+    return log if record.kind in _LOG_TO_OUTPUT else log.with_suffix(f".{record.kind}.out")
 
 
 def _belongs(pid: int, inodes: set[int], mark: bytes | None) -> bool:

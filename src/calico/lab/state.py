@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from calico.errors import Conflict, InvalidInput, NotFound
+from calico.lab.openstack.instance import Instance
 from calico.lab.topology import Topology
 
 __all__ = ["LAB_ROOT", "LabState", "ProcessRecord", "lab_dir", "lab_lock", "list_labs", "load_state", "save_state"]
@@ -24,13 +25,17 @@ LAB_ROOT = Path("/run/calico-lab")
 
 
 class ProcessRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A process of a lab. ``pid`` 0 means: about to be started. ``start_ticks`` is field 22 of /proc/PID/stat."""
+    """A process of a lab. ``pid`` 0 means: about to be started. ``start_ticks`` is field 22 of /proc/PID/stat.
 
-    kind: Literal["etcd", "gateway", "bird", "felix", "bgp"]
+    ``environment`` comes on top of what all daemons have.
+    """
+
+    kind: Literal["etcd", "gateway", "bird", "felix", "bgp", "openstack", "postgres", "nova", "api", "workers"]
     machine: str
     netns: str
     argv: tuple[str, ...]
     log: str
+    environment: dict[str, str] = {}
     pid: int = 0
     start_ticks: int = 0
 
@@ -44,12 +49,14 @@ class LabState(msgspec.Struct, frozen=True, kw_only=True):
     """A lab as built so far. ``topology`` has every automatic address written out, so that none ever moves.
 
     ``revision`` is the datastore revision of the last write of the lab itself; ``given`` the topology as in the file.
+    ``instances`` are those of its cloud, by name.
     """
 
     topology: Topology
     given: Topology
     phase: Literal["building", "up"] = "building"
     revision: int = 0
+    instances: dict[str, Instance] = {}
     processes: dict[str, ProcessRecord] = {}
 
 

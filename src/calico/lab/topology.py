@@ -21,6 +21,7 @@ __all__ = [
     "External",
     "Fabric",
     "Host",
+    "OpenStack",
     "Pool",
     "Port",
     "Topology",
@@ -104,6 +105,18 @@ class External(_Strict, frozen=True, kw_only=True):
     as_number: int | None = msgspec.field(default=None, name="as")
 
 
+class OpenStack(_Strict, frozen=True, kw_only=True):
+    """A cloud: a machine ``controller`` with the real Neutron, and every host with an agent that answers instances.
+
+    ``environment`` is the folder of Neutron's virtual environment, found by itself when empty. ``settings`` are
+    options of the driver's section ``[calico]`` of Neutron's configuration.
+    """
+
+    environment: str = ""
+    metadata_secret: str = "lab"
+    settings: dict[str, str | int | float | bool] = {}
+
+
 class Topology(_Strict, frozen=True, kw_only=True):
     """A whole lab. ``resources`` are Calico resources, applied once the datastore is up. Without ``bgp`` no host speaks
     it: the fabric knows hosts only, and workloads of others are reached through tunnels."""
@@ -117,6 +130,7 @@ class Topology(_Strict, frozen=True, kw_only=True):
     hosts: tuple[Host, ...]
     workloads: tuple[Workload, ...] = ()
     externals: tuple[External, ...] = ()
+    openstack: OpenStack | None = None
     resources: tuple[dict[str, Any], ...] = ()
 
     @property
@@ -193,7 +207,11 @@ def _check_names(topology: Topology) -> None:
     for where, name in named:
         if not NODE_NAME.fullmatch(name):
             raise _bad(where, f"{name!r} must be 1-32 lower-case letters, digits and inner dashes")
-        if name in RESERVED_NAMES or name.startswith(_RESERVED_PREFIXES):
+        if (
+            name in RESERVED_NAMES
+            or (topology.openstack is not None and name == "controller")
+            or name.startswith(_RESERVED_PREFIXES)
+        ):
             raise _bad(where, f"{name!r} is reserved for the lab's own namespaces")
         if name in seen:
             raise _bad(where, f"{name!r} is taken by {seen[name]}: hosts, workloads and externals share their names")

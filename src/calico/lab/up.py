@@ -15,6 +15,7 @@ from calico.lab.addressing import Layout, plan_layout
 from calico.lab.daemons import daemon_records, run_dir
 from calico.lab.down import clear_away
 from calico.lab.fabric import build_external, build_fabric, make_namespace
+from calico.lab.openstack.controller import make_database, prepare_controller
 from calico.lab.processes import alive, daemon_environment, last_words, start_process
 from calico.lab.registrar import Request, register
 from calico.lab.resources import endpoint_document, lab_documents
@@ -80,15 +81,23 @@ def _build(topology: Topology, progress: Progress) -> LabState:
     with _many_files(), ThreadPoolExecutor(max_workers=4) as pool:
         _build_wires(layout, progress)
         _write_router_configs(layout)
-        state = _start(state, ("etcd", "gateway", "bird"), progress)
+        if topology.openstack is not None:
+            progress("making an empty database", 0, 1)
+            prepare_controller(layout)
+        state = _start(state, ("etcd", "gateway", "bird", "postgres"), progress)
         registered = pool.submit(_register, layout)
+        database = pool.submit(make_database, layout) if topology.openstack is not None else None
         for number, plan in enumerate(layout.workloads):
             progress("wiring workloads", number, len(layout.workloads))
             wire_workload(plan, layout.netns(plan.workload.host))
-        state = _start(state, ("felix", "bgp"), progress)
+        state = _start(state, ("felix", "bgp", "openstack", "nova"), progress)
         progress("writing resources", 0, 1)
         revision = registered.result()
         progress("writing resources", 1, 1)
+        if database is not None:
+            progress("making Neutron's tables", 0, 1)
+            database.result()
+            state = _start(state, ("api", "workers"), progress)
     state = msgspec.structs.replace(state, revision=revision, phase="up")
     save_state(state)
     check_alive(state)

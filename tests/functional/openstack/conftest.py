@@ -1,10 +1,13 @@
-"""A compute host that the tests of this folder share."""
+"""What the tests of this folder share: a control plane with two APIs and two workers, and a compute host."""
 
 from __future__ import annotations
 
+import itertools
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,15 +17,47 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "felix"))
 from compute_world import ComputeWorld
 
+from functional.openstack.cloud import Cloud
+from stack.stack import Stack, missing
+
+_NETS = itertools.count()
+_SETTINGS = """\
+election_ttl_s = 4
+agent_report_interval_s = 1
+audit_interval_s = 3600
+"""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents:
+        if here in item.path.parents and item.get_closest_marker("neutron") is None:
             item.add_marker(pytest.mark.root)
             item.add_marker(pytest.mark.etcd)
             if os.geteuid() != 0:
                 item.add_marker(pytest.mark.skip(reason="needs root to make network namespaces"))
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The control plane. Each test has a project and hosts of its own."""
+    reason = missing()
+    if reason:
+        pytest.skip(reason)
+    directory = Path(tempfile.mkdtemp(prefix="calico-stack-"))
+    running = Stack(directory, settings=_SETTINGS, apis=2, workers=2)
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def cloud(stack: Stack) -> Cloud:
+    """The stack as a project sees it."""
+    return Cloud(stack, next(_NETS))
 
 
 @pytest.fixture(scope="session")

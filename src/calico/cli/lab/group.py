@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from calico.cli.lab.etcd import etcd
+from calico.cli.lab.openstack import openstack
 
 __all__ = ["lab"]
 
@@ -24,6 +25,7 @@ def lab() -> None:
 
 
 lab.add_command(etcd)
+lab.add_command(openstack)
 
 
 @lab.command()

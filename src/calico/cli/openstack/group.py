@@ -11,6 +11,7 @@ __all__ = ["openstack"]
 _COMMANDS = {  # command -> module: imported when it runs
     "agent": "calico.cli.openstack.agent",
     "instances": "calico.cli.openstack.instances",
+    "resync": "calico.cli.openstack.resync",
 }
 
 
@@ -26,4 +27,4 @@ class _Group(click.Group):
 
 @click.group(cls=_Group)
 def openstack() -> None:
-    """Run the agent of a compute host, and look at what it tells the host's instances."""
+    """Run the agent of a compute host; compare Neutron's database with what etcd has of it, and mend it."""

@@ -1,0 +1,104 @@
+"""What an object of Neutron should be in etcd: its keys, and its documents as the database has it now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from calico.errors import InvalidInput
+from calico.model.keys import key_path
+from calico.orchestrators.openstack import naming
+from calico.orchestrators.openstack.convert import (
+    Converted,
+    Options,
+    convert_address_group,
+    convert_port,
+    convert_security_group,
+    convert_subnet,
+)
+from calico.orchestrators.openstack.driver.journal.recording import (
+    ADDRESS_GROUP,
+    NETWORK,
+    PORT,
+    SECURITY_GROUP,
+    SUBNET,
+    Place,
+    Work,
+)
+from calico.orchestrators.openstack.driver.reading import dependents, groups, networks, ports
+from calico.orchestrators.openstack.driver.reading.rows import reading
+
+__all__ = ["Key", "converted", "dependent_works", "paths_of", "with_places"]
+
+Key = tuple[str, str]
+"""Kind and id of an object."""
+
+
+def paths_of(work: Work, region: str) -> tuple[str, ...]:
+    """The keys that an object may have in etcd; of a port, at the places that ``work`` names."""
+    if work.kind == ADDRESS_GROUP:
+        return (key_path(naming.address_group_key(region, work.identifier)),)
+    if work.kind == SECURITY_GROUP:
+        return (key_path(naming.group_key(region, work.identifier)),)
+    if work.kind == SUBNET:
+        return (naming.subnet_key(region, work.identifier),)
+    found = []
+    for host, device in sorted(work.places):
+        try:
+            found.append(key_path(naming.migration_key(region, host, device, work.identifier)))
+            found.append(key_path(naming.endpoint_key(region, host, device, work.identifier)))
+        except InvalidInput:
+            pass  # what cannot be named was never written
+    return tuple(found)
+
+
+def with_places(works: Iterable[Work]) -> list[Work]:
+    """The same, with the places where ports are by now."""
+    given = list(works)
+    with reading() as session:
+        there = dependents.places_of(session, [work.identifier for work in given if work.kind == PORT])
+    return [_at(work, there.get(work.identifier, set())) for work in given]
+
+
+def _at(work: Work, places: set[Place]) -> Work:
+    return Work(work.kind, work.identifier, work.places | places, work.attempts) if places else work
+
+
+def converted(keys: Iterable[Key], options: Options) -> Mapping[Key, Converted]:
+    """The documents of each object, as of a transaction that begins now; none of one that is gone.
+
+    A constant number of queries, whatever is asked for.
+    """
+    by_kind: dict[str, list[str]] = {}
+    for kind, identifier in keys:
+        by_kind.setdefault(kind, []).append(identifier)
+    found: dict[Key, Converted] = {
+        (kind, identifier): Converted() for kind, wanted in by_kind.items() for identifier in wanted
+    }
+    with reading() as session:
+        address_groups = groups.address_groups(session, by_kind.get(ADDRESS_GROUP, ()))
+        security_groups = groups.security_groups(session, by_kind.get(SECURITY_GROUP, ()))
+        subnets = networks.subnets(session, by_kind.get(SUBNET, ()))
+        their = networks.networks(session, {subnet.network_id for subnet in subnets.values()})
+        views = ports.ports(session, by_kind.get(PORT, ()))
+    for address_group in address_groups.values():
+        found[ADDRESS_GROUP, address_group.id] = convert_address_group(address_group, options)
+    for security_group in security_groups.values():
+        found[SECURITY_GROUP, security_group.id] = convert_security_group(security_group, options)
+    for subnet in subnets.values():
+        found[SUBNET, subnet.id] = convert_subnet(subnet, their[subnet.network_id], (), options)
+    for view in views.values():
+        found[PORT, view.port.id] = convert_port(view, options)
+    return found
+
+
+def dependent_works(works: Iterable[Work]) -> dict[str, set[str]]:
+    """Objects to mirror, by kind, because of changes of what they are made of."""
+    by_kind: dict[str, list[str]] = {}
+    for work in works:
+        by_kind.setdefault(work.kind, []).append(work.identifier)
+    found: dict[str, set[str]] = {PORT: set(), SUBNET: set()}
+    with reading() as session:
+        for kind, identifiers in by_kind.items():
+            found[PORT] |= dependents.dependent_ports(session, kind, identifiers)
+        found[SUBNET] |= dependents.dependent_subnets(session, by_kind.get(NETWORK, ()))
+    return found

@@ -1,0 +1,72 @@
+"""Writing to the journal, in the transaction of whoever changes Neutron's database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from neutron_lib import context as n_context
+from neutron_lib.db import api as db_api
+
+from calico.orchestrators.openstack.driver.journal.table import JournalEntry
+
+__all__ = [
+    "ADDRESS_GROUP",
+    "GROUP_PORTS",
+    "MIRRORED",
+    "NETWORK",
+    "PORT",
+    "QOS_POLICY",
+    "SECURITY_GROUP",
+    "SUBNET",
+    "SUBNET_PORTS",
+    "Place",
+    "Work",
+    "record",
+    "record_works",
+]
+
+ADDRESS_GROUP = "address_group"
+SECURITY_GROUP = "security_group"
+SUBNET = "subnet"
+PORT = "port"
+MIRRORED = (ADDRESS_GROUP, SECURITY_GROUP, SUBNET, PORT)
+"""Kinds of objects that have documents in etcd, in the order to write them: what is referred to comes first."""
+
+GROUP_PORTS = "group_ports"
+"""The ports of a security group, for they carry its name."""
+SUBNET_PORTS = "subnet_ports"
+"""The ports of a subnet, for they carry its gateway."""
+NETWORK = "network"
+"""The ports and subnets of a network."""
+QOS_POLICY = "qos_policy"
+"""The ports that a QoS policy limits."""
+
+Place = tuple[str, str]
+"""A host and the device id that a port had there."""
+
+
+class Work(msgspec.Struct, frozen=True):
+    """An object to mirror again, with the places that its entries name."""
+
+    kind: str
+    identifier: str
+    places: frozenset[Place] = frozenset()
+    attempts: int = 0
+
+
+def record(session: Any, kind: str, identifiers: Iterable[str], places: Iterable[Place] = ()) -> None:
+    """Add an entry per identifier to the journal; it counts when ``session``'s transaction commits."""
+    text = json.dumps(sorted(set(places)))
+    rows = [{"kind": kind, "object_id": each, "places": text} for each in dict.fromkeys(identifiers) if each]
+    if rows:
+        session.execute(JournalEntry.__table__.insert(), rows)
+
+
+def record_works(works: Iterable[Work]) -> None:
+    """Add entries in a transaction of their own: for what is to be mirrored again without having changed."""
+    with db_api.CONTEXT_WRITER.using(n_context.get_admin_context()) as session:
+        for work in works:
+            record(session, work.kind, [work.identifier], work.places)

@@ -1,0 +1,138 @@
+"""The ML2 mechanism driver: binds ports of instances to hosts where Felix runs, and notes every change in the journal.
+
+It never touches etcd: an API call costs one more row in its own transaction, whether etcd is there or not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from neutron.plugins.ml2.drivers import mech_agent
+from neutron_lib.api.definitions import portbindings
+from neutron_lib.db import resource_extend
+from oslo_config import cfg
+
+from calico.orchestrators.openstack.driver import bindings, callbacks, settings, subnets
+from calico.orchestrators.openstack.driver.journal.recording import NETWORK, PORT, SUBNET, SUBNET_PORTS, Place, record
+from calico.orchestrators.openstack.driver.logs import log_as_neutron
+from calico.orchestrators.openstack.driver.poke import poke
+from calico.orchestrators.openstack.driver.qos import CalicoQosDriver
+from calico.orchestrators.openstack.naming import tap_mac
+
+__all__ = ["AGENT_TYPE", "CalicoMechanismDriver"]
+
+AGENT_TYPE = "Calico per-host agent (felix)"
+"""As networking-calico names it, so that agents stay the same ones over a migration."""
+
+_STATUS_ONLY = frozenset({"status", "updated_at", "revision_number"})
+_IN_NETWORK = ("name", "mtu", "qos_policy_id", "dns_domain", "router:external", "port_security_enabled")
+
+
+@resource_extend.has_resource_extenders
+class CalicoMechanismDriver(mech_agent.SimpleAgentMechanismDriverBase):
+    """``mechanism_drivers = calico``; other kinds of interfaces (SR-IOV, vhost-user) are left to other drivers."""
+
+    def __init__(self) -> None:
+        super().__init__(AGENT_TYPE, portbindings.VIF_TYPE_TAP, {portbindings.CAP_PORT_FILTER: True})
+
+    def initialize(self) -> None:
+        """Check the configuration, so that a wrong one is an error at the start and not in the night."""
+        log_as_neutron()
+        settings.register()
+        settings.connection()
+        settings.region()
+        callbacks.subscribe()
+        bindings.subscribe()
+        CalicoQosDriver.create()
+
+    @property
+    def connectivity(self) -> str:
+        return portbindings.CONNECTIVITY_L3
+
+    def get_workers(self) -> list[Any]:
+        """The one process that talks to etcd."""
+        from calico.orchestrators.openstack.driver.worker import CalicoWorker
+
+        return [CalicoWorker()]
+
+    # ---- binding
+
+    def get_allowed_network_types(self, agent: Any = None) -> tuple[str, ...]:
+        return ("local", "flat")
+
+    def get_mappings(self, agent: Any) -> dict[str, str]:
+        return {}
+
+    def check_segment_for_agent(self, segment: dict[str, Any], agent: dict[str, Any]) -> bool:
+        """Every host reaches every network: packets are routed."""
+        return agent["agent_type"] == self.agent_type and segment["network_type"] in self.get_allowed_network_types()
+
+    def get_vif_details(self, context: Any, agent: Any, segment: Any) -> dict[str, Any]:
+        """The tap has the same MAC on every host, so that a migrating instance keeps its gateway."""
+        mac = context.current.get("mac_address")
+        return {**self.vif_details, "mac_address": tap_mac(mac)} if mac else dict(self.vif_details)
+
+    @staticmethod
+    @resource_extend.extends(["networks"])
+    def _no_common_segment(network: dict[str, Any], row: Any) -> None:
+        """Say honestly that broadcasts do not reach the other ports of a network."""
+        network["l2_adjacency"] = False
+
+    # ---- ports
+
+    def create_port_precommit(self, context: Any) -> None:
+        super().create_port_precommit(context)
+        self._record_port(context, _places(context.current))
+
+    def update_port_precommit(self, context: Any) -> None:
+        super().update_port_precommit(context)
+        if _differ(context.current, context.original):
+            self._record_port(context, _places(context.current) | _places(context.original))
+
+    def delete_port_precommit(self, context: Any) -> None:
+        self._record_port(context, _places(context.current))
+
+    def create_port_postcommit(self, context: Any) -> None:
+        poke()
+
+    update_port_postcommit = delete_port_postcommit = create_port_postcommit
+
+    def _record_port(self, context: Any, places: set[Place]) -> None:
+        record(context.plugin_context.session, PORT, [context.current["id"]], places)
+
+    # ---- networks and subnets
+
+    def update_network_precommit(self, context: Any) -> None:
+        if any(context.current.get(name) != context.original.get(name) for name in _IN_NETWORK):
+            record(context.plugin_context.session, NETWORK, [context.current["id"]])
+
+    def create_subnet_precommit(self, context: Any) -> None:
+        if cfg.CONF.calico.refuse_overlapping_subnets:
+            subnets.refuse_overlap(context.plugin_context.session, context.current)
+        record(context.plugin_context.session, SUBNET, [context.current["id"]])
+
+    def update_subnet_precommit(self, context: Any) -> None:
+        record(context.plugin_context.session, SUBNET, [context.current["id"]])
+        if context.current.get("gateway_ip") != context.original.get("gateway_ip"):
+            record(context.plugin_context.session, SUBNET_PORTS, [context.current["id"]])
+
+    def delete_subnet_precommit(self, context: Any) -> None:
+        record(context.plugin_context.session, SUBNET, [context.current["id"]])
+
+    def update_network_postcommit(self, context: Any) -> None:
+        poke()
+
+    create_subnet_postcommit = update_subnet_postcommit = delete_subnet_postcommit = update_network_postcommit
+
+
+def _places(port: dict[str, Any]) -> set[Place]:
+    """Where the port is, and where it is going to."""
+    profile = port.get(portbindings.PROFILE) or {}
+    hosts = (port.get(portbindings.HOST_ID), profile.get("migrating_to"))
+    return {(host, port["device_id"]) for host in hosts if host and port["device_id"]}
+
+
+def _differ(current: dict[str, Any], original: dict[str, Any]) -> bool:
+    """Whether more changed than what we report ourselves."""
+    names = (current.keys() | original.keys()) - _STATUS_ONLY
+    return any(current.get(name) != original.get(name) for name in names)

@@ -1,0 +1,1 @@
+"""The driver's branch of alembic."""

@@ -1,0 +1,1 @@
+"""Neutron's database as facts: a constant number of queries, however many objects are asked for."""

@@ -1,0 +1,84 @@
+"""Which ports an object has a part in, and where ports are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from neutron.db import models_v2
+from neutron.db.models import address_group as address_models
+from neutron.db.models import l3 as l3_models
+from neutron.db.models import securitygroup as group_models
+from neutron.db.qos import models as qos_models
+from neutron.plugins.ml2 import models as ml2_models
+from sqlalchemy import select
+
+from calico.orchestrators.openstack.driver.journal.recording import (
+    ADDRESS_GROUP,
+    GROUP_PORTS,
+    NETWORK,
+    PORT,
+    QOS_POLICY,
+    SECURITY_GROUP,
+    SUBNET,
+    SUBNET_PORTS,
+    Place,
+)
+from calico.orchestrators.openstack.driver.reading.rows import where_in
+
+__all__ = ["dependent_ports", "dependent_subnets", "identifiers", "places_of"]
+
+_MODELS: dict[str, Any] = {
+    ADDRESS_GROUP: address_models.AddressGroup,
+    SECURITY_GROUP: group_models.SecurityGroup,
+    SUBNET: models_v2.Subnet,
+    PORT: models_v2.Port,
+}
+
+
+def identifiers(session: Any, kind: str) -> set[str]:
+    """All ids of a mirrored kind."""
+    return {row.id for row in session.execute(select(_MODELS[kind].__table__.c.id))}
+
+
+def places_of(session: Any, ports: Iterable[str]) -> dict[str, set[Place]]:
+    """Where ports are and are going to, as the database says now."""
+    import json
+
+    wanted = list(ports)
+    devices = {row.id: row.device_id or "" for row in where_in(session, models_v2.Port.__table__, "id", wanted)}
+    found: dict[str, set[Place]] = {}
+    for row in where_in(session, ml2_models.PortBinding.__table__, "port_id", wanted):
+        hosts = [row.host]
+        if "migrating_to" in (row.profile or ""):
+            hosts.append(json.loads(row.profile).get("migrating_to"))
+        device = devices.get(row.port_id, "")
+        found.setdefault(row.port_id, set()).update((host, device) for host in hosts if host and device)
+    return found
+
+
+def dependent_ports(session: Any, kind: str, wanted: Iterable[str]) -> set[str]:
+    """Ports whose endpoint is made of one of these objects as well."""
+    objects = list(wanted)
+    if kind == GROUP_PORTS:
+        rows = where_in(session, group_models.SecurityGroupPortBinding.__table__, "security_group_id", objects)
+        return {row.port_id for row in rows}
+    if kind == NETWORK:
+        table = models_v2.Port.__table__
+        return {row.id for row in where_in(session, table, "network_id", objects, table.c.id)}
+    if kind == SUBNET_PORTS:
+        return {row.port_id for row in where_in(session, models_v2.IPAllocation.__table__, "subnet_id", objects)}
+    if kind == QOS_POLICY:
+        own = where_in(session, qos_models.QosPortPolicyBinding.__table__, "policy_id", objects)
+        networks = where_in(session, qos_models.QosNetworkPolicyBinding.__table__, "policy_id", objects)
+        limited = where_in(session, qos_models.QosFIPPolicyBinding.__table__, "policy_id", objects)
+        floating = where_in(session, l3_models.FloatingIP.__table__, "id", [row.fip_id for row in limited])
+        ports = {row.port_id for row in own} | {row.fixed_port_id for row in floating if row.fixed_port_id}
+        return ports | dependent_ports(session, NETWORK, [row.network_id for row in networks])
+    return set()
+
+
+def dependent_subnets(session: Any, networks: Iterable[str]) -> set[str]:
+    """Subnets whose record says something of one of these networks."""
+    table = models_v2.Subnet.__table__
+    return {row.id for row in where_in(session, table, "network_id", networks, table.c.id)}

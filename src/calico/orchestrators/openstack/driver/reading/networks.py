@@ -1,0 +1,78 @@
+"""Networks and subnets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from neutron.db import models_v2
+from neutron.db.models import dns as dns_models
+from neutron.db.models import external_net
+from neutron.db.models import subnet_service_type as service_models
+from neutron.db.port_security import models as security_models
+from neutron.db.qos import models as qos_models
+
+from calico.orchestrators.openstack.driver.reading.rows import grouped, revised, where_in
+from calico.orchestrators.openstack.facts import HostRoute, Network, Subnet
+
+__all__ = ["networks", "subnets"]
+
+
+def networks(session: Any, identifiers: Iterable[str]) -> dict[str, Network]:
+    """By id."""
+    wanted = list(identifiers)
+
+    def of(model: Any) -> dict[str, Any]:
+        return {row.network_id: row for row in where_in(session, model.__table__, "network_id", wanted)}
+
+    external, domains = of(external_net.ExternalNetwork), of(dns_models.NetworkDNSDomain)
+    secured, limited = of(security_models.NetworkSecurityBinding), of(qos_models.QosNetworkPolicyBinding)
+    return {
+        row.id: Network(
+            id=row.id,
+            name=row.name or "",
+            project_id=row.project_id or "",
+            mtu=row.mtu or 0,
+            external=row.id in external,
+            dns_domain=domains[row.id].dns_domain or "" if row.id in domains else "",
+            qos_policy_id=limited[row.id].policy_id if row.id in limited else "",
+            port_security_enabled=bool(secured[row.id].port_security_enabled) if row.id in secured else True,
+            revision_number=row.revision_number,
+        )
+        for row in revised(session, models_v2.Network.__table__, wanted)
+    }
+
+
+def subnets(session: Any, identifiers: Iterable[str]) -> dict[str, Subnet]:
+    """By id; name servers in the order that was asked for."""
+    wanted = list(identifiers)
+
+    def of(model: Any) -> dict[str, list[Any]]:
+        return grouped(where_in(session, model.__table__, "subnet_id", wanted), "subnet_id")
+
+    servers, routes = of(models_v2.DNSNameServer), of(models_v2.SubnetRoute)
+    types = of(service_models.SubnetServiceType)
+    return {
+        row.id: Subnet(
+            id=row.id,
+            network_id=row.network_id,
+            cidr=row.cidr,
+            name=row.name or "",
+            project_id=row.project_id or "",
+            ip_version=row.ip_version,
+            gateway_ip=row.gateway_ip or "",
+            enable_dhcp=bool(row.enable_dhcp),
+            ipv6_ra_mode=row.ipv6_ra_mode or "",
+            ipv6_address_mode=row.ipv6_address_mode or "",
+            dns_nameservers=tuple(
+                each.address for each in sorted(servers.get(row.id, []), key=lambda each: int(each.order))
+            ),
+            host_routes=tuple(
+                HostRoute(destination=each.destination, nexthop=each.nexthop)
+                for each in sorted(routes.get(row.id, []), key=lambda each: (str(each.destination), str(each.nexthop)))
+            ),
+            service_types=tuple(sorted(str(each.service_type) for each in types.get(row.id, []))),
+            revision_number=row.revision_number,
+        )
+        for row in revised(session, models_v2.Subnet.__table__, wanted)
+    }

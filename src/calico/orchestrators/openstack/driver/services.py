@@ -1,0 +1,58 @@
+"""The wiring of the worker: which services there are, and what each is given."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from oslo_config import cfg
+
+from calico.datastore.connection import open_backend
+from calico.obs.logger import Logger
+from calico.orchestrators.openstack import naming
+from calico.orchestrators.openstack.driver import settings
+from calico.orchestrators.openstack.driver.agents import Agents
+from calico.orchestrators.openstack.driver.audit import Auditor
+from calico.orchestrators.openstack.driver.drainer import Drainer
+from calico.orchestrators.openstack.driver.leader import Leader, Term
+from calico.orchestrators.openstack.driver.mirror import Mirror
+from calico.orchestrators.openstack.driver.poke import Bell
+from calico.orchestrators.openstack.driver.prepare import prepare
+from calico.orchestrators.openstack.driver.watcher import StatusWatcher
+
+__all__ = ["serve"]
+
+log = Logger(__name__)
+
+
+async def serve() -> None:
+    """Mirror until cancelled; of all workers of the region one is the leader, who follows what hosts report."""
+    section, region = cfg.CONF.calico, settings.region()
+    backend = open_backend(settings.connection())
+    mirror = Mirror(backend, settings.options())
+    drainer = Drainer(mirror, batch=section.journal_batch, poll_s=section.journal_poll_s)
+
+    async def lead(term: Term) -> None:
+        agents = Agents(section.agent_report_interval_s)
+        watcher = StatusWatcher(backend, region, agents, term, programmed=section.require_programmed_revision)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(prepare(backend))
+            tasks.create_task(agents.run())
+            tasks.create_task(watcher.run())
+            if section.audit_interval_s:
+                tasks.create_task(Auditor(backend, settings.options(), section.audit_interval_s, drainer.wake).run())
+
+    name = f"{cfg.CONF.host}:{os.getpid()}"
+    leader = Leader(backend, naming.election_key(region), name, section.election_ttl_s, lead)
+    bell = Bell(drainer.wake)
+    loop = asyncio.get_running_loop()
+    loop.add_reader(bell.file, bell.hear)
+    log.info("calico_worker_started", pid=os.getpid(), region=region)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(drainer.run())
+            tasks.create_task(leader.run())
+    finally:
+        loop.remove_reader(bell.file)
+        bell.close()
+        await backend.close()

@@ -1,0 +1,210 @@
+"""API calls of a real Neutron, and what etcdctl finds then."""
+
+from __future__ import annotations
+
+import pytest
+
+from functional.openstack.cloud import Cloud, annotation
+from stack.client import ApiError
+
+pytestmark = pytest.mark.neutron
+
+
+def test_a_bound_port_is_an_endpoint_that_its_groups_select(cloud: Cloud) -> None:
+    host = cloud.host()
+    network, subnet = cloud.network()
+    port = cloud.port(network, host)
+    assert port["binding:vif_type"] == "tap"
+    details = port["binding:vif_details"]
+    assert (details["connectivity"], details["port_filter"]) == ("l3", True)
+    assert details["mac_address"] == "fe" + port["mac_address"][2:]
+    endpoint = cloud.endpoint(port)
+    (group,) = port["security_groups"]
+    spec = endpoint["spec"]
+    assert (spec["node"], spec["workload"], spec["endpoint"]) == (host.name, port["device_id"], port["id"])
+    assert spec["interfaceName"] == f"tap{port['id'][:11]}"
+    assert spec["ipNetworks"] == [f"{port['fixed_ips'][0]['ip_address']}/32"]
+    assert spec["ipv4Gateway"] == subnet["gateway_ip"]
+    assert endpoint["metadata"]["labels"][f"sg.projectcalico.org/openstack-{group}"] == "default"
+    policy = cloud.policy(group)
+    assert policy["spec"]["selector"] == f"has(sg.projectcalico.org/openstack-{group})"
+    assert {rule["source"]["selector"] for rule in policy["spec"]["ingress"]} == {policy["spec"]["selector"]}
+    prefix = "/calico/resources/v3/projectcalico.org/"
+    written = cloud.revision(f"{prefix}workloadendpoints/openstack/{endpoint['metadata']['name']}")
+    assert cloud.revision(f"{prefix}networkpolicies/openstack/ossg.default.{group}") < written
+
+
+def test_ports_that_are_not_of_instances_or_not_bound_have_no_endpoint(cloud: Cloud) -> None:
+    host = cloud.host()
+    network, _ = cloud.network()
+    unbound = cloud.api.create("port", network_id=network["id"])
+    service = cloud.port(network, host, device_owner="network:dhcp")
+    nowhere = cloud.port(network, "no-such-host")
+    direct = cloud.port(network, host, **{"binding:vnic_type": "direct"})
+    assert nowhere["binding:vif_type"] == direct["binding:vif_type"] == "binding_failed"
+    for port in (unbound, service, nowhere, direct):
+        assert cloud.endpoints(port) == {}
+
+
+def test_everything_that_is_deleted_is_gone_from_etcd(cloud: Cloud) -> None:
+    host = cloud.host()
+    network, subnet = cloud.network()
+    group = cloud.api.create("security_group", name="short-lived")
+    port = cloud.port(network, host, security_groups=[group["id"]])
+    assert cloud.endpoint(port)
+    assert cloud.policy(group["id"])
+    assert subnet["id"] in cloud.stack.stored("/calico/dhcp/v2/no-region/subnet/")
+    cloud.api.delete("port", port["id"])
+    cloud.api.delete("security_group", group["id"])
+    cloud.api.delete("subnet", subnet["id"])
+    assert cloud.endpoints(port) == {}
+    assert cloud.policy(group["id"]) is None
+    assert subnet["id"] not in cloud.stack.stored("/calico/dhcp/v2/no-region/subnet/")
+
+
+def test_rules_and_names_of_groups_follow_without_touching_what_they_do_not_concern(cloud: Cloud) -> None:
+    host = cloud.host()
+    network, _ = cloud.network()
+    group = cloud.api.create("security_group", name="before")
+    port = cloud.port(network, host, security_groups=[group["id"]])
+    name = cloud.endpoint(port)["metadata"]["name"]
+    key = f"/calico/resources/v3/projectcalico.org/workloadendpoints/openstack/{name}"
+    written = cloud.revision(key)
+    rule = cloud.api.create(
+        "security_group_rule",
+        security_group_id=group["id"],
+        direction="ingress",
+        protocol="6",
+        port_range_min=22,
+        port_range_max=23,
+        remote_ip_prefix="192.0.2.0/24",
+    )
+    (ingress,) = cloud.policy(group["id"])["spec"]["ingress"]
+    assert ingress["protocol"] == "TCP"
+    assert ingress["source"]["nets"] == ["192.0.2.0/24"]
+    assert ingress["destination"]["ports"] == ["22:23"]
+    cloud.api.delete("security_group_rule", rule["id"])
+    assert cloud.policy(group["id"])["spec"].get("ingress", []) == []
+    assert cloud.revision(key) == written
+    cloud.api.update("security_group", group["id"], name="after")
+    labels = cloud.endpoint(port)["metadata"]["labels"]
+    assert labels[f"sg.projectcalico.org/openstack-{group['id']}"] == "after"
+    assert "sg-name.projectcalico.org/openstack-before" not in labels
+
+
+def test_an_address_group_is_one_set_that_rules_name(cloud: Cloud) -> None:
+    addresses = cloud.api.create("address_group", name="friends", addresses=["192.0.2.1/32", "2001:db8::/64"])
+    group = cloud.api.create("security_group", name="for friends")
+    cloud.api.create(
+        "security_group_rule",
+        security_group_id=group["id"],
+        direction="ingress",
+        remote_address_group_id=addresses["id"],
+    )
+    (rule,) = cloud.policy(group["id"])["spec"]["ingress"]
+    assert addresses["id"] in rule["source"]["selector"]
+    assert set(cloud.stack.resources("networksets")[f"osag.{addresses['id']}"]["spec"]["nets"]) == {
+        "192.0.2.1/32",
+        "2001:db8::/64",
+    }
+    cloud.api.call("PUT", f"address-groups/{addresses['id']}/remove_addresses", {"addresses": ["192.0.2.1/32"]})
+    cloud.stack.settle()
+    assert cloud.stack.resources("networksets")[f"osag.{addresses['id']}"]["spec"]["nets"] == ["2001:db8::/64"]
+
+
+def test_port_security_pairs_options_and_names_follow(cloud: Cloud) -> None:
+    host = cloud.host()
+    network, _ = cloud.network()
+    port = cloud.port(
+        network,
+        host,
+        allowed_address_pairs=[{"ip_address": "10.250.0.0/25"}, {"ip_address": "10.250.1.1"}],
+        extra_dhcp_opts=[{"opt_name": "bootfile-name", "opt_value": "pxe.0"}],
+    )
+    endpoint = cloud.endpoint(port)
+    assert "10.250.0.0/25" in annotation(endpoint, "address-pairs")
+    assert "pxe.0" in annotation(endpoint, "dhcp-options")
+    cloud.api.update("network", network["id"], name="renamed")
+    labels = cloud.endpoint(port)["metadata"]["labels"]
+    assert labels["projectcalico.org/openstack-network-name"] == "renamed"
+    cloud.api.update("port", port["id"], security_groups=[], allowed_address_pairs=[], port_security_enabled=False)
+    endpoint = cloud.endpoint(port)
+    assert annotation(endpoint, "port-security") == "disabled"
+    assert not any(label.startswith("sg.") for label in endpoint["metadata"]["labels"])
+
+
+def test_subnets_tell_hosts_what_dhcp_says_and_ports_their_gateway(cloud: Cloud) -> None:
+    host = cloud.host()
+    network, subnet = cloud.network()
+    port = cloud.port(network, host)
+    base = subnet["cidr"].rpartition(".")[0]
+    last = int(subnet["gateway_ip"].rpartition(".")[2]) + 13
+    gateway = f"{base}.{last}"
+    cloud.api.update(
+        "subnet",
+        subnet["id"],
+        dns_nameservers=["192.0.2.53"],
+        host_routes=[{"destination": "198.51.100.0/24", "nexthop": gateway}],
+        gateway_ip=None,
+    )
+    cloud.stack.settle()
+    record = cloud.stack.stored("/calico/dhcp/v2/no-region/subnet/")[subnet["id"]]
+    assert record["dns_servers"] == ["192.0.2.53"]
+    assert record["host_routes"] == [{"destination": "198.51.100.0/24", "nexthop": gateway}]
+    assert record["gateway_ip"] is None
+    assert "ipv4Gateway" not in cloud.endpoint(port)["spec"]
+    cloud.api.update("subnet", subnet["id"], enable_dhcp=False)
+    cloud.stack.settle()
+    assert subnet["id"] not in cloud.stack.stored("/calico/dhcp/v2/no-region/subnet/")
+
+
+def test_limits_of_a_policy_follow_at_port_and_network(cloud: Cloud) -> None:
+    host = cloud.host()
+    network, _ = cloud.network()
+    policy = cloud.api.create("qos/policies:policy", name="slow")
+    rules = f"qos/policies/{policy['id']}/bandwidth_limit_rules"
+    rule = cloud.api.create(f"{rules}:bandwidth_limit_rule", max_kbps=1000, direction="ingress")
+    mine = cloud.port(network, host, qos_policy_id=policy["id"])
+    other = cloud.port(network, host)
+    assert cloud.endpoint(mine)["spec"]["qosControls"]["ingressBandwidth"] == 1_000_000
+    assert "qosControls" not in cloud.endpoint(other)["spec"]
+    cloud.api.call("PUT", f"{rules}/{rule['id']}", {"bandwidth_limit_rule": {"max_kbps": 2000}})
+    assert cloud.endpoint(mine)["spec"]["qosControls"]["ingressBandwidth"] == 2_000_000
+    cloud.api.update("network", network["id"], qos_policy_id=policy["id"])
+    assert cloud.endpoint(other)["spec"]["qosControls"]["ingressBandwidth"] == 2_000_000
+    cloud.api.create(f"qos/policies/{policy['id']}/dscp_marking_rules:dscp_marking_rule", dscp_mark=10)
+    assert cloud.endpoint(other)["spec"]["qosControls"]["dscp"] == 10
+
+
+def test_floating_addresses_and_forwarded_ports_lead_to_the_endpoint(cloud: Cloud) -> None:
+    host = cloud.host()
+    outside = cloud.api.create("network", name="outside", **{"router:external": True})
+    cloud.subnet(outside)
+    network, subnet = cloud.network()
+    router = cloud.api.create("router", external_gateway_info={"network_id": outside["id"]})
+    cloud.api.call("PUT", f"routers/{router['id']}/add_router_interface", {"subnet_id": subnet["id"]})
+    port = cloud.port(network, host)
+    inside = port["fixed_ips"][0]["ip_address"]
+    floating = cloud.api.create("floatingip", floating_network_id=outside["id"], port_id=port["id"])
+    assert floating["status"] == "DOWN"
+    assert cloud.endpoint(port)["spec"]["ipNATs"] == [
+        {"internalIP": inside, "externalIP": floating["floating_ip_address"]}
+    ]
+    cloud.active(port, host)
+    status = lambda: cloud.api.show("floatingip", floating["id"])["status"]  # noqa: E731
+    cloud.stack.until("the floating address is ACTIVE", lambda: status() == "ACTIVE")
+    cloud.api.update("floatingip", floating["id"], port_id=None)
+    assert "ipNATs" not in cloud.endpoint(port)["spec"]
+    assert status() == "DOWN"
+    cloud.api.update("floatingip", floating["id"], port_id=port["id"])
+    assert status() == "ACTIVE"
+    cloud.api.delete("floatingip", floating["id"])
+    assert "ipNATs" not in cloud.endpoint(port)["spec"]
+
+
+def test_a_subnet_that_overlaps_another_networks_is_refused(cloud: Cloud) -> None:
+    _, subnet = cloud.network()
+    other = cloud.api.create("network", name="other")
+    with pytest.raises(ApiError, match=f"overlaps subnet {subnet['id']}") as refused:
+        cloud.api.create("subnet", network_id=other["id"], ip_version=4, cidr=subnet["cidr"])
+    assert refused.value.status == 409

@@ -1,0 +1,29 @@
+"""Makes Neutron's tables in an empty database; run by Neutron's Python, as ``schema.py URL``.
+
+Neutron's own migrations are written for MySQL, so on PostgreSQL its tables are made of its models. The driver's table
+comes from the driver's migration, by ``neutron-db-manage``.
+"""
+
+import sys
+
+from neutron.db.migration.models import head
+from neutron.db.models.securitygroup_default_rules import SecurityGroupDefaultRule
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
+
+engine = create_engine(sys.argv[1])
+head.get_metadata().create_all(engine)
+with Session(engine) as session:  # what a new group allows: its own members, and everything outwards
+    for direction in ("ingress", "egress"):
+        for ethertype in ("IPv4", "IPv6"):
+            session.add(
+                SecurityGroupDefaultRule(
+                    direction=direction,
+                    ethertype=ethertype,
+                    remote_group_id="PARENT" if direction == "ingress" else None,
+                    used_in_default_sg=True,
+                    used_in_non_default_sg=direction == "egress",
+                )
+            )
+    session.commit()
+engine.dispose()

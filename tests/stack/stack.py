@@ -68,7 +68,7 @@ class Stack:
         addresses: Addresses | None = None,
         prefix: Sequence[str] = (),
         mechanism: str = "calico",
-        services: str = "calico_l3,qos,port_forwarding,revisions",
+        services: str = "calico_l3,qos,revisions",
         settings: str = "",
         apis: int = 1,
         workers: int = 1,

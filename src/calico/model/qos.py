@@ -22,6 +22,7 @@ __all__ = [
     "QOS_FIELDS",
     "QoSControls",
     "annotated_controls",
+    "bounds_of",
     "completed",
     "control_faults",
 ]
@@ -73,6 +74,11 @@ QOS_FIELDS: Final = dict(zip(QoSControls.__struct_fields__, QoSControls.__struct
 """The JSON name of each field."""
 
 
+def bounds_of(field: str) -> tuple[int, int]:
+    """The least and the greatest value of a limit other than ``dscp``, by its name in ``QoSControls``."""
+    return _BOUNDS[field.partition("_")[2]]
+
+
 def control_faults(controls: QoSControls) -> Iterator[tuple[str, str]]:
     """(field, reason) of every limit that is out of bounds or contradicts another."""
     for name, value in asdict(controls).items():
@@ -80,7 +86,7 @@ def control_faults(controls: QoSControls) -> Iterator[tuple[str, str]]:
             if reason := _dscp_fault(value):
                 yield name, reason
             continue
-        low, high = _BOUNDS[name.partition("_")[2]]
+        low, high = bounds_of(name)
         if value and not low <= value <= high:
             yield name, f"must be within {low} and {high}"
     for direction in ("ingress", "egress"):

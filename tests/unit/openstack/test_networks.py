@@ -174,6 +174,15 @@ def test_what_isolation_lets_pass_still_needs_a_group() -> None:
     assert not _talk(judge, one, other)
 
 
+def test_a_network_whose_policy_is_not_there_yet_is_kept_apart() -> None:
+    options = Options(isolation="network+router")
+    one, other = (port(name, address, groups=(OPEN,)) for name, address in (("pa", "10.65.0.1"), ("pb", "10.65.0.2")))
+    converted = [convert_isolation_tier(options), convert_security_group(OPEN, options)]
+    converted += [convert_port(view(each, OPEN), options) for each in (one, other)]
+    assert not _talk(Judge(converted), one, other)
+    assert _talk(Judge([*converted, convert_network_isolation(NETWORK, (), options)]), one, other)
+
+
 def test_isolation_holds_for_ports_without_port_security() -> None:
     options = Options(isolation="project")
     one, other = (

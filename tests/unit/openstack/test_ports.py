@@ -76,7 +76,7 @@ def test_a_port_is_the_endpoint_that_networking_calico_writes() -> None:
         "interfaceName": f"tap{one.id[:11]}",
         "mac": "fa:16:3e:00:00:01",
         "ipNetworks": ["10.65.0.5/32", "fd00:65::5/128", "10.65.0.9/32"],
-        "allowedIps": ["10.65.0.9"],
+        "allowedIps": ["10.65.0.9/32"],
         "ipv4Gateway": "10.65.255.254",
         "ipv6Gateway": "fd00:65::ffff",
         "ipNATs": [{"internalIP": "10.65.0.5", "externalIP": "198.18.0.5"}],
@@ -184,7 +184,7 @@ def test_pairs_with_prefixes_are_sources_and_single_addresses_are_routed() -> No
     spec = endpoint(converted).spec
     assert spec.ip_networks == ("10.65.0.5/32", "10.65.66.1/32", "10.65.67.3/32", "fd00:65::7/128")
     assert spec.allow_spoofed_source_prefixes == ("10.65.0.128/25", "fd00::/64")
-    assert converted.documents[0].extra == {"allowedIps": ["10.65.66.1", "10.65.67.3", "fd00:65::7"]}
+    assert converted.documents[0].extra == {"allowedIps": ["10.65.66.1/32", "10.65.67.3/32", "fd00:65::7/128"]}
     assert converted.problems == ()
 
 
@@ -198,6 +198,17 @@ def test_a_pair_outside_the_networks_subnets_draws_no_traffic_unless_the_operato
     wanted = convert_port(view(one), Options(route_all_pairs=True))
     assert wanted.problems == ()
     assert endpoint(wanted).spec.ip_networks == ("10.65.0.5/32", "192.0.2.53/32")
+
+
+@pytest.mark.parametrize("special", ["127.0.0.1", "169.254.169.254", "224.0.0.18", "fe80::1", "0.0.0.0", "::1"])
+def test_an_address_that_means_something_on_every_host_is_never_routed_to_an_instance(special: str) -> None:
+    pairs = (AddressPair(ip_address=special),)
+    paired = convert_port(view(port("one", "10.65.0.5", allowed_address_pairs=pairs)), Options(route_all_pairs=True))
+    assert endpoint(paired).spec.ip_networks == ("10.65.0.5/32",)
+    assert codes(paired) == [("pair-not-routed", "notice")]
+    fixed = convert_port(view(port("one", "10.65.0.5", special)), OPTIONS)
+    assert endpoint(fixed).spec.ip_networks == ("10.65.0.5/32",)
+    assert codes(fixed) == [("address-invalid", "denied")]
 
 
 def test_a_fixed_address_that_is_also_a_pair_is_still_given_out_by_dhcp() -> None:
@@ -321,6 +332,17 @@ def test_the_burst_may_be_read_as_networking_calico_reads_it() -> None:
     assert (controls.egress_bandwidth, controls.egress_burst, controls.egress_peakrate) == (1_000_000, 0, 2_000_000)
 
 
+def test_a_peak_below_its_bandwidth_is_left_out_and_told() -> None:
+    policy = QosPolicy(
+        id=ident("qos"), bandwidth_limits=(BandwidthLimit(direction="egress", max_kbps=1000, max_burst_kbps=800),)
+    )
+    converted = convert_port(view(port("one"), qos=policy), Options(burst_is_peak=True))
+    controls = endpoint(converted).spec.qos_controls
+    assert controls is not None
+    assert (controls.egress_bandwidth, controls.egress_peakrate) == (1_000_000, 0)
+    assert codes(converted) == [("qos-out-of-bounds", "notice")]
+
+
 def test_limits_that_calico_has_not_are_told() -> None:
     policy = QosPolicy(
         id=ident("qos"),
@@ -335,7 +357,9 @@ def test_limits_that_calico_has_not_are_told() -> None:
         view(port("one"), qos=policy, floating_ips=(floating,), floating_qos={floating.id: policy}), OPTIONS
     )
     assert sorted(codes(converted)) == [("qos-out-of-bounds", "notice")] + [("qos-unsupported", "notice")] * 3
-    assert endpoint(converted).spec.qos_controls is None
+    controls = endpoint(converted).spec.qos_controls
+    assert controls is not None
+    assert (controls.egress_packet_rate, controls.egress_bandwidth) == (10000, 0)
     assert "minimum_bandwidth" in endpoint(converted).metadata.annotations[records.PROBLEMS]
 
 

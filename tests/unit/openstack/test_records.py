@@ -129,6 +129,7 @@ def test_names_and_keys_are_those_of_the_data_model() -> None:
     assert naming.tap_name(PORT) == "tap2f1b8a9e-00"
     assert naming.tap_mac("FA:16:3E:01:02:03") == "fe:16:3e:01:02:03"
     assert naming.group_name_label("web servers/é") == "sg-name.projectcalico.org/openstack-web_servers"
+    assert naming.group_name_label("a" * 30) == "sg-name.projectcalico.org/openstack-" + "a" * 27
     assert naming.group_name_label("—") == ""
 
 

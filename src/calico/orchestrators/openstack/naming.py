@@ -35,6 +35,7 @@ __all__ = [
     "endpoint_name",
     "group_key",
     "group_label",
+    "group_name",
     "group_name_label",
     "identify",
     "isolation_key",
@@ -74,7 +75,7 @@ _INTERFACE_ID_CHARACTERS: Final = 11
 
 class Mirrored(msgspec.Struct, frozen=True, kw_only=True):
     """The Neutron object behind a key. ``kind`` is ``port``, ``security_group``, ``address_group``, ``subnet``,
-    ``network`` or ``project`` (isolation of one); ``host`` is a port's."""
+    ``network`` or ``project`` (isolation of one) or ``isolation`` (of the region); ``host`` is a port's."""
 
     kind: str
     id: str
@@ -129,8 +130,10 @@ def address_group_key(region: str, group_id: str) -> ResourceKey:
 
 
 def isolation_key(region: str, what: str, identifier: str) -> ResourceKey:
-    """Identity of the policy that keeps one ``network`` or one ``project`` (``what``) apart from the others."""
-    return ResourceKey("NetworkPolicy", namespace(region), f"{ISOLATION_TIER}.{what}-{identifier}")
+    """Identity of the policy that lets the peers of one ``network`` or ``project`` (``what``) pass, or, for ``others``
+    without an identifier, of the one that then denies."""
+    name = f"{what}-{identifier}" if identifier else what
+    return ResourceKey("NetworkPolicy", namespace(region), f"{ISOLATION_TIER}.{name}")
 
 
 def pool_key(region: str, subnet_id: str) -> ResourceKey:
@@ -149,6 +152,8 @@ def identify(path: str, region: str = "") -> Mirrored | None:
         return None
     if key.kind in ("WorkloadEndpoint", "LiveMigration"):
         return _identify_port(key.name)
+    if (key.kind, key.name) == ("NetworkPolicy", f"{ISOLATION_TIER}.others"):
+        return Mirrored(kind="isolation", id="others")
     for kind, beginning, what in (
         ("NetworkPolicy", _GROUP_POLICY, "security_group"),
         ("NetworkPolicy", f"{ISOLATION_TIER}.network-", "network"),
@@ -201,9 +206,14 @@ def group_label(group_id: str) -> str:
     return GROUP_LABEL + group_id
 
 
+def group_name(name: str) -> str:
+    """A group's name as labels have it, as short as networking-calico makes it."""
+    return label_text(name, _LABEL_MAX - len(GROUP_NAME_LABEL))
+
+
 def group_name_label(name: str) -> str:
     """Key of the label by which operators select a group by name; the empty text when no key can be made of it."""
-    text = label_text(name, _LABEL_MAX - len("openstack-"))
+    text = group_name(name)
     return GROUP_NAME_LABEL + text if text else ""
 
 

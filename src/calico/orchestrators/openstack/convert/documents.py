@@ -16,6 +16,9 @@ from calico.orchestrators.openstack import records
 
 __all__ = ["Converted", "Document", "Options", "Problem", "finished", "metadata_of"]
 
+_MOST_WRITTEN, _TEXT_WRITTEN = 50, 500
+"""Problems written into a document, and characters of each."""
+
 Tree = dict[str, Any]
 
 
@@ -105,13 +108,13 @@ def finished(
 ) -> Converted:
     """Documents of the resources that may be stored; what validation refuses becomes a problem of ``subject``.
 
-    The problems are written into the documents, too, so that one who looks there knows.
+    The problems are written into the documents, too, so that one who looks there knows; of many the first.
     """
     told = sorted(set(problems))
     documents = []
     for key, resource, extra in resources:
         if told:
-            texts = msgspec.json.encode([str(problem) for problem in told]).decode()
+            texts = msgspec.json.encode([str(problem)[:_TEXT_WRITTEN] for problem in told[:_MOST_WRITTEN]]).decode()
             annotations = dict(sorted({**resource.metadata.annotations, records.PROBLEMS: texts}.items()))
             resource = replace(resource, metadata=replace(resource.metadata, annotations=annotations))
         faults = validate(resource)

@@ -1,7 +1,7 @@
 """QoS policies to the limits of an endpoint. Neutron and Calico name directions alike, as the instance sees them.
 
-Neutron counts in thousands (kbit/s, kbit, packets), Calico in ones. What is out of Calico's bounds is left out and
-told.
+Neutron counts in thousands (kbit/s, kbit, packets), Calico in ones. What is out of Calico's bounds becomes the nearest
+value that Calico has, as with networking-calico, and is told.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from calico.model.qos import QOS_FIELDS, QoSControls, control_faults
+from calico.model.qos import QOS_FIELDS, QoSControls, bounds_of, control_faults
 from calico.orchestrators.openstack.convert.documents import Options, Problem
 from calico.orchestrators.openstack.facts import QosPolicy
 
@@ -41,6 +41,12 @@ def convert_qos(policy: QosPolicy | None, port_id: str, options: Options) -> tup
         for direction in sorted(set(limited)):
             if direction not in _DIRECTIONS:
                 tell("qos-unsupported", f"QoS policy {policy.id} limits {direction!r} traffic, which has no effect")
+    for name, value in found.items():
+        low, high = (0, 0) if name == "dscp" or not value else bounds_of(name)
+        nearest = min(max(value or 0, low), high)
+        if high and value != nearest:
+            tell("qos-out-of-bounds", f"{QOS_FIELDS[name]} {value} is not within {low} and {high}; it is {nearest}")
+            found[name] = nearest
     nothing = QoSControls()
     controls = QoSControls(**found)
     faults = dict(control_faults(controls))

@@ -131,7 +131,7 @@ def _spec(view: PortView, options: Options) -> tuple[dict[str, Any], dict[str, A
             f"{forwarding.floating_ip_address} is not forwarded; Calico translates whole addresses only"
         )
         problems.append(Problem(code="port-forwarding-unsupported", kind="port", id=port.id, text=text))
-    allowed = tuple(address for address in paired if address not in fixed)
+    allowed = tuple(_host_net(address) for address in paired if address not in fixed)
     return spec, ({"allowedIps": list(allowed)} if allowed else {}), problems
 
 
@@ -140,10 +140,14 @@ def _addresses(port: Port, problems: list[Problem]) -> tuple[str, ...]:
     found = []
     for fixed in port.fixed_ips:
         try:
-            found.append(ipaddress.ip_address(fixed.ip_address))
+            address = ipaddress.ip_address(fixed.ip_address)
         except ValueError:
-            text = f"port {port.id}: fixed address {fixed.ip_address!r} is no address; left out"
+            address = None
+        if address is None or _means_something_else(address):
+            text = f"port {port.id}: fixed address {fixed.ip_address!r} is none that an instance can have; left out"
             problems.append(Problem(code="address-invalid", kind="port", id=port.id, text=text))
+        else:
+            found.append(address)
     return tuple(str(address) for address in sorted(set(found), key=lambda address: (address.version, address)))
 
 
@@ -165,9 +169,11 @@ def _pairs(view: PortView, problems: list[Problem], options: Options) -> tuple[t
             problems.append(Problem(code="address-invalid", kind="port", id=port.id, text=text))
             continue
         is_single = net.prefixlen == _BITS[net.version]
-        if is_single and not options.route_all_pairs and not any(net[0] in subnet for subnet in inside):
+        is_near = options.route_all_pairs or any(net[0] in subnet for subnet in inside)
+        if is_single and (not is_near or _means_something_else(net[0])):
             text = (
-                f"port {port.id}: allowed address pair {net[0]} is in no subnet of its network; it is not routed to it"
+                f"port {port.id}: allowed address pair {net[0]} is no instance's address in a subnet of its network; "
+                "the port may send from it, but it is not routed to the port"
             )
             problems.append(Problem(code="pair-not-routed", kind="port", id=port.id, text=text, severity="notice"))
             is_single = False
@@ -238,7 +244,7 @@ def _labels(view: PortView) -> dict[str, str]:
     names = {group.id: group.name for group in view.groups}
     for group_id in sorted(port.security_groups, reverse=True):  # of two groups of one name the first id stays
         name = names.get(group_id, "")
-        labels[naming.group_label(group_id)] = naming.label_text(name)
+        labels[naming.group_label(group_id)] = naming.group_name(name)
         if by_name := naming.group_name_label(name):
             labels[by_name] = naming.label_text(group_id)
     return labels
@@ -268,6 +274,12 @@ def _annotations(view: PortView) -> dict[str, str]:
         project_id=port.project_id,
         port_security=port.port_security_enabled,
     )
+
+
+def _means_something_else(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether the address means something on every host: routing it to an instance would take it from the host."""
+    special = address.is_loopback or address.is_unspecified or address.is_multicast or address.is_link_local
+    return special or address == ipaddress.IPv4Address("255.255.255.255")
 
 
 def _host_net(address: str) -> str:

@@ -13,9 +13,10 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from felix_world import World, resource, until
 
@@ -51,6 +52,19 @@ class Instance:
         self.v6 = f"{prefix}{number + 16:x}" if mode == "stateful" else f"{prefix}f816:3eff:fe00:{number:x}"
         self.fixed = [(SUBNET4, self.v4), (subnet, self.v6)]
         self.router = f"{_FE}{number:x}"
+
+
+class Client(NamedTuple):
+    """A DHCP client, and where it writes what it learns at each of its events."""
+
+    process: subprocess.Popen[bytes]
+    directory: Path
+
+    def until(self, event: str) -> dict[str, str]:
+        """What it knew at an event, once that has happened."""
+        file = self.directory / event
+        until(file.exists, f"the client says {event}")
+        return dict(line.split("=", 1) for line in file.read_text().splitlines() if "=" in line)
 
 
 class ComputeWorld(World):
@@ -156,7 +170,7 @@ class ComputeWorld(World):
         command = [*self.enter("h"), sys.executable, "-m", "calico", "openstack", "agent", "--node", "h1"]
         command += ["--run-dir", str(self.run_dir), "--state-dir", str(self.directory / "state")]
         command += ["--log-file", str(self.directory / "agent.log"), "--metadata-url", "http://127.0.0.1:9775"]
-        command += ["--metadata-secret-file", str(secret), "--metadata-rate", "10", *options]
+        command += ["--metadata-secret-file", str(secret), "--metadata-rate", "40", *options]
         with open(self.directory / "agent.out", "ab") as output:
             self.agent = subprocess.Popen(command, stdout=output, stderr=output)
 
@@ -195,12 +209,12 @@ class ComputeWorld(World):
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.agent_status()}\n{self.agent_log()[-3000:]}") from None
 
-    def until_listening(self, *names: str) -> None:
+    def until_listening(self, *names: str, families: tuple[int, ...] = (4, 6)) -> None:
         """Return when the metadata service takes connections of these instances, whatever earlier tests did to it."""
 
         def listening() -> bool:
             try:
-                return all(self.request(name, family=family)[0] == 200 for name in names for family in (4, 6))
+                return all(self.request(name, family=family)[0] == 200 for name in names for family in families)
             except OSError:
                 return False
 
@@ -256,6 +270,22 @@ class ComputeWorld(World):
             *command,
         ]
         return subprocess.run(words, capture_output=True, text=True, check=False, timeout=timeout_s)
+
+    @contextmanager
+    def client(self, name: str) -> Iterator[Client]:
+        """busybox' client while it runs; it sets nothing."""
+        out = self.directory / f"client-{name}-{time.monotonic_ns()}"
+        out.mkdir()
+        script = out / "record"
+        script.write_text(f'#!/bin/sh\nenv >{out}/.new && mv {out}/.new "{out}/$1"\n')
+        script.chmod(0o755)
+        words = [*self.enter(name), "udhcpc", "-i", "eth0", "-f", "-t", "6", "-T", "2", "-s", str(script)]
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            yield Client(process, out)
+        finally:
+            process.kill()
+            process.wait()
 
     def configure(self, name: str) -> None:
         """Set what DHCPv4 would tell, without asking."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -124,6 +125,18 @@ def test_extra_dhcp_options_and_changes_of_a_subnet_arrive_with_the_next_lease(h
     assert lease["dns"] == "10.0.0.54 10.0.0.55"
     problems = {c["object"]: c["message"] for c in host.agent_status()["conditions"] if c["code"] == "dhcp-incomplete"}
     assert "no-such-option" in problems[host.instances["a"].tap]
+
+
+def test_a_lease_is_renewed_with_the_server_that_gave_it(host: ComputeWorld) -> None:
+    host.configure("a")
+    before = host.agent_status()["requests"].get("dhcp4 request ack", 0)
+    with host.client("a") as client:
+        client.until("bound")
+        host.write_subnet4(dns_servers=["10.0.0.77"])
+        until(lambda: (found := host.told("a")) and "10.0.0.77" in found["dns"], "the agent learns of it")
+        client.process.send_signal(signal.SIGUSR1)
+        assert client.until("renew")["dns"] == "10.0.0.77"
+    assert host.agent_status()["requests"]["dhcp4 request ack"] >= before + 2
 
 
 def test_nobody_answers_another_mac_than_the_ports(host: ComputeWorld) -> None:

@@ -87,8 +87,8 @@ def test_the_project_is_taken_from_the_label_where_no_annotation_names_it() -> N
     told = Told()
     told.inputs.on_status(SyncStatus.IN_SYNC)
     label, note = {"projectcalico.org/openstack-project-id": "of-label"}, "openstack.projectcalico.org/project-id"
-    for annotations, project in (({}, "of-label"), ({note: "of-note"}, "of-note")):
-        told.put(KEY, {"metadata": {"labels": label, "annotations": annotations}, "spec": {"interfaceName": TAP}})
+    for noted, project in (({}, "of-label"), ({note: "of-note"}, "of-note")):
+        told.put(KEY, {"metadata": {"labels": label, "annotations": noted}, "spec": {"interfaceName": TAP}})
         port = told.inputs.view.port(TAP)
         assert port is not None
         assert port.project_id == project

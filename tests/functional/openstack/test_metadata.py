@@ -110,7 +110,7 @@ def test_nobody_but_instances_is_answered(asking: ComputeWorld) -> None:
 
 
 def test_an_instance_whose_project_nobody_knows_is_not_passed_off_as_any(asking: ComputeWorld) -> None:
-    asking.write_ports("c", **{"project-id": ""})  # nor does a label
+    asking.write_ports("c", project_id="")
     until(lambda: asking.request("c", family=6)[0] == 404, "the instance is not known any more")
 
 

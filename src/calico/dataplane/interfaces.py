@@ -34,13 +34,8 @@ __all__ = ["Interface", "InterfaceMonitor", "OnInterface", "OnRoute"]
 
 log = structlog.get_logger(__name__)
 
-_GROUPS: Final = (
-    rt_event.GROUP_LINK,
-    rt_event.GROUP_ADDRESS4,
-    rt_event.GROUP_ADDRESS6,
-    rt_event.GROUP_ROUTE4,
-    rt_event.GROUP_ROUTE6,
-)
+_GROUPS: Final = (rt_event.GROUP_LINK, rt_event.GROUP_ADDRESS4, rt_event.GROUP_ADDRESS6)
+_ROUTE_GROUPS: Final = (rt_event.GROUP_ROUTE4, rt_event.GROUP_ROUTE6)
 _ATTEMPTS: Final = 5
 _RETRY_S: Final = 0.1
 
@@ -96,7 +91,8 @@ class InterfaceMonitor:
 
     def start(self) -> None:
         """Join the kernel's groups, report what there is, and watch from the running loop on."""
-        self._events = NetlinkSocket(NETLINK_ROUTE, groups=_GROUPS, rcvbuf=self._rcvbuf)
+        groups = _GROUPS if self._on_route is None else (*_GROUPS, *_ROUTE_GROUPS)
+        self._events = NetlinkSocket(NETLINK_ROUTE, groups=groups, rcvbuf=self._rcvbuf)
         self._dumps = NetlinkSocket(NETLINK_ROUTE)
         self.resync()
         asyncio.get_running_loop().add_reader(self._events.fileno(), self.on_readable)

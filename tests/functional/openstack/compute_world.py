@@ -183,7 +183,8 @@ class ComputeWorld(World):
         command = [*self.enter("h"), sys.executable, "-m", "calico", "openstack", "agent", "--node", "h1"]
         command += ["--run-dir", str(self.run_dir), "--state-dir", str(self.directory / "state")]
         command += ["--log-file", str(self.directory / "agent.log"), "--metadata-url", "http://127.0.0.1:9775"]
-        command += ["--metadata-secret-file", str(secret), "--metadata-rate", "40", *options]
+        command += ["--metadata-secret-file", str(secret), "--metadata-rate", "40"]
+        command += ["--health", "127.0.0.1:9798", "--metrics", "127.0.0.1:9799", *options]
         with open(self.directory / "agent.out", "ab") as output:
             self.agent = subprocess.Popen(command, stdout=output, stderr=output)
 
@@ -313,6 +314,17 @@ class ComputeWorld(World):
             connection.request(method, target, body=body or None, headers=headers or {})
             answer = connection.getresponse()
             return answer.status, answer.read(), dict(answer.getheaders())
+        finally:
+            connection.close()
+
+    def ask_agent(self, port: int, path: str) -> tuple[int, str]:
+        """What the agent answers about itself over HTTP."""
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.sock = in_netns(self.netns("h"), lambda: socket.create_connection(("127.0.0.1", port), timeout=20))
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
         finally:
             connection.close()
 

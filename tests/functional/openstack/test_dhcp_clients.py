@@ -207,6 +207,17 @@ def test_an_interface_that_is_plugged_in_again_is_answered_again(host: ComputeWo
     assert host.dhcp4("d")["ip"] == host.instances["d"].v4
 
 
+def test_health_and_metrics_are_told_over_http(host: ComputeWorld) -> None:
+    assert host.ask_agent(9798, "/liveness")[0] == 200
+    assert host.ask_agent(9798, "/readiness")[0] == 200
+    host.dhcp4("a")
+    status, text = host.ask_agent(9799, "/metrics")
+    assert status == 200
+    assert f"openstack_agent_instances {len(host.instances)}.0" in text
+    assert "openstack_agent_in_sync 1.0" in text
+    assert 'openstack_agent_requests_total{answer="ack",asked="request",protocol="dhcp4"}' in text
+
+
 def test_people_can_ask_what_instances_are_told(host: ComputeWorld) -> None:
     command = [sys.executable, "-m", "calico", "openstack", "instances", "--run-dir", str(host.run_dir)]
     table = subprocess.run(command, capture_output=True, text=True, check=True).stdout

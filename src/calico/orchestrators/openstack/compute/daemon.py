@@ -26,7 +26,6 @@ from calico.datastore.sync.syncer import Syncer
 from calico.obs.conditions import CATALOGUE, Conditions
 from calico.obs.listeners import HealthWanted, Listeners, MetricsWanted
 from calico.obs.statussocket import StatusServer
-from calico.orchestrators.openstack import naming
 from calico.orchestrators.openstack.answers.outcome import Outcome
 from calico.orchestrators.openstack.compute.cache import Cache
 from calico.orchestrators.openstack.compute.health import Health
@@ -63,7 +62,6 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 async def run(settings: AgentSettings) -> None:
     """Run until cancelled. What instances were told holds on."""
-    naming.check_region(settings.region)
     log.info("openstack agent starts", node=settings.node, version=__version__, etcd=settings.etcd.endpoints)
     raise_descriptor_limit()
     conditions = Conditions()

@@ -34,13 +34,8 @@ __all__ = ["Interface", "InterfaceMonitor", "OnInterface", "OnOther", "OnRoute"]
 
 log = structlog.get_logger(__name__)
 
-_GROUPS: Final = (
-    rt_event.GROUP_LINK,
-    rt_event.GROUP_ADDRESS4,
-    rt_event.GROUP_ADDRESS6,
-    rt_event.GROUP_ROUTE4,
-    rt_event.GROUP_ROUTE6,
-)
+_GROUPS: Final = (rt_event.GROUP_LINK, rt_event.GROUP_ADDRESS4, rt_event.GROUP_ADDRESS6)
+_ROUTE_GROUPS: Final = (rt_event.GROUP_ROUTE4, rt_event.GROUP_ROUTE6)
 _LINKS_AND_ADDRESSES: Final = frozenset({RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR})
 _ATTEMPTS: Final = 5
 _RETRY_S: Final = 0.1
@@ -88,7 +83,7 @@ class InterfaceMonitor:
         self._on_route = on_route
         self._on_resync = on_resync
         self._on_other = on_other
-        self._groups = (*_GROUPS, *more_groups)
+        self._groups = (*_GROUPS, *(() if on_route is None else _ROUTE_GROUPS), *more_groups)
         self._prefixes = tuple(prefixes)
         self._rcvbuf = rcvbuf
         self._links: dict[int, Link] = {}

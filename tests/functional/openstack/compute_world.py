@@ -1,27 +1,40 @@
 """A compute host with a real etcd, Felix and the agent, instances as namespaces behind taps, and a nova-metadata.
 
+What is in etcd is what the translation of Neutron's objects makes of them.
+
 Instances know nothing when they start: what they have afterwards they were told by the agent.
 """
 
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from felix_world import World, resource, until
 
 from calico.dataplane.netns import in_netns
 from calico.errors import Transient
 from calico.obs.statussocket import read_status
+from calico.orchestrators.openstack.convert import Document, Options, convert_port, convert_subnet, to_store
+from calico.orchestrators.openstack.facts import (
+    Binding,
+    DnsAssignment,
+    FixedIp,
+    HostRoute,
+    Network,
+    Port,
+    PortView,
+    Subnet,
+)
 
 __all__ = ["SECRET", "ComputeWorld", "Instance"]
 
@@ -51,6 +64,19 @@ class Instance:
         self.v6 = f"{prefix}{number + 16:x}" if mode == "stateful" else f"{prefix}f816:3eff:fe00:{number:x}"
         self.fixed = [(SUBNET4, self.v4), (subnet, self.v6)]
         self.router = f"{_FE}{number:x}"
+
+
+class Client(NamedTuple):
+    """A DHCP client, and where it writes what it learns at each of its events."""
+
+    process: subprocess.Popen[bytes]
+    directory: Path
+
+    def until(self, event: str) -> dict[str, str]:
+        """What it knew at an event, once that has happened."""
+        file = self.directory / event
+        until(file.exists, f"the client says {event}")
+        return dict(line.split("=", 1) for line in file.read_text().splitlines() if "=" in line)
 
 
 class ComputeWorld(World):
@@ -94,58 +120,59 @@ class ComputeWorld(World):
         self.sysctl(name, "ipv6/conf/eth0/accept_ra", "0")
         self.ip(name, "link set eth0 down", "addr flush dev eth0", "link set eth0 mtu 1500 up")
 
-    def port_document(self, name: str, *, extra: list[dict[str, Any]] | None = None, **annotations: str) -> str:
-        """The WorkloadEndpoint as Neutron's side writes it."""
+    def port_document(self, name: str, **port: Any) -> Document:
+        """The WorkloadEndpoint that Neutron's side makes of the port."""
         one = self.instances[name]
-        fixed = [{"subnet_id": subnet, "ip_address": address} for subnet, address in one.fixed]
-        ours = "openstack.projectcalico.org/"
-        notes = {
-            f"{ours}network-id": NETWORK, f"{ours}fqdn": f"{name}.cloud.example", f"{ours}mtu": "1400",
-            f"{ours}project-id": PROJECT, f"{ours}fixed-ips": json.dumps(fixed),
-            f"{ours}dhcp-options": json.dumps(extra or []), **{f"{ours}{k}": v for k, v in annotations.items()},
+        network, subnets = self._network(), (self.subnet4, self.subnet6(one.mode))
+        fixed = (FixedIp(subnet_id=SUBNET4, ip_address=one.v4), FixedIp(subnet_id=subnets[1].id, ip_address=one.v6))
+        facts: dict[str, Any] = {
+            "id": one.port, "network_id": NETWORK, "project_id": PROJECT, "device_id": one.device,
+            "device_owner": "compute:nova", "mac_address": one.mac, "fixed_ips": fixed,
+            "bindings": (Binding(host="h1", vif_type="tap"),),
+            "dns_assignment": (DnsAssignment(ip_address=one.v4, hostname=name, fqdn=f"{name}.cloud.example."),),
         }  # fmt: skip
-        spec = {
-            "orchestrator": "openstack", "workload": one.device, "node": "h1", "endpoint": one.port,
-            "interfaceName": one.tap, "mac": one.mac, "ipNetworks": [f"{one.v4}/32", f"{one.v6}/128"],
-            "ipv4Gateway": "10.65.0.1", "ipv6Gateway": f"{_SUBNETS6[one.mode][1]}1",
-        }  # fmt: skip
-        labels = {"projectcalico.org/namespace": "openstack", "projectcalico.org/orchestrator": "openstack"}
-        document = resource("WorkloadEndpoint", self.endpoint_name(name), spec, "openstack", **labels)
-        document["metadata"]["annotations"] = notes
-        return json.dumps(document)
+        view = PortView(port=Port(**{**facts, **port}), network=network, subnets=subnets)
+        (document,) = convert_port(view, Options()).documents
+        return document
 
-    def endpoint_name(self, name: str) -> str:
-        one = self.instances[name]
-        return f"h1-openstack-{one.device.replace('-', '--')}-{one.port.replace('-', '--')}"
+    def _network(self) -> Network:
+        return Network(id=NETWORK, project_id=PROJECT, mtu=1400)
+
+    def subnet6(self, mode: str) -> Subnet:
+        """The subnet of instances that get IPv6 in this way."""
+        identifier, prefix, name = _SUBNETS6[mode]
+        return Subnet(id=identifier, network_id=NETWORK, cidr=f"{prefix}/64", ip_version=6, gateway_ip=f"{prefix}1",
+                      ipv6_ra_mode=name, ipv6_address_mode=name, dns_nameservers=("fd00::53",))  # fmt: skip
 
     def write_ports(self, *names: str, **fields: Any) -> None:
-        keys = {n: f"workloadendpoints/openstack/{self.endpoint_name(n)}" for n in names or self.instances}
-        self.put_raw({key: self.port_document(name, **fields) for name, key in keys.items()}, settle=False)
+        """All ports, or these, as they are or with other facts."""
+        self._write(*(self.port_document(name, **fields) for name in names or self.instances))
 
-    def write_cloud(self, **subnet: Any) -> None:
+    def write_cloud(self) -> None:
         """What a cloud has before its first instance, and all ports."""
         cluster = {"clusterGUID": "f" * 32, "datastoreReady": True, "clusterType": "openstack"}
         information = resource("ClusterInformation", "default", cluster)
         tier = resource("Tier", "default", {"order": 1000000, "defaultAction": "Deny"})
         self.apply(information, tier, settle=False)
-        self.write_subnet4(**subnet)
-        records = {
-            identifier: {"network_id": NETWORK, "cidr": f"{prefix}/64", "host_routes": [], "gateway_ip": f"{prefix}1",
-                         "dns_servers": ["fd00::53"], "ipv6_ra_mode": mode, "ipv6_address_mode": mode}
-            for identifier, prefix, mode in _SUBNETS6.values()
-        }  # fmt: skip
-        self.write_subnets(records)
+        self.write_subnet4()
+        for mode in _SUBNETS6:
+            self._write_subnet(self.subnet6(mode))
         self.write_ports()
 
     def write_subnet4(self, **fields: Any) -> None:
-        routes = [{"destination": "192.0.2.0/24", "nexthop": "10.65.0.1"}]
-        record = {"network_id": NETWORK, "cidr": "10.65.0.0/24", "gateway_ip": "10.65.0.1", "host_routes": routes,
-                  "dns_servers": ["10.0.0.53"], **fields}  # fmt: skip
-        self.write_subnets({SUBNET4: record})
+        """The IPv4 subnet as it is, or with other facts."""
+        routes = (HostRoute(destination="192.0.2.0/24", nexthop="10.65.0.1"),)
+        facts = {"id": SUBNET4, "network_id": NETWORK, "cidr": "10.65.0.0/24", "gateway_ip": "10.65.0.1",
+                 "host_routes": routes, "dns_nameservers": ("10.0.0.53",)}  # fmt: skip
+        self.subnet4 = Subnet(**{**facts, **fields})
+        self._write_subnet(self.subnet4)
 
-    def write_subnets(self, records: dict[str, Any]) -> None:
-        prefix = "/calico/dhcp/v2/no-region/subnet/"
-        self.put_raw({prefix + name: json.dumps(record) for name, record in records.items()}, settle=False)
+    def _write_subnet(self, subnet: Subnet) -> None:
+        self._write(*convert_subnet(subnet, self._network(), (), Options()).documents)
+
+    def _write(self, *documents: Document) -> None:
+        stored = {one.path: to_store(one, None, uid="u", created="2026-01-01T00:00:00Z").decode() for one in documents}
+        self.put_raw(dict(stored), settle=False)
 
     # ---- processes
 
@@ -156,7 +183,8 @@ class ComputeWorld(World):
         command = [*self.enter("h"), sys.executable, "-m", "calico", "openstack", "agent", "--node", "h1"]
         command += ["--run-dir", str(self.run_dir), "--state-dir", str(self.directory / "state")]
         command += ["--log-file", str(self.directory / "agent.log"), "--metadata-url", "http://127.0.0.1:9775"]
-        command += ["--metadata-secret-file", str(secret), "--metadata-rate", "10", *options]
+        command += ["--metadata-secret-file", str(secret), "--metadata-rate", "40"]
+        command += ["--health", "127.0.0.1:9798", "--metrics", "127.0.0.1:9799", *options]
         with open(self.directory / "agent.out", "ab") as output:
             self.agent = subprocess.Popen(command, stdout=output, stderr=output)
 
@@ -195,12 +223,12 @@ class ComputeWorld(World):
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.agent_status()}\n{self.agent_log()[-3000:]}") from None
 
-    def until_listening(self, *names: str) -> None:
+    def until_listening(self, *names: str, families: tuple[int, ...] = (4, 6)) -> None:
         """Return when the metadata service takes connections of these instances, whatever earlier tests did to it."""
 
         def listening() -> bool:
             try:
-                return all(self.request(name, family=family)[0] == 200 for name in names for family in (4, 6))
+                return all(self.request(name, family=family)[0] == 200 for name in names for family in families)
             except OSError:
                 return False
 
@@ -257,6 +285,22 @@ class ComputeWorld(World):
         ]
         return subprocess.run(words, capture_output=True, text=True, check=False, timeout=timeout_s)
 
+    @contextmanager
+    def client(self, name: str) -> Iterator[Client]:
+        """busybox' client while it runs; it sets nothing."""
+        out = self.directory / f"client-{name}-{time.monotonic_ns()}"
+        out.mkdir()
+        script = out / "record"
+        script.write_text(f'#!/bin/sh\nenv >{out}/.new && mv {out}/.new "{out}/$1"\n')
+        script.chmod(0o755)
+        words = [*self.enter(name), "udhcpc", "-i", "eth0", "-f", "-t", "6", "-T", "2", "-s", str(script)]
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            yield Client(process, out)
+        finally:
+            process.kill()
+            process.wait()
+
     def configure(self, name: str) -> None:
         """Set what DHCPv4 would tell, without asking."""
         self.ip(name, f"addr replace {self.instances[name].v4}/24 dev eth0", "route replace default via 10.65.0.1")
@@ -270,6 +314,17 @@ class ComputeWorld(World):
             connection.request(method, target, body=body or None, headers=headers or {})
             answer = connection.getresponse()
             return answer.status, answer.read(), dict(answer.getheaders())
+        finally:
+            connection.close()
+
+    def ask_agent(self, port: int, path: str) -> tuple[int, str]:
+        """What the agent answers about itself over HTTP."""
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.sock = in_netns(self.netns("h"), lambda: socket.create_connection(("127.0.0.1", port), timeout=20))
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
         finally:
             connection.close()
 

@@ -67,7 +67,7 @@ def running_host() -> Iterator[ComputeWorld]:
     try:
         made.start_etcd()
         made.write_cloud()
-        made.start_felix(FELIX_INTERFACEPREFIX="cali,tap")
+        made.start_felix(FELIX_INTERFACEPREFIX="cali,tap", FELIX_CLUSTERTYPE="openstack")
         made.start_nova()
         made.start_agent()
         made.settle()

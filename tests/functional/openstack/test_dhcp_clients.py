@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import random
+import signal
+import socket
 import subprocess
 import sys
+import threading
 from typing import Any
 
 from compute_world import ComputeWorld
 from felix_world import until
+
+from calico.dataplane.netns import in_netns
+from calico.orchestrators.openstack.facts import DhcpOption
 
 
 def routes(host: ComputeWorld, name: str, family: int = 4) -> list[str]:
@@ -103,14 +110,19 @@ def test_the_kernel_of_an_instance_configures_itself_by_router_advertisement(hos
 
 
 def test_extra_dhcp_options_and_changes_of_a_subnet_arrive_with_the_next_lease(host: ComputeWorld) -> None:
-    extra = [
-        {"opt_name": "bootfile-name", "opt_value": "pxelinux.0", "ip_version": 4},
-        {"opt_name": "42", "opt_value": "192.0.2.123", "ip_version": 4},
-        {"opt_name": "server-ip-address", "opt_value": "192.0.2.9", "ip_version": 4},
-        {"opt_name": "no-such-option", "opt_value": "1", "ip_version": 4},
-    ]
-    host.write_ports("a", extra=extra)
-    host.write_subnet4(dns_servers=["10.0.0.54", "10.0.0.55"])
+    extra = (
+        DhcpOption(opt_name="bootfile-name", opt_value="pxelinux.0"),
+        DhcpOption(opt_name="42", opt_value="192.0.2.123"),
+        DhcpOption(opt_name="server-ip-address", opt_value="192.0.2.9"),
+        DhcpOption(opt_name="no-such-option", opt_value="1"),
+    )
+    host.write_ports("a", extra_dhcp_opts=extra)
+    host.write_subnet4(
+        dns_nameservers=(
+            "10.0.0.54",
+            "10.0.0.55",
+        )
+    )
 
     def told() -> Any:
         found = host.told("a")
@@ -124,6 +136,57 @@ def test_extra_dhcp_options_and_changes_of_a_subnet_arrive_with_the_next_lease(h
     assert lease["dns"] == "10.0.0.54 10.0.0.55"
     problems = {c["object"]: c["message"] for c in host.agent_status()["conditions"] if c["code"] == "dhcp-incomplete"}
     assert "no-such-option" in problems[host.instances["a"].tap]
+
+
+def test_a_lease_is_renewed_with_the_server_that_gave_it(host: ComputeWorld) -> None:
+    host.configure("a")
+    before = host.agent_status()["requests"].get("dhcp4 request ack", 0)
+    with host.client("a") as client:
+        client.until("bound")
+        host.write_subnet4(dns_nameservers=("10.0.0.77",))
+        until(lambda: (found := host.told("a")) and "10.0.0.77" in found["dns"], "the agent learns of it")
+        client.process.send_signal(signal.SIGUSR1)
+        assert client.until("renew")["dns"] == "10.0.0.77"
+    assert host.agent_status()["requests"]["dhcp4 request ack"] >= before + 2
+
+
+def test_an_instance_of_a_subnet_without_a_gateway_reaches_its_metadata(host: ComputeWorld) -> None:
+    host.write_subnet4(gateway_ip="", host_routes=())
+    host.write_ports("a")
+    until(lambda: (found := host.told("a")) and not found["gateway"], "the agent learns of it")
+    host.settle()
+    host.reset("a")
+    done = host.run_in("a", "dhclient", "-4", "-1", "-v", "eth0")
+    assert done.returncode == 0, f"{done.stderr}\n{host.agent_log()[-3000:]}"
+    assert not any(line.startswith("default") for line in routes(host, "a"))
+    assert host.request("a")[0] == 200
+
+
+def test_an_instance_that_floods_keeps_nobody_else_waiting(host: ComputeWorld) -> None:
+    limited = host.agent_status()["requests"].get("none limited", 0)
+    sock = in_netns(host.netns("c"), lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
+    sock.bind(("eth0", 0))
+    stop, sent = threading.Event(), random.Random(3)
+    head = bytes.fromhex("ffffffffffff" + host.instances["c"].mac.replace(":", "") + "0800")
+    ip = bytes.fromhex("450002000000000040110000" + "00000000" + "ffffffff" + "0044" + "0043" + "01ec" + "0000")
+
+    def flood() -> None:
+        while not stop.is_set():
+            body = bytearray(bytes.fromhex("01010600") + sent.randbytes(24) + bytes(208) + bytes.fromhex("63825363"))
+            body += sent.randbytes(484 - len(body))
+            sock.send(head + ip + bytes(body))
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    try:
+        assert host.dhcp4("a")["ip"] == host.instances["a"].v4
+        until(lambda: host.agent_status()["requests"].get("none limited", 0) > limited, "the flood is cut")
+    finally:
+        stop.set()
+        thread.join()
+        sock.close()
+    assert host.agent is not None
+    assert host.agent.poll() is None
 
 
 def test_nobody_answers_another_mac_than_the_ports(host: ComputeWorld) -> None:
@@ -142,6 +205,17 @@ def test_an_interface_that_is_plugged_in_again_is_answered_again(host: ComputeWo
     host.plug("d")
     host.until_answered("d")
     assert host.dhcp4("d")["ip"] == host.instances["d"].v4
+
+
+def test_health_and_metrics_are_told_over_http(host: ComputeWorld) -> None:
+    assert host.ask_agent(9798, "/liveness")[0] == 200
+    assert host.ask_agent(9798, "/readiness")[0] == 200
+    host.dhcp4("a")
+    status, text = host.ask_agent(9799, "/metrics")
+    assert status == 200
+    assert f"openstack_agent_instances {len(host.instances)}.0" in text
+    assert "openstack_agent_in_sync 1.0" in text
+    assert 'openstack_agent_requests_total{answer="ack",asked="request",protocol="dhcp4"}' in text
 
 
 def test_people_can_ask_what_instances_are_told(host: ComputeWorld) -> None:
@@ -168,7 +242,7 @@ def test_instances_are_answered_while_etcd_is_away_also_by_an_agent_that_starts_
     assert (lease["ip"], lease["dns"], lease["router"]) == (host.instances["a"].v4, "10.0.0.53", "10.65.0.1")
     assert host.request("a")[0] == 200
     host.start_etcd()
-    host.write_subnet4(dns_servers=["10.0.0.99"])
+    host.write_subnet4(dns_nameservers=("10.0.0.99",))
     until(lambda: (found := host.told("a")) and "10.0.0.99" in found["dns"], "the agent follows etcd again")
     assert host.agent_status()["in_sync"]
 

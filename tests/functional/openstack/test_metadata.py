@@ -67,10 +67,11 @@ def test_an_instance_does_not_choose_whom_the_proxy_asks(asking: ComputeWorld) -
 
 
 def test_who_asks_too_often_is_told_so_and_nobody_else(asking: ComputeWorld) -> None:
+    asking.until_listening("d", families=(6,))
     connection = http.client.HTTPConnection("169.254.169.254", timeout=20)
-    connection.sock = asking.connect("a")
+    connection.sock = asking.connect("d", 6)
     statuses = []
-    for _ in range(300):
+    for _ in range(1000):
         connection.request("GET", "/")
         with connection.getresponse() as answer:
             answer.read()
@@ -80,7 +81,7 @@ def test_who_asks_too_often_is_told_so_and_nobody_else(asking: ComputeWorld) -> 
     connection.close()
     assert statuses[-1] == 429
     assert set(statuses[:-1]) == {200}
-    assert asking.request("c")[0] == 200
+    assert asking.request("a")[0] == 200
 
 
 def test_who_holds_many_connections_gets_no_more_and_nobody_else_notices(asking: ComputeWorld) -> None:
@@ -89,7 +90,7 @@ def test_who_holds_many_connections_gets_no_more_and_nobody_else_notices(asking:
             held.enter_context(asking.connect("c"))
         with asking.connect("c") as more:
             assert more.recv(1) == b"", "a ninth connection was kept"
-        assert asking.request("a", family=6)[0] in (200, 429)
+        assert asking.request("a", family=6)[0] == 200
     until(lambda: _answers(asking), "the instance may connect again")
 
 
@@ -109,7 +110,7 @@ def test_nobody_but_instances_is_answered(asking: ComputeWorld) -> None:
 
 
 def test_an_instance_whose_project_nobody_knows_is_not_passed_off_as_any(asking: ComputeWorld) -> None:
-    asking.write_ports("c", **{"project-id": ""})
+    asking.write_ports("c", project_id="")
     until(lambda: asking.request("c", family=6)[0] == 404, "the instance is not known any more")
 
 

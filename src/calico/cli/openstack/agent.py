@@ -131,8 +131,8 @@ def agent_command(
     from calico.orchestrators.openstack.compute.daemon import AgentSettings, run
     from calico.orchestrators.openstack.compute.metadata.settings import MetadataSettings
     from calico.orchestrators.openstack.leases import Offers
+    from calico.orchestrators.openstack.naming import check_region
 
-    configure_logging(level=log_level, file=log_file)
     metadata = None
     if metadata_url:
         if not metadata_secret_file:
@@ -159,7 +159,7 @@ def agent_command(
     settings = AgentSettings(
         node=node_name(node),
         etcd=connection_of(config, etcd),
-        region=region,
+        region=check_region(region),
         run_dir=run_dir,
         state_dir=state_dir,
         prefixes=_prefixes(interface_prefix),
@@ -167,6 +167,7 @@ def agent_command(
         metadata=metadata,
         listeners=frozenset(listeners),
     )
+    configure_logging(level=log_level, file=log_file)
     serve(run(settings))
 
 

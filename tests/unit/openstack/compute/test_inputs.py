@@ -83,6 +83,17 @@ def test_a_subnet_concerns_the_interfaces_on_its_network() -> None:
     assert list(told.inputs.view.subnets(port)) == ["s1"]
 
 
+def test_the_project_is_taken_from_the_label_where_no_annotation_names_it() -> None:
+    told = Told()
+    told.inputs.on_status(SyncStatus.IN_SYNC)
+    label, note = {"projectcalico.org/openstack-project-id": "of-label"}, "openstack.projectcalico.org/project-id"
+    for noted, project in (({}, "of-label"), ({note: "of-note"}, "of-note")):
+        told.put(KEY, {"metadata": {"labels": label, "annotations": noted}, "spec": {"interfaceName": TAP}})
+        port = told.inputs.view.port(TAP)
+        assert port is not None
+        assert port.project_id == project
+
+
 def test_one_bad_object_is_named_and_stops_no_other() -> None:
     told = Told()
     told.inputs.on_status(SyncStatus.IN_SYNC)

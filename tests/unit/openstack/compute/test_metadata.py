@@ -91,7 +91,7 @@ def test_of_a_target_only_path_and_query_count(raw: str, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", ["*", "", "x:443", "ftp://x/y", "/a b", "/a\r\nX: y", "/\x7f", "/" + "a" * 5000, "http:"]
+    "raw", ["*", "", "x:443", "ftp://x/y", "/a b", "/a\r\nX: y", "/\x7f", "/" + "a" * 5000, "http:", "http://["]
 )
 def test_what_is_no_path_is_refused(raw: str) -> None:
     with pytest.raises(InvalidInput):

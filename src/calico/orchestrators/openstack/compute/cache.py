@@ -66,7 +66,7 @@ class Cache:
                 await self._dirty.wait()
                 await asyncio.sleep(_SETTLE_S)
                 self._dirty.clear()
-                self._write(known())
+                await asyncio.to_thread(self._write, known())
                 if self.trouble:
                     await asyncio.sleep(_AGAIN_S)
                     self._dirty.set()

@@ -26,7 +26,6 @@ from calico.datastore.sync.syncer import Syncer
 from calico.obs.conditions import CATALOGUE, Conditions
 from calico.obs.listeners import HealthWanted, Listeners, MetricsWanted
 from calico.obs.statussocket import StatusServer
-from calico.orchestrators.openstack import naming
 from calico.orchestrators.openstack.answers.outcome import Outcome
 from calico.orchestrators.openstack.compute.cache import Cache
 from calico.orchestrators.openstack.compute.health import Health
@@ -44,6 +43,7 @@ log = structlog.get_logger(__name__)
 SOCKET: Final = "openstack-agent.sock"
 _CONTACT_CHECK_S: Final = 2.0
 _CONTACT_LOST_S: Final = 5.0
+_TRY_AGAIN_S: Final = 5.0
 
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +62,6 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 async def run(settings: AgentSettings) -> None:
     """Run until cancelled. What instances were told holds on."""
-    naming.check_region(settings.region)
     log.info("openstack agent starts", node=settings.node, version=__version__, etcd=settings.etcd.endpoints)
     raise_descriptor_limit()
     conditions = Conditions()
@@ -131,6 +130,7 @@ async def run(settings: AgentSettings) -> None:
             services.create_task(monitor.run(), name="interfaces")
             services.create_task(syncer.run(), name="syncer")
             services.create_task(watch_contact(syncer, conditions), name="contact")
+            services.create_task(try_again(instances), name="again")
             services.create_task(cache.run(inputs.known), name="cache")
             if proxy is not None:
                 services.create_task(proxy.run(), name="metadata")
@@ -149,6 +149,13 @@ async def watch_contact(syncer: Syncer, conditions: Conditions) -> None:
         else:
             conditions.clear("datastore-unreachable", "datastore")
         await asyncio.sleep(_CONTACT_CHECK_S)
+
+
+async def try_again(instances: Instances) -> None:
+    """What could not be opened may be later."""
+    while True:
+        await asyncio.sleep(_TRY_AGAIN_S)
+        instances.try_again()
 
 
 def raise_descriptor_limit() -> None:

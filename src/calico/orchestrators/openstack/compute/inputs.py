@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import msgspec
 import structlog
 
 from calico.datastore.api import SyncStatus, Update
@@ -102,6 +103,9 @@ class Inputs:
             if isinstance(decoded.resource, WorkloadEndpoint):
                 record, unread = read_endpoint(decoded.resource)
                 problems += unread
+                if not record.project_id:  # networking-calico writes it as a label only
+                    project = decoded.resource.metadata.labels.get(naming.PROJECT_ID_LABEL, "")
+                    record = msgspec.structs.replace(record, project_id=project)
         self._note(str(key), problems)
         return view.put_endpoint(update.key, record)
 

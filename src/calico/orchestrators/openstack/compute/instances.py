@@ -26,7 +26,7 @@ __all__ = ["Instances"]
 log = structlog.get_logger(__name__)
 
 OnLink = Callable[[str, int], None]
-"""Told the name of an interface and its index, 0 when it is not one of an instance any more."""
+"""Told the name of an interface that has the address of the metadata service, and its index; 0: it has not any more."""
 
 _MAC: Final = 6
 
@@ -43,6 +43,8 @@ class Instances:
         self._interfaces: dict[str, Interface] = {}
         self._names: dict[int, str] = {}
         self._taps: dict[str, Tap] = {}
+        self._linked: dict[str, int] = {}
+        self._failed: set[str] = set()
 
     @property
     def taps(self) -> Mapping[str, Tap]:
@@ -72,6 +74,11 @@ class Instances:
         for name in sorted(names):
             self._settle(name)
 
+    def try_again(self) -> None:
+        """Look once more at interfaces that could not be opened; call this now and then."""
+        for name in sorted(self._failed):
+            self._settle(name)
+
     def close(self) -> None:
         """Answer nobody any more."""
         for name in list(self._taps):
@@ -83,6 +90,7 @@ class Instances:
         return [_told(tap) for _, tap in sorted(self._taps.items())]
 
     def _settle(self, name: str) -> None:
+        self._failed.discard(name)
         interface, port = self._interfaces.get(name), self._view().port(name)
         tap = self._taps.get(name)
         if tap is not None and (interface is None or port is None or interface.index != tap.index):
@@ -105,6 +113,7 @@ class Instances:
             tap.update(lease, host)
         else:
             self._open(name, interface, lease, host)
+        self._link(name, interface.index if METADATA_V6 in interface.addresses else 0)
 
     def _have_addresses(self, interface: Interface) -> str:
         if not interface.up:
@@ -117,18 +126,29 @@ class Instances:
     def _open(self, name: str, interface: Interface, lease: Lease, host: Host) -> None:
         try:
             self._taps[name] = Tap(name, interface.index, lease, host, self._on_outcome)
-        except OSError as error:  # gone again, or out of descriptors; another event or a resync brings us back
+        except OSError as error:  # gone again, or out of descriptors
+            self._failed.add(name)
             self._conditions.set("dhcp-incomplete", name, f"cannot be answered on: {error}")
             log.warning("an interface cannot be answered on", interface=name, error=str(error))
             return
         log.info("instance is answered", interface=name, address=_first_address(lease))
-        self._on_link(name, interface.index)
+
+    def _link(self, name: str, index: int) -> None:
+        """Say where the metadata service has its address, when that is news."""
+        index = index if name in self._taps else 0
+        if self._linked.get(name, 0) == index:
+            return
+        if index:
+            self._linked[name] = index
+        else:
+            del self._linked[name]
+        self._on_link(name, index)
 
     def _close(self, name: str) -> None:
         tap = self._taps.pop(name, None)
         if tap is not None:
             tap.close()
-            self._on_link(name, 0)
+            self._link(name, 0)
             log.info("instance is not answered any more", interface=name)
 
     def _note(self, name: str, problems: tuple[str, ...]) -> None:

@@ -55,7 +55,10 @@ def target_path(raw: str) -> str:
     """Path and query of a request's target. InvalidInput when it is neither a path nor a URL: no instance chooses whom
     we ask."""
     if not raw.startswith("/"):
-        parts = urlsplit(raw)
+        try:
+            parts = urlsplit(raw)
+        except ValueError:
+            raise InvalidInput("the target of the request is no URL") from None
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise InvalidInput("the target of the request is no path")
         raw = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

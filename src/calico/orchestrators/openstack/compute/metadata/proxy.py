@@ -8,6 +8,7 @@ the small ones of requests.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections import Counter
@@ -89,6 +90,7 @@ class MetadataProxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._session: ClientSession | None = None
         self._server: web.Server | None = None
+        self._complaints = Bucket(0.2, 5.0)
         self.troubles: dict[str, str] = {}
         """Where nobody listens, and why."""
         self.refused: Counter[str] = Counter()
@@ -96,7 +98,7 @@ class MetadataProxy:
     @property
     def connections(self) -> int:
         """How many there are."""
-        return len(self._askers)
+        return len(self._tasks)
 
     def on_link(self, name: str, index: int) -> None:
         """An instance has this interface, or (0) has it no longer."""
@@ -110,6 +112,7 @@ class MetadataProxy:
 
     async def run(self) -> None:
         """Serve until cancelled; what is being answered then is cut off."""
+        logging.getLogger("aiohttp").setLevel(logging.CRITICAL)  # instances must not fill the log with their nonsense
         tls = ssl.create_default_context(cafile=self._settings.ca or None) if self._base.startswith("https:") else True
         connector = TCPConnector(limit=self._settings.to_nova, ssl=tls)
         timeout = ClientTimeout(total=self._settings.timeout_s, connect=5.0)
@@ -199,22 +202,27 @@ class MetadataProxy:
         if port.connections >= self._settings.per_port or self.connections >= self._settings.in_all:
             self._refuse(connection, "too-many")
             return
-        task = asyncio.get_running_loop().create_task(self._serve(connection, index, port))
+        task = asyncio.get_running_loop().create_task(self._serve(connection, index))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        port.connections += 1  # here, not when the task runs: many may be taken before
+
+        def ended(_: object) -> None:
+            self._tasks.discard(task)
+            port.connections -= 1
+
+        task.add_done_callback(ended)
 
     def _refuse(self, connection: socket.socket, why: str) -> None:
         self.refused[why] += 1
         connection.close()
 
-    async def _serve(self, connection: socket.socket, index: int, port: _Port) -> None:
+    async def _serve(self, connection: socket.socket, index: int) -> None:
         loop, server = asyncio.get_running_loop(), self._server
         if server is None:
             connection.close()
             return
         ended = asyncio.Event()
         handler = _Connection(server, loop, ended)
-        port.connections += 1
         self._askers[handler] = index
         try:
             transport, _ = await loop.connect_accepted_socket(lambda: handler, connection)
@@ -226,7 +234,6 @@ class MetadataProxy:
         except (OSError, TimeoutError):
             connection.close()
         finally:
-            port.connections -= 1
             self._askers.pop(handler, None)
 
     # ---- requests
@@ -238,6 +245,10 @@ class MetadataProxy:
             response = await self._answer(request)
             status = response.status
             return response
+        except Exception:
+            if self._complaints.take(asyncio.get_running_loop().time()):
+                log.exception("metadata: a request could not be dealt with")
+            return _said(500, "the request could not be dealt with")
         finally:
             self._on_answer(status, asyncio.get_running_loop().time() - started)
 
@@ -293,7 +304,9 @@ class MetadataProxy:
                 await response.write_eof()
                 return response
         except (ClientError, OSError, TimeoutError) as error:
-            log.warning("metadata: nova did not answer", instance=asker.device_id, error=str(error) or "timeout")
+            if self._complaints.take(asyncio.get_running_loop().time()):
+                why = str(error) or "timeout"
+                log.warning("metadata: not handed on whole", instance=asker.device_id, url=self._base, error=why)
             if response is not None and response.prepared:  # half of it is said: all that is left is to break off
                 if request.transport is not None:
                     request.transport.abort()

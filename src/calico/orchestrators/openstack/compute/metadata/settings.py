@@ -29,7 +29,7 @@ class MetadataSettings(msgspec.Struct, frozen=True, kw_only=True):
     rate: float = 20.0
     burst: float = 60.0
     per_port: int = 8
-    in_all: int = 1024
+    in_all: int = 2048
     to_nova: int = 64
 
     def check(self) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import socket
 import statistics
 import subprocess
@@ -112,22 +113,37 @@ def turns(world: World, quick: bool) -> None:
 
 
 def parallel(world: World, quick: bool) -> None:
-    """Milliseconds a container from the first caller's start to the last one's end; there and back, so that the
-    order counts for nothing."""
+    """Milliseconds a container from the first caller's start to the last one's end, and of all processors' work for it
+    (plugins, daemon, Felix, etcd), which counts when others use the machine; there and back, so that the order counts
+    for nothing."""
     for callers in (16, 200):
         count = max(callers, 64 if quick else 200)
         took: dict[str, dict[str, float]] = {name: {"ADD": 0.0, "DEL": 0.0} for name in networks(world)}
+        work: dict[str, dict[str, float]] = {name: {"ADD": 0.0, "DEL": 0.0} for name in networks(world)}
         names = list(took)
         for name in (*names, *reversed(names)):
             containers = [world.container() for _ in range(count)]
             for command in ("ADD", "DEL"):
+                before = work_ms(world)
                 took[name][command] += at_once(containers, command, networks(world)[name], callers) / 2
+                work[name][command] += (work_ms(world) - before) / count / 2
             for container in containers:
                 world.end_container(container)
-        print(f"{count} containers, {callers} callers at once, ms a container{'':3}ADD /bridge{'':5}DEL /bridge")
-        for name, values in took.items():
-            columns = "".join(f"{values[c]:10.1f}{values[c] / took['bridge'][c]:8.2f}" for c in ("ADD", "DEL"))
-            print(f"  {name:36}{columns}")
+        print(f"{count} containers, {callers} callers at once, ms a container")
+        print(f"{'':20}" + "".join(f"{what:>12} /bridge" for what in ("ADD", "its work", "DEL", "its work")))
+        for name in took:
+            pairs = [(table[name][c], table["bridge"][c]) for c in ("ADD", "DEL") for table in (took, work)]
+            print(f"  {name:18}" + "".join(f"{value:12.1f}{value / peer:8.2f}" for value, peer in pairs))
+
+
+def work_ms(world: World) -> float:
+    """What the processors have done until now: for plugins that ended, and for the daemons."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ticks = sum(
+        sum(map(int, Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+        for process in world.processes.values()
+    )
+    return (ended.ru_utime + ended.ru_stime) * 1000 + ticks * 1000 / os.sysconf("SC_CLK_TCK")
 
 
 def at_once(containers: Iterable[Container], command: str, network: Network, callers: int) -> float:

@@ -12,6 +12,7 @@ from calico.errors import InvalidInput
 from calico.ipam.block import WINDOWS_RESERVED, Attribute, Block, address_at, same_handle
 from calico.ipam.keys import AffinityKey, network, parse_address
 from calico.ipam.pools import pool_around
+from calico.ipam.requests import INTERFACE_ATTRIBUTE
 from calico.ipam.state import IPAMState, User
 
 __all__ = ["Finding", "findings", "inconsistencies", "misuse"]
@@ -128,7 +129,7 @@ def misuse(state: IPAMState) -> Iterator[Finding]:
         for ordinal, attribute in block.held():
             address = str(address_at(block, ordinal))
             given.add(address)
-            if address not in users and not _is_held_elsewhere(block, attribute):
+            if address not in users and not _is_held_elsewhere(state, block, attribute):
                 yield _leak(state, block, ordinal)
     for address, found in sorted(users.items()):
         if len({user.who for user in found}) > 1:
@@ -139,8 +140,11 @@ def misuse(state: IPAMState) -> Iterator[Finding]:
     yield from _outside_pools(state)
 
 
-def _is_held_elsewhere(block: Block, attribute: Attribute) -> bool:
-    """Whether it is for what the datastore does not tell: services, stopped virtual machines, what Windows reserves."""
+def _is_held_elsewhere(state: IPAMState, block: Block, attribute: Attribute) -> bool:
+    """Whether it is for what the datastore does not tell: services, stopped virtual machines, what Windows reserves,
+    and containers that another main plugin attached on a host that still is there."""
+    if INTERFACE_ATTRIBUTE in attribute.secondary:
+        return attribute.secondary.get("node", "") in state.nodes
     if (block.affinity or "").startswith("virtual:") or same_handle(attribute.handle, WINDOWS_RESERVED):
         return True
     return "service" in attribute.secondary or "vmi-name" in attribute.secondary

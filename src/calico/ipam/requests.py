@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from calico.errors import AlreadyExists, Conflict
 
 __all__ = [
+    "INTERFACE_ATTRIBUTE",
     "AssignRequest",
     "Assignment",
     "BadHandle",
@@ -63,6 +64,10 @@ class Assignment(msgspec.Struct, frozen=True):
     v4: tuple[ipaddress.IPv4Interface, ...] = ()
     v6: tuple[ipaddress.IPv6Interface, ...] = ()
     reason: str = ""
+
+
+INTERFACE_ATTRIBUTE: Final = "interface"
+"""Says for which interface of a container an address is that another main plugin attached: there is no endpoint."""
 
 
 class ReleaseRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -255,7 +255,7 @@ class World:
             "handles": self.handles,
             "allocated": self.allocated,
             "cables": self.cables,
-            "records": len(list(self.state_dir.glob("*.json"))) if self.state_dir.exists() else 0,
+            "records": len(list(self.state_dir.rglob("*.json"))) if self.state_dir.exists() else 0,
         }
 
     def check_addresses(self) -> None:

@@ -34,13 +34,14 @@ def serves(podman: Podman, client: str, address: str) -> bool:
 
 
 def test_a_container_that_is_stopped_and_started_is_attached_anew(cluster: Cluster) -> None:
+    """By a name that no pod could have: podman gives it as K8S_POD_NAME all the same."""
     podman = cluster.nodes[0].podman
-    podman.run("web", *WEB)
+    podman.run("Web_1", *WEB)
     podman.run("client")
-    podman("stop", "--time", "0", "web")
+    podman("stop", "--time", "0", "Web_1")
     assert list(cluster.allocations()) == [podman.address("client")]
-    podman("start", "web")
-    assert serves(podman, "client", podman.address("web"))
+    podman("start", "Web_1")
+    assert serves(podman, "client", podman.address("Web_1"))
     assert len(cluster.endpoints()) == 2
 
 

@@ -100,6 +100,10 @@ def test_what_services_and_stopped_machines_have_is_no_leak() -> None:
     for attributes in ({"service": "default/web"}, {"vmi-name": "vm"}):
         given, _ = assign(empty, 1, Attribute("h", attributes))
         assert found(blocks={CIDR: given}, users=()) == []
+    elsewhere, _ = assign(empty, 1, Attribute("h", {"interface": "eth0", "node": "a"}))
+    assert found(blocks={CIDR: elsewhere}, users=()) == [], "another main plugin attached it"
+    gone, _ = assign(empty, 1, Attribute("h", {"interface": "eth0", "node": "gone"}))
+    assert [one.code for one in found(blocks={CIDR: gone}, users=())] == ["address-leaked"]
     balancer = {CIDR: block(owner="virtual:load-balancer")}
     affinity = {AffinityKey("virtual:load-balancer", CIDR): CONFIRMED}
     assert found(blocks=balancer, affinities=affinity, users=()) == []

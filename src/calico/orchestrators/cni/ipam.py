@@ -7,12 +7,12 @@ DEL of one interface leaves the others theirs. Records of their own help GC, for
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Final
 
 import msgspec
 
 from calico.datastore.typed.ready import require_ready
 from calico.errors import CalicoError
+from calico.ipam.requests import INTERFACE_ATTRIBUTE, Recorded
 from calico.orchestrators.cni.addresses import OwnAddresses, wish_of
 from calico.orchestrators.cni.agent import Agent, Call
 from calico.orchestrators.cni.annotations import read_annotations
@@ -24,8 +24,6 @@ from calico.orchestrators.cni.records import Record
 from calico.orchestrators.cni.result import Result
 
 __all__ = ["check_addresses", "collect_addresses", "give", "take_back"]
-
-_INTERFACE: Final = "interface"
 
 
 async def give(agent: Agent, call: Call) -> Result:
@@ -41,7 +39,7 @@ async def give(agent: Agent, call: Call) -> Result:
     agent.address_records.write(Record(attached=attached, host_interface="", netns=request.netns))
     try:
         given = await source.assign(
-            attached, msgspec.structs.replace(wish, attrs={**wish.attrs, _INTERFACE: attached.interface})
+            attached, msgspec.structs.replace(wish, attrs={**wish.attrs, INTERFACE_ATTRIBUTE: attached.interface})
         )
         await agent.address_records.settle()
     except BaseException:
@@ -84,12 +82,16 @@ async def collect_addresses(agent: Agent, call: Call) -> None:
 
 async def _release(agent: Agent, attached: Attached) -> None:
     recorded = await agent.allocator.recorded_under(attached.handle)
-    others = {one.address for one in recorded if one.attrs.get(_INTERFACE, attached.interface) != attached.interface}
+    others = {one.address for one in recorded if not _is_for(one, attached.interface)}
     await OwnAddresses(agent.allocator).release(attached, others)
     agent.address_records.forget(attached)
 
 
 async def _of_interface(agent: Agent, attached: Attached) -> bool:
-    """Addresses that older versions gave say no interface: they count for each."""
     recorded = await agent.allocator.recorded_under(attached.handle)
-    return any(one.attrs.get(_INTERFACE, attached.interface) == attached.interface for one in recorded)
+    return any(_is_for(one, attached.interface) for one in recorded)
+
+
+def _is_for(recorded: Recorded, interface: str) -> bool:
+    """Addresses that older versions gave say no interface: they are for each."""
+    return recorded.attrs.get(INTERFACE_ATTRIBUTE, interface) == interface

@@ -15,7 +15,7 @@ from felix_schedule import Schedule, draw, kernel_tokens
 from felix_watched import watched
 from felix_world import World
 
-COUNT = int(os.environ.get("COUNT") or 2)
+COUNT = int(os.environ.get("COUNT") or 1)
 REPAIR = "put right what others changed"
 FIRST = int(os.environ.get("SEED") or random.SystemRandom().randrange(1 << 32))
 

@@ -24,7 +24,16 @@ from calico.obs.statussocket import read_status
 if TYPE_CHECKING:
     from calico.datastore.typed.store import Store
 
-__all__ = ["end_bird", "end_daemons", "other_birds", "remove_files", "remove_node", "remove_units", "running"]
+__all__ = [
+    "end_bird",
+    "end_daemons",
+    "other_birds",
+    "remove_files",
+    "remove_node",
+    "remove_units",
+    "running",
+    "strangers",
+]
 
 DAEMONS: Final = ("felix", "bgp")
 UNITS: Final = ("felix", "bgp", "cni", "boot-guard", "etcd-gateway")
@@ -61,12 +70,15 @@ def running(run_dir: Path) -> dict[str, int]:
 
 
 def end_daemons(pids: dict[str, int]) -> list[Item]:
-    """End them as the service manager does; Transient when one does not end."""
+    """End them, by systemd if it keeps them; Transient when one does not end."""
     items = []
+    if pids and _has_systemd():
+        _systemctl("stop", *(f"calico-{name}.service" for name in UNITS))
     for name, pid in pids.items():
         try:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
+            items.append(Item("process", f"calico {name} {pid}"))
             continue
         try:
             signal.pidfd_send_signal(pidfd, signal.SIGTERM)
@@ -138,7 +150,7 @@ def remove_units(directory: Path, *, dry_run: bool) -> list[Item]:
     if not ours:
         return []
     items = []
-    systemd = Path("/run/systemd/system").exists()
+    systemd = _has_systemd()
     for path in ours:
         fault = ""
         if not dry_run:
@@ -150,6 +162,10 @@ def remove_units(directory: Path, *, dry_run: bool) -> list[Item]:
     if systemd and not dry_run:
         _systemctl("daemon-reload")
     return items
+
+
+def _has_systemd() -> bool:
+    return Path("/run/systemd/system").exists()
 
 
 def _is_ours(path: Path) -> bool:
@@ -184,6 +200,11 @@ def remove_files(
         if _is_network(path):
             items.append(Item("CNI network", str(path), "" if dry_run else _removed(path)))
     return items
+
+
+def strangers(*folders: Path) -> list[str]:
+    """What of somebody else is still in folders of ours."""
+    return [str(path) for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())]
 
 
 def _in_folder(kind: str, folder: Path, names: Iterable[str], *, dry_run: bool) -> list[Item]:

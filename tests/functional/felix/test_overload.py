@@ -124,7 +124,7 @@ def test_a_thousand_interfaces_that_come_flap_and_go_hide_nothing(world: World, 
             world.ip("h", "link del group 77")
         world.settle()
         grown = memory_mb(pid_of(world)) - before
-        record_property("memory", f"{grown:.1f} MB more after {2 * INTERFACES} interfaces")
+        record_property("counted", f"{grown:.1f} MB more after {2 * INTERFACES} interfaces")
         assert grown < 40
     world.expect(4, "a>c tcp:80", "x>d tcp:80")
 
@@ -156,7 +156,7 @@ def test_sets_of_a_hundred_thousand_members_that_churn_hold_at_every_moment(
             world.settle()
             world.expect(4, "x2>d tcp:80" if version % 2 else "!x2>d tcp:80", "!x>d tcp:80")
         grown = memory_mb(pid_of(world)) - before
-        record_property("memory", f"{grown:.1f} MB more after {SETS * MEMBERS * 2} members were replaced")
+        record_property("counted", f"{grown:.1f} MB more after {SETS * MEMBERS * 2} members were replaced")
         assert grown < 60
 
 
@@ -170,7 +170,7 @@ def test_full_connection_tracking_loses_new_connections_and_opens_nothing(
     world.apply(resource("GlobalNetworkPolicy", "p", policy))
     world.expect(4, *CONNECTION, "a>b udp:8000", "!a>b udp:9999")
     try:
-        record_property("filled", f"{fill_connection_tracking(world)} connections")
+        record_property("counted", f"{fill_connection_tracking(world)} connections")
         stream = Stream(world, 4)
         stream.start()
         try:
@@ -179,7 +179,7 @@ def test_full_connection_tracking_loses_new_connections_and_opens_nothing(
             until(lambda: stream.count > 2000, "packets were sent")
             deny = [{"action": "Deny", "protocol": "TCP"}, *rules]
             world.apply(resource("GlobalNetworkPolicy", "p", {**policy, "ingress": deny}))
-            record_property("changed in", f"{time.monotonic() - begin:.1f} s")
+            record_property("counted", f"{time.monotonic() - begin:.1f} s")
         finally:
             stream.stop()
         lost = stream.lost()
@@ -218,7 +218,7 @@ def test_a_tracker_of_many_endpoints_keeps_no_memory_of_them(world: World, recor
     half = len(sizes) // 2
     growth = (sizes[-1] - sizes[half]) / sizes[half] / (len(sizes) - 1 - half)
     record_property(
-        "memory", f"{sizes[0]:.1f} .. {sizes[half]:.1f} .. {sizes[-1]:.1f} MB; {growth:.2%} a cycle of {count}"
+        "counted", f"{sizes[0]:.1f} .. {sizes[half]:.1f} .. {sizes[-1]:.1f} MB; {growth:.2%} a cycle of {count}"
     )
     assert growth < 0.02
 

@@ -38,7 +38,7 @@ def test_a_random_schedule_opens_no_window_and_ends_as_the_datastore_says(
     events = draw(seed)
     told = f"SEED={seed} COUNT=1 make schedules: {', '.join(f'{e.what} {e.detail} {e.lasts_s}s' for e in events)}"
     print(told)
-    record_property("schedule", told)
+    record_property("counted", told)
     repairs = world.log().count(REPAIR)
     with watched(world, record_property, seed) as dance:
         Schedule(world, dance).run(events)

@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterable
@@ -53,6 +52,7 @@ _RUN_FILES: Final = (
     "settings-before.jsonl",
     "settings-before.jsonl.new",
 )
+_OTHERS_FIELDS: Final = frozenset({"datastore_type", "kubernetes", "etcd_endpoints", "kubeconfig"})
 _STATE_FILES: Final = ("cni", "nodename")
 _PATIENCE_S: Final = 20.0
 _SYSTEMCTL_S: Final = 90
@@ -223,7 +223,9 @@ def _removed(path: Path) -> str:
     """Remove a file or a folder; what went wrong."""
     try:
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            for record in path.iterdir():
+                record.unlink()  # a folder in it would be none of ours, and stays
+            path.rmdir()
         else:
             path.unlink(missing_ok=True)
     except OSError as error:
@@ -242,9 +244,11 @@ def _is_plugin(path: Path) -> bool:
 
 
 def _is_network(path: Path) -> bool:
+    """Ours, and not another Calico's, whose plugin must be told where its datastore is."""
     try:
         document = json.loads(path.read_text())
-        return any(plugin.get("type") == "calico" for plugin in document.get("plugins", []))
+        ours = [plugin for plugin in document.get("plugins", []) if plugin.get("type") == "calico"]
+        return bool(ours) and not any(_OTHERS_FIELDS & plugin.keys() for plugin in ours)
     except (OSError, ValueError, AttributeError):
         return False
 

@@ -51,7 +51,7 @@ schedules: deps ## Random faults under packets; SEED=N draws the same again, COU
 	COUNT=$(or $(COUNT),50) $(PYTEST) tests/functional/felix/test_schedules.py -v -x
 
 leaks: deps ## Memory over cycles of many endpoints, and a pause of a minute
-	LEAK_ENDPOINTS=10000 LEAK_CYCLES=20 CALICO_TEST_PAUSE_S=60 $(PYTEST) tests/functional/felix/test_overload.py -v -k "memory or pause"
+	LEAK_ENDPOINTS=10000 LEAK_CYCLES=20 CALICO_TEST_PAUSE_S=60 $(PYTEST) tests/functional/felix/test_overload.py -v -k "memory or pause" --timeout 3600
 
 mutants: deps ## Break rules and calc in one place at a time: does a test notice? ONLY=rules/lists for one module
 	$(BIN)/python tests/mutation/run.py $(ONLY)

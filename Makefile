@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 NEUTRON_PYTEST := $(VENV)-openstack/bin/python -m pytest -c /dev/null --rootdir . --noconftest -p no:cacheprovider \
 	-q -W ignore --timeout 240 tests/neutron/ml2_suite.py
 
-.PHONY: help deb deps runtimes openstack demo test check unit contract functional neutron neutron-suite system bench schedules mutants docs clean
+.PHONY: help deb deps runtimes openstack demo test check unit contract functional neutron neutron-suite system bench schedules leaks mutants docs clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -60,6 +60,9 @@ bench: runtimes ## Measurements as ratios against a peer; results in bench/resul
 
 schedules: deps ## Random faults under packets; SEED=N draws the same again, COUNT=M how many (default 50)
 	COUNT=$(or $(COUNT),50) $(PYTEST) tests/functional/felix/test_schedules.py -v -x
+
+leaks: deps ## Memory over cycles of many endpoints, and a pause of a minute
+	LEAK_ENDPOINTS=10000 LEAK_CYCLES=20 CALICO_TEST_PAUSE_S=60 $(PYTEST) tests/functional/felix/test_overload.py -v -k "memory or pause" --timeout 3600
 
 mutants: deps ## Break rules and calc in one place at a time: does a test notice? ONLY=rules/lists for one module
 	$(BIN)/python tests/mutation/run.py $(ONLY)

@@ -47,5 +47,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What tests counted (``record_property("counted", ...)``) is printed, also when they pass."""
     reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
     counted = [(r.nodeid, value) for r in reports for name, value in r.user_properties if name == "counted"]
-    for nodeid, value in sorted(dict(counted).items()):
+    for nodeid, value in sorted(set(counted)):
         terminalreporter.write_line(f"{nodeid}: {value}")

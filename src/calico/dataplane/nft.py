@@ -109,10 +109,6 @@ class NftDataplane:
         """Read the table back at the next apply."""
         self._generation = None
 
-    def generation_changed(self) -> bool:
-        """Whether anyone but us wrote nftables in this namespace since we last did (one message, microseconds)."""
-        return self._generation is None or read_generation(self._sock) != self._generation
-
     def tampered(self) -> bool:
         """Whether somebody may have changed our table since our last transaction: one message when nobody wrote
         nftables, two when others did and the table is ours alone. False while a read is due anyway."""

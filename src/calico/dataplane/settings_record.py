@@ -38,6 +38,7 @@ class SettingsRecord:
         self._root = root
         self._known = _load(path)
         self._lines = 0
+        self._pending: list[str] = []
         self._in_trouble = False
 
     def before_write(self, paths: Iterable[str]) -> None:
@@ -62,19 +63,22 @@ class SettingsRecord:
             yield path
 
     def _append(self, lines: list[str]) -> None:
+        """What a full disk did not take is written with what comes next."""
+        self._pending += lines
         try:
-            self._lines += len(lines)
-            if self._lines > 2 * len(self._known) + _DEAD_LINES:
+            if self._lines + len(self._pending) > 2 * len(self._known) + _DEAD_LINES:
                 self._rewrite()
-                return
-            with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as file:
-                file.writelines(lines if self._lines > len(lines) else ["\n", *lines])  # after a line that was cut off
+            else:
+                with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as file:
+                    file.writelines(["\n", *self._pending])  # the line before may have been cut off
+                self._lines += len(self._pending) + 1
         except OSError as error:
             if not self._in_trouble:
                 log.warning("what settings were cannot be remembered", file=str(self._path), error=str(error))
             self._in_trouble = True
         else:
             self._in_trouble = False
+            self._pending = []
 
     def _rewrite(self) -> None:
         """Without what was overtaken and what is gone."""

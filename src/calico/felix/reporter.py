@@ -58,7 +58,7 @@ class HostStatusReporter:
 
     async def run(self) -> None:
         """Report until cancelled."""
-        await asyncio.sleep(_FIRST_REPORT_S)
+        await asyncio.sleep(min(_FIRST_REPORT_S, self._config().reporting_interval_s or _FIRST_REPORT_S))
         while True:
             config = self._config()
             if config.reporting_interval_s > 0:

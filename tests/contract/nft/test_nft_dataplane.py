@@ -344,13 +344,14 @@ def test_another_tables_writer_neither_hinders_nor_causes_a_read(kernel) -> None
     state = policy_state()
     dataplane = kernel.dataplane(state)
     dataplane.apply()
-    assert not dataplane.generation_changed()
-    assert kernel.write(TableCodec(Table("other")).put_table(0)) == []
-    assert dataplane.generation_changed()
-    state.want_element("h4", addr(4))
-    result = dataplane.apply()
-    assert (result.messages, result.failed) == (1, ())
-    assert not dataplane.generation_changed()
+    for number in range(2):
+        assert kernel.write(TableCodec(Table(f"other{number}")).put_table(0)) == []
+        assert number or not dataplane.tampered()
+        state.want_element("h4", addr(4 + number))
+        result = dataplane.apply()
+        assert (result.messages, result.failed) == (1, ())
+        assert dataplane.repaired == ()
+    assert not dataplane.tampered()
     agrees(kernel, state)
 
 
@@ -360,10 +361,15 @@ def test_a_foreign_change_of_an_unowned_table_is_repaired_with_our_next_change(k
     dataplane = kernel.dataplane(state, table)
     dataplane.apply()
     foreign = CODEC.append_rule("fwd", encode_exprs((ACCEPT,)))
+    assert not dataplane.tampered()
     assert kernel.write(CODEC.flush_chain("fwd"), foreign) == []
+    assert dataplane.tampered()
     state.want_element("h4", addr(4))
     assert dataplane.apply().failed == ()
+    assert dataplane.repaired == ("fwd",)
     agrees(kernel, state)
+    assert not dataplane.apply().changed
+    assert dataplane.repaired == ()
 
 
 def test_a_resync_repairs_what_others_did_and_sends_nothing_otherwise(kernel) -> None:
@@ -376,6 +382,7 @@ def test_a_resync_repairs_what_others_did_and_sends_nothing_otherwise(kernel) ->
     assert kernel.write(CODEC.put_chain("foreign", None), CODEC.delete_elements("h4")) == []
     dataplane.resync()
     assert dataplane.apply().changed
+    assert dataplane.repaired == ("foreign", "h4")
     agrees(kernel, state)
 
 
@@ -387,6 +394,7 @@ def test_a_deleted_table_comes_back_with_the_next_resync(kernel) -> None:
     assert kernel.write(CODEC.delete_table()) == []
     dataplane.resync()
     assert dataplane.apply().failed == ()
+    assert set(dataplane.repaired) >= {*state.chains, *state.sets}
     agrees(kernel, state)
 
 

@@ -4,7 +4,8 @@
 about to be sent (``sending``) or was just sent, its answer not read (``sent``). ``--slow S``: wait that long before
 every transaction is sent and again before its answer is read. ``--no-owner``: the kernel is one before 6.9, which
 lets nobody own a table that stays. ``--count FILE``: each SIGUSR1 writes into it how many netlink messages were
-sent. ``--handle-signals``: SIGUSR2 is taken note of, which interrupts whatever waits.
+sent. ``--handle-signals``: SIGUSR2 is taken note of, which interrupts whatever waits. ``--receive-buffer N``: the
+kernel keeps N bytes of events for us.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from calico.dataplane.interfaces import InterfaceMonitor
 from calico.datastore.connection import Connection
 from calico.felix.daemon import FelixSettings, run
 from calico.netlink import wire
@@ -96,6 +98,7 @@ def main() -> None:
     parser.add_argument("--slow", type=float, default=0.0)
     parser.add_argument("--no-owner", action="store_true")
     parser.add_argument("--handle-signals", action="store_true")
+    parser.add_argument("--receive-buffer", type=int, default=0)
     parser.add_argument("--count", default="")
     for name in ("--node", "--run-dir", "--log-file"):
         parser.add_argument(name, required=True)
@@ -103,6 +106,8 @@ def main() -> None:
     configure_logging(level="info", file=options.log_file)
     if options.count:
         count_messages(options.count)
+    if options.receive_buffer:
+        InterfaceMonitor.__init__.__kwdefaults__["rcvbuf"] = options.receive_buffer
     if options.handle_signals:
         signal.signal(signal.SIGUSR2, lambda *_: None)
     ending = Ending(options.end_at)

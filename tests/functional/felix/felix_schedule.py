@@ -69,6 +69,7 @@ class Schedule:
             self.world.felix = None
         self.world.kill_felix()
         self.world.start_felix()
+        until(lambda: self.world.status["in_sync"], "Felix was in sync again", deadline_s=90)
 
     def dance_for(self, seconds: float) -> None:
         """Changes without end for a while."""
@@ -141,7 +142,7 @@ class Schedule:
         """Thousands of signals: every call of the kernel is interrupted now and then."""
         self.world.kill_felix()
         self.world.start_felix(_ENDING, "--handle-signals")
-        until(lambda: self.world.status["in_sync"], "Felix was in sync")
+        until(lambda: self.world.status["in_sync"], "Felix was in sync", deadline_s=90)
         stop = threading.Event()
 
         def storm() -> None:

@@ -38,7 +38,7 @@ __all__ = ["RESOURCES", "World", "resource", "until"]
 RESOURCES = "/calico/resources/v3/projectcalico.org"
 HOST_MAC = "ee:ee:ee:ee:ee:ee"
 HOST_LINK_LOCAL = "fe80::ecee:eeff:feee:eeee"
-DEADLINE_S = 20.0
+DEADLINE_S, SETTLE_S = 20.0, 60.0
 GRACE_S = 0.04
 WORKLOADS = {"a": "default", "b": "default", "c": "other", "d": "default"}
 _OUTSIDE = {
@@ -459,7 +459,7 @@ class World:
             return bool(status["in_sync"] and status["applied_revision"] >= revision)
 
         try:
-            until(is_applied, "Felix programmed what was written", pause_s=0.004)
+            until(is_applied, "Felix programmed what was written", SETTLE_S, pause_s=0.004)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.status}\n{self.log()[-3000:]}") from None
 

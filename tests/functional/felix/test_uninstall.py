@@ -16,6 +16,7 @@ from felix_world import World, resource, until
 
 from calico.dataplane.netns import in_netns
 
+OTHER_NETWORK = '{"name": "k8s", "plugins": [{"type": "calico", "datastore_type": "kubernetes"}]}'
 UNITS = Path(__file__).parents[3] / "packaging" / "systemd"
 BIRD = """router id 192.0.2.1;
 protocol device {{ }}
@@ -69,6 +70,7 @@ class Installed:
         (self.dirs["state"] / "cni" / "record").write_text("{}")
         self.run("cni", "install", "--bin-dir", str(self.dirs["bin"]), "--conf-dir", str(self.dirs["net.d"]))
         (self.dirs["bin"] / "bridge").write_text("somebody else's")
+        (self.dirs["net.d"] / "20-other.conflist").write_text(OTHER_NETWORK)
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = [*self.world.enter("h"), sys.executable, "-m", "calico", *words]
@@ -98,7 +100,7 @@ class Installed:
             "a member keeps its data"
         )
         assert [path.name for path in self.dirs["bin"].iterdir()] == ["bridge"]
-        assert not list(self.dirs["net.d"].iterdir())
+        assert [path.name for path in self.dirs["net.d"].iterdir()] == ["20-other.conflist"]
 
 
 @pytest.fixture
@@ -145,7 +147,7 @@ def test_an_uninstalled_host_is_as_it_was_before_calico(installed: Installed, tm
     assert "calia" in gone["bandwidth limit"]
     assert any(name.startswith("ipv4/ip_forward: 1 -> 0") for name in gone["setting"])
     assert "Node h1" in gone["object"]
-    for kind in planned.keys() - {"run file", "process"}:
+    for kind in planned.keys() - {"run file", "process", "report"}:
         assert planned[kind] <= gone[kind], "what was announced was done"
     left = {key for key in world.list("/calico/") if "h1" in key}
     assert not left

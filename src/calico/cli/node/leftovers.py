@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterable
@@ -24,7 +23,16 @@ from calico.obs.statussocket import read_status
 if TYPE_CHECKING:
     from calico.datastore.typed.store import Store
 
-__all__ = ["end_bird", "end_daemons", "other_birds", "remove_files", "remove_node", "remove_units", "running"]
+__all__ = [
+    "end_bird",
+    "end_daemons",
+    "other_birds",
+    "remove_files",
+    "remove_node",
+    "remove_units",
+    "running",
+    "strangers",
+]
 
 DAEMONS: Final = ("felix", "bgp")
 UNITS: Final = ("felix", "bgp", "cni", "boot-guard", "etcd-gateway")
@@ -44,6 +52,7 @@ _RUN_FILES: Final = (
     "settings-before.jsonl",
     "settings-before.jsonl.new",
 )
+_OTHERS_FIELDS: Final = frozenset({"datastore_type", "kubernetes", "etcd_endpoints", "kubeconfig"})
 _STATE_FILES: Final = ("cni", "nodename")
 _PATIENCE_S: Final = 20.0
 _SYSTEMCTL_S: Final = 90
@@ -61,12 +70,15 @@ def running(run_dir: Path) -> dict[str, int]:
 
 
 def end_daemons(pids: dict[str, int]) -> list[Item]:
-    """End them as the service manager does; Transient when one does not end."""
+    """End them, by systemd if it keeps them; Transient when one does not end."""
     items = []
+    if pids and _has_systemd():
+        _systemctl("stop", *(f"calico-{name}.service" for name in UNITS))
     for name, pid in pids.items():
         try:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
+            items.append(Item("process", f"calico {name} {pid}"))
             continue
         try:
             signal.pidfd_send_signal(pidfd, signal.SIGTERM)
@@ -138,7 +150,7 @@ def remove_units(directory: Path, *, dry_run: bool) -> list[Item]:
     if not ours:
         return []
     items = []
-    systemd = Path("/run/systemd/system").exists()
+    systemd = _has_systemd()
     for path in ours:
         fault = ""
         if not dry_run:
@@ -150,6 +162,10 @@ def remove_units(directory: Path, *, dry_run: bool) -> list[Item]:
     if systemd and not dry_run:
         _systemctl("daemon-reload")
     return items
+
+
+def _has_systemd() -> bool:
+    return Path("/run/systemd/system").exists()
 
 
 def _is_ours(path: Path) -> bool:
@@ -186,6 +202,11 @@ def remove_files(
     return items
 
 
+def strangers(*folders: Path) -> list[str]:
+    """What of somebody else is still in folders of ours."""
+    return [str(path) for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())]
+
+
 def _in_folder(kind: str, folder: Path, names: Iterable[str], *, dry_run: bool) -> list[Item]:
     items = []
     for name in names:
@@ -202,7 +223,9 @@ def _removed(path: Path) -> str:
     """Remove a file or a folder; what went wrong."""
     try:
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            for record in path.iterdir():
+                record.unlink()  # a folder in it would be none of ours, and stays
+            path.rmdir()
         else:
             path.unlink(missing_ok=True)
     except OSError as error:
@@ -221,9 +244,11 @@ def _is_plugin(path: Path) -> bool:
 
 
 def _is_network(path: Path) -> bool:
+    """Ours, and not another Calico's, whose plugin must be told where its datastore is."""
     try:
         document = json.loads(path.read_text())
-        return any(plugin.get("type") == "calico" for plugin in document.get("plugins", []))
+        ours = [plugin for plugin in document.get("plugins", []) if plugin.get("type") == "calico"]
+        return bool(ours) and not any(_OTHERS_FIELDS & plugin.keys() for plugin in ours)
     except (OSError, ValueError, AttributeError):
         return False
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,7 @@ import click
 import msgspec
 
 from calico.cli.options import config_option, data_output_option
-from calico.cli.output.printing import print_data, print_table
+from calico.cli.output.printing import print_data, print_table, safe
 
 if TYPE_CHECKING:
     from calico.dataplane.removal import Item
@@ -69,25 +71,29 @@ def uninstall(
     Afterwards no policy holds here any more. Calling it again finds nothing. Settings get back the values that they
     had before this boot's first Felix. Exit code 1 when something could not be taken away.
     """
-    from calico.cli.node.leftovers import end_daemons, running
+    from calico.cli.node.leftovers import end_daemons, running, strangers
+    from calico.errors import InvalidInput
 
+    if os.geteuid() != 0:
+        raise InvalidInput("needs root: it changes the kernel's state of this host")
     host = _Host(Path(run_dir), Path(state_dir), route_protocol, Path(unit_dir), cni_bin_dir, Path(cni_conf_dir))
     host.check(stop=stop or dry_run)
     if not dry_run and not yes:
         if output != "table":
             raise click.UsageError("with -o json or yaml nobody is asked: say --yes or --dry-run")
-        _show(_collect(host, config, node, datastore=datastore, dry_run=True), "WOULD BE TAKEN AWAY")
+        _show(_collect(host, config, node, datastore=datastore, dry_run=True), "WOULD BE TAKEN AWAY", _STAYS)
         click.confirm("\nTake all this away? No policy holds on this host afterwards", abort=True)
     ended = [] if dry_run else [*host.stop_units(), *end_daemons(running(host.run_dir))]
     items = [*ended, *_collect(host, config, node, datastore=datastore, dry_run=dry_run)]
+    stays = [*_STAYS, *([] if dry_run else strangers(host.run_dir, host.state_dir))]
     if output == "table":
-        _show(items, "WOULD BE TAKEN AWAY" if dry_run else "TAKEN AWAY")
+        _show(items, "WOULD BE TAKEN AWAY" if dry_run else "TAKEN AWAY", stays)
     else:
         key = "would_remove" if dry_run else "removed"
         document = {
             key: [_plain(item) for item in items if not item.fault],
             "failed": [_plain(item) | {"fault": item.fault} for item in items if item.fault],
-            "stays": list(_STAYS),
+            "stays": stays,
         }
         print_data(document, output)
     if any(item.fault for item in items):
@@ -178,9 +184,9 @@ class _Host(msgspec.Struct, frozen=True):
         return items
 
 
-def _show(items: list[Item], title: str) -> None:
+def _show(items: list[Item], title: str, stays: Sequence[str]) -> None:
     if not items:
         click.echo("Nothing of Calico is on this host")
         return
     print_table(["KIND", title, "TROUBLE"], [[item.kind, item.name, item.fault] for item in items])
-    click.echo("\nStays: " + "\n       ".join(_STAYS))
+    click.echo("\nStays: " + "\n       ".join(map(safe, stays)))

@@ -75,6 +75,8 @@ class NftDataplane:
         self._kernel_can_own = True
         self._owned = False
         self._inherit = frozenset(inherit)
+        self.conflicts = 0
+        """Transactions planned again because somebody else wrote nftables meanwhile."""
 
     @property
     def owned(self) -> bool:
@@ -137,6 +139,7 @@ class NftDataplane:
                 self._adopting, self._prelude, self._owned = False, [], True
             elif _is_restart(failures):
                 foreign_writes += 1
+                self.conflicts += 1
                 if foreign_writes > _FOREIGN_WRITES_MAX:
                     raise Transient("others write nftables all the time")
                 self._on_foreign_write()

@@ -37,6 +37,7 @@ def counts_now(
         datastore_revision=inputs.revision,
         applied_revision=progress.applied_revision,
         failures=progress.failures,
+        conflicts=host.conflicts,
         foreign_changes=progress.foreign_changes,
         drops=_drops(),
         flow_logs=flow_logs.as_data() if flow_logs is not None else {},

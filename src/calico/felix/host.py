@@ -223,6 +223,11 @@ class Host:
         self._ruleset.affect_everything()
         return True
 
+    @property
+    def conflicts(self) -> int:
+        """Transactions that were planned again because somebody else wrote nftables meanwhile."""
+        return self._nft.conflicts
+
     def route_count(self) -> int:
         """Routes to workloads that are wanted."""
         return len(self._endpoints.routes.desired)

@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 from felix_world import World, resource, until
 
-from calico.dataplane.flow_reader import FlowReader
+from calico.dataplane.flow_reader import FLOW_LOG_GROUP, FlowReader
 from calico.dataplane.netns import in_netns
-from calico.felix.flows.service import FLOW_LOG_GROUP
 
 Record = dict[str, Any]
 

@@ -217,7 +217,7 @@ class FlowLogs:
             key.kind,
             key.namespace,
             key.name,
-            decision.rule,
+            None if decision.reason == "policy-missing" else decision.rule,
         )
 
 

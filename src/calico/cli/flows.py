@@ -208,11 +208,8 @@ def _end_text(end: End) -> str:
 
 def _decided_text(decided: Decided) -> str:
     who = f"{decided.namespace}/{decided.policy}" if decided.namespace else decided.policy
-    if decided.kind:
-        by = f"{decided.kind} {who} rule {decided.rule}"
-    elif decided.policy:
-        by = f"{who} rule {decided.rule}"
-    else:
-        by = f"tier {decided.tier}" if decided.tier else "end"
+    rule = f" rule {decided.rule}" if decided.rule is not None else ""
+    end = f"tier {decided.tier}" if decided.tier else "end"
+    by = f"{decided.kind} {who}{rule}".lstrip() if decided.policy else end
     reason = f" ({decided.reason})" if decided.reason not in ("", "policy-deny") else ""
     return f"{decided.direction} {decided.verdict} by {by}{reason}"

@@ -17,7 +17,10 @@ from calico.netlink.conntrack import DESTROY_GROUP, DESTROYED
 from calico.netlink.nflog import MESSAGE_PACKET, LoggedPacket, bind_group, decode_packet, set_up_group
 from calico.netlink.socket import NETLINK_NETFILTER, NetlinkSocket
 
-__all__ = ["FlowReader"]
+__all__ = ["FLOW_LOG_GROUP", "FlowReader"]
+
+FLOW_LOG_GROUP: Final = 80
+"""The nflog group of our rules."""
 
 _COPIED: Final = 128
 """Bytes of each packet: the headers that tell flows apart."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from calico.dataplane.flow_reader import FLOW_LOG_GROUP, FlowReader
 from calico.dataplane.netns import in_netns, temporary_netns
 from calico.dataplane.nft import NftDataplane
 from calico.dataplane.qdiscs import QdiscTable
@@ -137,6 +138,11 @@ def _shaping() -> str:
     return ""
 
 
+def _flow_logs() -> str:
+    FlowReader(FLOW_LOG_GROUP).close()
+    return ""
+
+
 def _kind_of_link(kind: str) -> Callable[[], str]:
     def try_out() -> str:
         with NetlinkSocket(NETLINK_ROUTE) as sock:
@@ -157,6 +163,7 @@ _CHECKS = (
     _Check("IPv6", False, "IPv6 addresses of workloads", _ipv6),
     _Check("sysctls", True, "forwarding, reverse path filter, proxy ARP", _sysctls),
     _Check("ifb, tbf", False, "shaping of bandwidth from workloads", _shaping),
+    _Check("nflog", False, "flow logs", _flow_logs),
     _Check("ipip", False, "IP in IP between hosts", _kind_of_link("ipip")),
     _Check("vxlan", False, "VXLAN between hosts", _kind_of_link("vxlan")),
     _Check("wireguard", False, "encryption between hosts", _kind_of_link("wireguard")),

@@ -82,6 +82,8 @@ class NftDataplane:
         self.repaired: tuple[str, ...] = ()
         """The objects that the last apply put right since others had changed them."""
         self._layout = layout
+        self.conflicts = 0
+        """Transactions planned again because somebody else wrote nftables meanwhile."""
 
     @property
     def owned(self) -> bool:
@@ -148,6 +150,7 @@ class NftDataplane:
                 self._adopting, self._prelude, self._owned = False, [], True
             elif _is_restart(failures):
                 foreign_writes += 1
+                self.conflicts += 1
                 if foreign_writes > _FOREIGN_WRITES_MAX:
                     raise Transient("others write nftables all the time")
                 self._on_foreign_write()
@@ -218,7 +221,8 @@ class NftDataplane:
     def _read(self) -> None:
         """Learn what is there; everything is dirty then, and the plan sends only what differs."""
         if self._was_read and self._asked_for is None:
-            self._asked_for = {*self._dirty.chains, *self._dirty.sets, *self._dirty.elements}
+            dirty = self._dirty
+            self._asked_for = {*dirty.chains, *dirty.sets, *dirty.elements, *dirty.counters}
         generation = read_generation(self._sock)
         mirror, status = read_table(self._sock, self._codec)
         if status.owner and status.owner != self._sock.port:

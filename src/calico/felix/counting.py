@@ -38,6 +38,7 @@ def counts_now(
         applied_revision=progress.applied_revision,
         failures=progress.failures,
         repairs=dict(host.drift.repairs),
+        conflicts=host.conflicts,
         drops=_drops(),
         flow_logs=flow_logs.as_data() if flow_logs is not None else {},
         conditions=[(condition["code"], condition["severity"]) for condition in conditions.as_data()],

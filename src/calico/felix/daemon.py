@@ -17,6 +17,7 @@ import structlog
 from calico import __version__
 from calico.calc.graph import Graph
 from calico.calc.messages import EndpointId
+from calico.dataplane.flow_reader import FLOW_LOG_GROUP
 from calico.dataplane.nft_read import NftSocket
 from calico.datastore.api import SyncStatus
 from calico.datastore.barrier import Answer
@@ -30,7 +31,7 @@ from calico.felix.audit import Audit
 from calico.felix.config.settings import FelixConfig
 from calico.felix.configuration import Configuration, FelixSettings
 from calico.felix.counting import counts_now
-from calico.felix.flows.service import FLOW_LOG_GROUP, FlowLogs
+from calico.felix.flows.service import FlowLogs
 from calico.felix.flows.wiring import make_flow_logs, open_flow_reader
 from calico.felix.health import Health
 from calico.felix.host import Host, OnEndpointStatus, calc_settings

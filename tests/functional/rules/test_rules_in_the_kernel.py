@@ -144,14 +144,15 @@ def test_a_listing_reads_like_rules_that_a_person_wrote(host: Any) -> None:
     listing = host.nft("list", "table", "inet", "calico")
     for line in (
         'udp dport @cp-8d502470b85954a26f388bd7 log prefix "calico-packet: "',
-        'ip saddr 10.0.0.0/8 ip daddr != 10.1.2.0/23 drop comment "NetworkPolicy default/web ingress rule 1"',
+        'ip saddr 10.0.0.0/8 ip daddr != 10.1.2.0/23 counter name "drop-policy-deny" drop',
+        'drop comment "NetworkPolicy default/web ingress rule 1"',
         'ip6 saddr fd00::/64 accept comment "NetworkPolicy default/web ingress rule 2"',
         "meta mark set meta mark | 0x00010000 return",
         'rule 4: a ?quoted? ? comment"',
         "sctp dport != 1-65000 accept",
         "th dport 2000-9000 accept",
         'iifname vmap @wl-from comment "egress policy of the workload"',
-        'iifname "cali*" drop comment "unknown workload interface"',
+        'iifname "cali*" counter name "drop-unknown-interface" drop comment "unknown workload interface"',
         '"cali1" . 10.65.0.1',
         "10.65.0.1 . tcp . 80",
     ):

@@ -30,12 +30,9 @@ from calico.obs.conditions import Conditions
 from calico.rules.flowlogs import Decision, decision_of
 from calico.rules.packets import ICMP, ICMPV6
 
-__all__ = ["FLOW_LOG_GROUP", "FlowLogs"]
+__all__ = ["FlowLogs"]
 
 log = structlog.get_logger(__name__)
-
-FLOW_LOG_GROUP: Final = 80
-"""The nflog group of our rules."""
 
 _SLICE_S: Final = 0.005
 _PAUSE_S: Final = 0.005
@@ -221,7 +218,7 @@ class FlowLogs:
             key.kind,
             key.namespace,
             key.name,
-            decision.rule,
+            None if decision.reason == "policy-missing" else decision.rule,
         )
 
 

@@ -1,6 +1,6 @@
 """The flows that are followed: a bounded table from logged first packets and ended connections to what is to be told.
 
-Pure: time is an argument. Cost of a packet or an end is O(1); ``tick`` visits all flows, once a flush interval.
+Pure: time is an argument. Cost of a packet or an end is O(1); ``tick`` visits all denied flows, once a flush interval.
 """
 
 from __future__ import annotations
@@ -82,12 +82,14 @@ def flow_key(data: bytes) -> FlowKey | None:
 
 
 class FlowTable:
-    """Always true: at most ``limit`` flows, and what is still to be settled is in ``_fresh``, the oldest first."""
+    """Always true: at most ``limit`` flows, what is still to be settled is in ``_fresh``, the oldest
+    first, and the denied ones are in ``_denied``."""
 
     def __init__(self, limit: int = FLOWS_MAX) -> None:
         self._limit = limit
         self._flows: dict[FlowKey, _Flow] = {}
         self._fresh: dict[FlowKey, None] = {}
+        self._denied: dict[FlowKey, None] = {}
         self._ends: Counter[tuple[bytes, bytes]] = Counter()
         self._told: list[Told] = []
         self.forgotten = 0
@@ -114,6 +116,9 @@ class FlowTable:
             return
         self._fresh.pop(key, None)
         self._fresh[key] = None
+        self._denied.pop(key, None)
+        if self._flows[key].is_denied:
+            self._denied[key] = None
 
     @property
     def is_waiting(self) -> bool:
@@ -149,9 +154,8 @@ class FlowTable:
 
     def tick(self, now: float, interval: float) -> None:
         """Once a flush interval: tell of denied flows that were tried again, let go of those that were not."""
-        for key, flow in list(self._flows.items()):
-            if not flow.is_denied:
-                continue
+        for key in list(self._denied):
+            flow = self._flows[key]
             self._settle(key, flow)
             if flow.attempts > flow.told_attempts:
                 self._tell("update", key, flow, now)
@@ -165,8 +169,10 @@ class FlowTable:
             flow.told = decisions
 
     def _forget(self, now: float) -> None:
-        """The flow that came first; a denied one has been told, so nothing more is known of it."""
-        key, flow = next(iter(self._flows.items()))
+        """Of the denied flows the one that was quiet for longest, so that nobody who only tries pushes a connection
+        out; without one the flow that came first."""
+        key = next(iter(self._denied or self._flows))
+        flow = self._flows[key]
         self._settle(key, flow)
         if not flow.is_denied or flow.attempts > flow.told_attempts:
             self._tell("forgotten", key, flow, now)
@@ -176,6 +182,7 @@ class FlowTable:
     def _remove(self, key: FlowKey) -> None:
         del self._flows[key]
         self._fresh.pop(key, None)
+        self._denied.pop(key, None)
         self._ends[key[:2]] -= 1
         if not self._ends[key[:2]]:
             del self._ends[key[:2]]

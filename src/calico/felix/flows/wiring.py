@@ -7,14 +7,14 @@ from pathlib import Path
 
 import structlog
 
-from calico.dataplane.flow_reader import FlowReader
+from calico.dataplane.flow_reader import FLOW_LOG_GROUP, FlowReader
 from calico.errors import CalicoError
 from calico.felix.config.settings import FelixConfig
 from calico.felix.configuration import FelixSettings
 from calico.felix.flows.feed import SOCKET, Feed
 from calico.felix.flows.journal import Journal
 from calico.felix.flows.names import Names
-from calico.felix.flows.service import FLOW_LOG_GROUP, FlowLogs
+from calico.felix.flows.service import FlowLogs
 from calico.felix.host import Host
 from calico.felix.inputs import Inputs
 from calico.obs.conditions import Conditions

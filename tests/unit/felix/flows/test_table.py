@@ -95,6 +95,17 @@ def test_the_oldest_makes_room_and_is_told_to_be_forgotten() -> None:
     assert (len(table), table.forgotten) == (2, 1)
 
 
+def test_who_only_tries_pushes_no_connection_out() -> None:
+    table = FlowTable(limit=3)
+    table.on_packet(0.5, key(1), b"p", EGRESS)
+    table.on_packet(0.6, key(2), b"p", EGRESS)
+    for number in range(3, 20):
+        table.on_packet(float(number), key(number), b"p", DENIED)
+    table.on_end(30.0, key(1), COUNTS)
+    assert ("end", 1) in [(each.state, each.key[3]) for each in table.take(30.0)]
+    assert table.forgotten == 0
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from(["packet", "deny", "end", "tick", "take"]), st.integers(0, 5), st.integers(0, 2)),

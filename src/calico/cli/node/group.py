@@ -85,6 +85,7 @@ def _show_felix(felix: dict[str, Any]) -> None:
     endpoints = felix["endpoints"]
     up = sum(1 for state in endpoints.values() if state == "up")
     click.echo(f"Endpoints   {len(endpoints)}, {up} up")
+    _show_tunnels(felix.get("tunnels", {}))
     if endpoints:
         click.echo()
         print_table(["ENDPOINT", "STATUS"], sorted(endpoints.items()))
@@ -96,6 +97,15 @@ def _show_felix(felix: dict[str, Any]) -> None:
             [[name, s["status"], ", ".join(s["interfaces"]), s.get("reason", "")] for name, s in sorted(hosts.items())],
         )
     _show_staged(felix.get("staged_policies", []))
+
+
+def _show_tunnels(tunnels: dict[str, Any]) -> None:
+    """The networks that this host reaches others by, and how long packets of workloads may be for it."""
+    for device, network in sorted(tunnels.get("networks", {}).items()):
+        state = "up" if network["up"] else "down"
+        click.echo(f"Tunnel      {device} {state}, {network['address']}, {network['hosts']} other hosts")
+    if tunnels.get("networks"):
+        click.echo(f"MTU         {tunnels['mtu']} for workloads")
 
 
 def _show_staged(counted: list[dict[str, Any]]) -> None:

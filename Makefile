@@ -4,6 +4,8 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest
 JOBS ?= 2
 RERUNS ?= 0
+# rooms of tests/functional whose tests mostly wait for daemons: these run side by side
+WAITING := bgp cli client datastore interop
 export PYTHONDONTWRITEBYTECODE = 1
 
 .PHONY: help deb deps runtimes demo test check unit contract functional system bench mutants docs clean
@@ -36,7 +38,8 @@ contract: deps ## Fakes and real things held by one suite
 	$(PYTEST) tests/contract -q
 
 functional: runtimes ## One real kernel namespace, one real etcd, one real BIRD
-	$(PYTEST) tests/functional -q --reruns $(RERUNS)
+	$(PYTEST) $(WAITING:%=tests/functional/%) -n $(JOBS) --dist loadfile -q --reruns $(RERUNS)
+	$(PYTEST) tests/functional $(WAITING:%=--ignore=tests/functional/%) -q --reruns $(RERUNS)
 
 system: deps ## Many hosts in the lab, with real packets
 	$(PYTEST) tests/system -q --reruns $(RERUNS)

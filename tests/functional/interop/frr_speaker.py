@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from typing import Any, ClassVar
 
 from speaker import FarEnd, LearnedPath, Speaker, family_of
@@ -22,8 +23,17 @@ class Frr(Speaker):
         self._daemon("zebra", "")
         if any(far.bfd for far in sessions):
             self._daemon("bfdd", "", "--bfdctl", str(self.directory / "bfdd.sock"))
+            # bgpd asks for its sessions once, through zebra, when somebody is there to take it
+            clients = ("vtysh", *self._vty, "-c", "show zebra client summary")
+            self.host.fabric.until(lambda: "bfd " in self.run(*clients), "zebra knows bfdd")
         self._daemon("bgpd", self._bgp(sessions))
         self.host.fabric.until(lambda: self.ask("show bgp summary json"), "FRR answers")
+
+    def stop(self) -> None:
+        super().stop()
+        for process in self._processes:
+            for directory in Path("/var/tmp/frr").glob(f"*.{process.pid}"):
+                shutil.rmtree(directory, ignore_errors=True)
 
     def _daemon(self, name: str, text: str, *options: str) -> None:
         conf = self.directory / f"{name}.conf"
@@ -85,14 +95,18 @@ class Frr(Speaker):
 
     def ask(self, question: str) -> Any:
         """The answer to a question that can be answered in JSON."""
-        return json.loads(self.run("vtysh", "--vty_socket", str(self.directory), "-c", question) or "{}")
+        return json.loads(self.run("vtysh", *self._vty, "-c", question) or "{}")
+
+    @property
+    def _vty(self) -> tuple[str, str]:
+        return "--vty_socket", str(self.directory)
 
     def _family(self, prefix: str) -> list[str]:
         return [f"router bgp {self.as_number}", f"address-family ipv{family_of(prefix)} unicast"]
 
     def _configure(self, *lines: str) -> None:
         commands = [part for line in ("configure terminal", *lines) for part in ("-c", line)]
-        self.run("vtysh", "--vty_socket", str(self.directory), *commands)
+        self.run("vtysh", *self._vty, *commands)
 
 
 def _channel(far: FarEnd) -> list[str]:

@@ -128,6 +128,11 @@ class TunnelManager:
         host = self._host_mtu
         return workload_mtu(host, (self._mtu(version, host) for version, n in self._networks.items() if n.own))
 
+    @property
+    def leaving(self) -> bool:
+        """Whether a device may be there that nobody wants: it goes before what guards it."""
+        return any(network.leaving for network in self._networks.values())
+
     def as_data(self) -> dict[str, Any]:
         """What there is, for people."""
         networks = {n.name: n.as_data() for n in self._networks.values() if n.own is not None}
@@ -291,9 +296,13 @@ class _Network:
             self._settle(self._device.ensure(wanted))
             self._made, self._stale = wanted, False
 
+    @property
+    def leaving(self) -> bool:
+        return self.own is None and self._stale
+
     def clear_away(self) -> None:
         """Remove the device that nobody wants, when nothing leads to it any more."""
-        if self.own is None and self._stale:
+        if self.leaving:
             self._device.remove()
             self._made, self._stale = None, False
 

@@ -4,6 +4,7 @@ import ipaddress
 import socket
 import struct
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -75,6 +76,15 @@ def test_packets_of_workloads_are_told_to_be_as_short_as_the_tunnel_needs(lab):
         assert felix_document(lab, plan.host.name)["tunnels"]["mtu"] == 1430
         told = Path(f"/run/calico-lab/{lab.name}/{plan.host.name}/mtu").read_text()
         assert told == "1430\n"
+
+
+def test_the_status_of_a_host_without_bgp_is_good_and_shows_its_tunnels(lab):
+    command = [sys.executable, "-m", "calico", "node", "status", "--run-dir", f"/run/calico-lab/{lab.name}/host1"]
+    done = subprocess.run([*command, "--without-bgp"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "vxlan.calico up, 10.66." in done.stdout
+    assert "2 other hosts" in done.stdout
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 1
 
 
 def test_felix_is_killed_and_started_again_without_a_lost_packet(lab):

@@ -37,17 +37,20 @@ for command in (address, checksystem, diags, install, run, tunnels):
 @click.option(
     "--run-dir", envvar="CALICO_RUN_DIR", default="/var/run/calico", show_default=True, help="Where the sockets are."
 )
+@click.option("--without-bgp", is_flag=True, help="This host speaks no BGP: its agent is not looked for.")
 @click.option("-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", help="What to print.")
-def status(run_dir: str, output: str) -> None:
+def status(run_dir: str, without_bgp: bool, output: str) -> None:
     """Show Felix, BIRD, BGP sessions, endpoints, and what is wrong.
 
     Exit code 1 when a daemon does not answer, is not in sync or not ready, or an error or critical condition holds.
     """
-    documents = {name: _read(Path(run_dir) / f"{name}.sock") for name in ("felix", "bgp")}
+    names = ("felix",) if without_bgp else ("felix", "bgp")
+    documents = {name: _read(Path(run_dir) / f"{name}.sock") for name in names}
     if output == "table":
         _show_felix(documents["felix"])
-        _show_bgp(documents["bgp"])
-        _show_conditions([*documents["felix"].get("conditions", []), *documents["bgp"].get("conditions", [])])
+        if "bgp" in documents:
+            _show_bgp(documents["bgp"])
+        _show_conditions([each for document in documents.values() for each in document.get("conditions", [])])
     else:
         print_data(documents, output)
     if not _healthy(documents):

@@ -164,7 +164,7 @@ class TunnelManager:
                 failed[network.name] = str(error)
         retry = bool(failed)
         if self._refused:
-            failed["IPIP"] = f"{len(self._refused)} networks are unreachable: Felix programs no IP in IP; use vxlanMode"
+            failed["IPIP"] = f"unreachable networks: {len(self._refused)}; Felix programs no IP in IP, use vxlanMode"
         own = {network.own.parent for network in self._networks.values() if network.own is not None}
         for address in sorted({*self._direct, *own}):
             if address not in self._homes:

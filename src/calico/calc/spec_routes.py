@@ -53,7 +53,9 @@ def recompute_tunnels(
             held.setdefault(net, []).append((key, node))
 
     def owner(net: bytes) -> str | None:
-        nodes = [of for _, of in sorted(held.get(net, ()))] or sorted(n for block, n in blocks if block == net)
+        nodes = [of for _, of in sorted(held.get(net, ()), key=lambda each: (each[0].kind == "Node", each))] or sorted(
+            n for block, n in blocks if block == net
+        )
         return hostname if hostname in nodes else nodes[0] if nodes else None
 
     routes = {}

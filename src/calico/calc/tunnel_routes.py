@@ -214,7 +214,7 @@ class TunnelRoutes:
             self._nets[key] = nets
         node = _node(key)
         for net in set(nets) - set(old):
-            self._holders[net] = tuple(sorted((*self._holders.get(net, ()), key)))
+            self._holders[net] = tuple(sorted((*self._holders.get(net, ()), key), key=_precedence))
             self._claim(net, node)
         for net in set(old) - set(nets):
             left = tuple(holder for holder in self._holders.pop(net) if holder != key)
@@ -248,6 +248,11 @@ class TunnelRoutes:
         for net in (*self._known, *self._pools_at):
             if _version(net) == version:
                 self._dirty.add(net)
+
+
+def _precedence(holder: ResourceKey) -> tuple[bool, ResourceKey]:
+    """Who has an address that several say they have: a workload before a tunnel's end, then by key."""
+    return holder.kind == "Node", holder
 
 
 def _node(key: ResourceKey) -> str:

@@ -1,7 +1,8 @@
 """The host as Felix programs it: messages of the calculation in, one apply of packet filters, routes and the rest.
 
-Order of an apply: packet filters first, then interfaces, neighbours and routes, so that an endpoint is reachable only
-when its own policy is in the kernel. What policy forbids of established flows is ended beside, soon after.
+Order of an apply: packet filters first, then tunnels (those that go, before), interfaces, neighbours and routes, so
+that an endpoint is reachable only when its own policy is in the kernel. What policy forbids of established flows is
+ended beside, soon after.
 """
 
 from __future__ import annotations
@@ -215,6 +216,8 @@ class Host:
 
     async def apply(self) -> bool:
         """Bring the kernel to what the messages said; false when something failed and is to be tried again."""
+        if self.tunnels.leaving:
+            await self._apply_tunnels()
         try:
             result = self._commit_filters()
         except CalicoError:

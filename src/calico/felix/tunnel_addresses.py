@@ -13,12 +13,13 @@ from datetime import UTC, datetime
 
 import structlog
 
+from calico.calc.encap import host_ends
 from calico.datastore.api import Backend
 from calico.datastore.typed.store import Store
 from calico.errors import CalicoError, Conflict
 from calico.felix.inputs import Inputs
 from calico.ipam.allocator import Allocator
-from calico.ipam.tunnels import VERSIONS, settle_tunnels, tunnel_pools
+from calico.ipam.tunnels import VERSIONS, Version, settle_tunnels, tunnel_pools
 from calico.obs.conditions import Conditions
 
 __all__ = ["TunnelAddresses"]
@@ -65,6 +66,11 @@ class TunnelAddresses:
         held = any(condition.code == "tunnel-address-missing" for condition in self._conditions)
         return held or any(wanted) or any(has.values())
 
+    def _has_address(self, version: Version) -> bool:
+        node = self._inputs.own_node
+        end = host_ends(self._node, node)[0].get(version) if node is not None else None
+        return end is not None and bool(end.address)
+
     async def _settle(self) -> float | None:
         """How long to wait before the next try, unless something changes; None: until then."""
         try:
@@ -76,7 +82,11 @@ class TunnelAddresses:
             return _REFUSED_RETRY_S if "lacks the right" in str(error) else _RETRY_S
         if settled.changed:
             log.info("addresses in tunnel networks", addresses=dict(settled.addresses))
-        said = "; ".join(f"IPv{version}: {fault}" for version, fault in settled.faults.items())
+        faults = {version: f"IPv{version}: {fault}" for version, fault in settled.faults.items()}
+        for version in settled.addresses:
+            if not self._has_address(version):
+                faults[version] = f"IPv{version}: the Node has no address of its own that others could send to"
+        said = "; ".join(text for _, text in sorted(faults.items()))
         if said:
             self._conditions.set("tunnel-address-missing", self._node, said)
         else:

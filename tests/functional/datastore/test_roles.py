@@ -25,6 +25,7 @@ from calico.datastore.typed.initialise import initialise
 from calico.datastore.typed.store import Store
 from calico.errors import InvalidInput
 from calico.ipam.allocator import Allocator
+from calico.ipam.keys import HOST_PREFIX
 from calico.ipam.requests import AssignRequest
 from calico.model.ippool import IPPool, IPPoolSpec
 from calico.model.keys import RESOURCE_PREFIX as R
@@ -70,7 +71,7 @@ WRITES: dict[str, frozenset[str]] = {
     "calico-readonly": frozenset(),
 }
 READS: dict[str, frozenset[str]] = {
-    "calico-felix-h1": RESOURCES | {ACCEPT},
+    "calico-felix-h1": RESOURCES | {ACCEPT, *(key for key in EVERYTHING if key.startswith("/calico/ipam/v2/host/"))},
     "calico-bgp-h1": frozenset((NODE, POOL, WEP, PORT, SECRET, ACCEPT, CLUSTER_INFO_KEY, AFFINITY.format("h1"))),
     "calico-cni-h1": frozenset((CLUSTER_INFO_KEY, FELIX_CONFIG, POOL, NODE, "/calico/ipam/v2/config")),
     "calico-openstack-h1": frozenset((PORT, SUBNET, ACCEPT, CLUSTER_INFO_KEY)),
@@ -178,7 +179,9 @@ class Sink:
         self.keys |= {update.key for update in updates if isinstance(update, Update)}
 
 
-@pytest.mark.parametrize(("user", "prefixes"), [("calico-felix-h1", (R,)), ("calico-bgp-h1", watched_prefixes("h1"))])
+@pytest.mark.parametrize(
+    ("user", "prefixes"), [("calico-felix-h1", (R, HOST_PREFIX)), ("calico-bgp-h1", watched_prefixes("h1"))]
+)
 async def test_an_agent_can_follow_what_it_follows(secured: AsUser, user: str, prefixes: tuple[str, ...]) -> None:
     sink = Sink()
     syncer = Syncer(secured(user), prefixes, sink, require_ready=True, accept_keys=accept_keys("h1"))

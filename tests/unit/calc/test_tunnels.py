@@ -140,6 +140,13 @@ def test_an_endpoint_that_moves_here_leaves_the_tunnel(world: World) -> None:
     assert "10.65.9.9/32" not in world.routes()
 
 
+def test_a_node_that_says_it_has_a_workloads_address_in_the_tunnel_does_not_get_its_packets(world: World) -> None:
+    world.pool(vxlan_mode="Always")
+    world.endpoint(THERE, "10.65.9.9/32")
+    world.node(FAR, "198.51.100.3/24", "10.65.9.9")
+    assert world.routes()["10.65.9.9/32"] == ("vxlan", THERE)
+
+
 def test_a_pool_that_gets_a_tunnel_later_finds_the_endpoints_that_were_there_before(world: World) -> None:
     world.pool()
     world.endpoint(FAR, "10.65.9.9/32")

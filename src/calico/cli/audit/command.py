@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
 from calico.cli.audit.findings import PROPERTIES, Finding
+from calico.cli.node.layout import ENVIRONMENT_FILE
 from calico.cli.options import config_option, data_output_option
 from calico.cli.output.printing import print_data, print_table, safe
 from calico.errors import CalicoError
@@ -24,6 +27,12 @@ _INCOMPLETE = 2
 @click.option("--node", envvar=["FELIX_FELIXHOSTNAME", "NODENAME", "HOSTNAME"], help="Name of this host's Node.")
 @click.option("--felix-config-file", help="Parameters of this host's Felix. [default: /etc/calico/felix.cfg, if there]")
 @click.option(
+    "--environment-file",
+    default=ENVIRONMENT_FILE,
+    show_default=True,
+    help="The environment of this host's daemons, if it is there: their parameters, and the name of the Node.",
+)
+@click.option(
     "--looks",
     type=click.IntRange(1),
     default=3,
@@ -32,7 +41,14 @@ _INCOMPLETE = 2
 )
 @data_output_option
 @config_option
-def audit(node: str | None, felix_config_file: str | None, looks: int, output: str, config: str | None) -> None:
+def audit(
+    node: str | None,
+    felix_config_file: str | None,
+    environment_file: str,
+    looks: int,
+    output: str,
+    config: str | None,
+) -> None:
     """Check this host's security properties by what its kernel has, asking no daemon.
 
     The packet filter is read back and tried with hostile packets; settings, neighbours, routes and tunnels are compared
@@ -41,15 +57,17 @@ def audit(node: str | None, felix_config_file: str | None, looks: int, output: s
     from calico.cli.daemons import node_name
     from calico.cli.felix import parameters_of_file
 
-    host = node_name(node)
+    there = _variables(environment_file)
+    host = node_name(node or there.get("NODENAME"))
+    environment = {**there, **os.environ}
     _, file = parameters_of_file(felix_config_file)
     try:
-        revision, findings = _look(host, file, config)
+        revision, findings = _look(host, file, environment, config)
         for _ in range(looks - 1):
             if not findings:
                 break
             time.sleep(1.0)
-            revision, again = _look(host, file, config)
+            revision, again = _look(host, file, environment, config)
             findings = [finding for finding in findings if finding in again]
     except CalicoError as error:
         click.echo(f"error: the audit is not complete: {safe(str(error))}", err=True)
@@ -59,7 +77,19 @@ def audit(node: str | None, felix_config_file: str | None, looks: int, output: s
         raise click.exceptions.Exit(1)
 
 
-def _look(node: str, file: dict[str, str], config: str | None) -> tuple[int, list[Finding]]:
+def _variables(path: str) -> dict[str, str]:
+    """The lines ``NAME=value`` of a file for systemd; nothing without one."""
+    try:
+        lines = Path(path).read_text().splitlines()
+    except OSError:
+        return {}
+    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.lstrip().startswith(("#", ";")))
+    return {name.strip(): value.strip().strip("\"'") for name, value in pairs}
+
+
+def _look(
+    node: str, file: dict[str, str], environment: dict[str, str], config: str | None
+) -> tuple[int, list[Finding]]:
     from calico.cli.audit.intent import read_intent
     from calico.cli.audit.kernel import read_kernel
     from calico.datastore.connection import load_connection, open_store
@@ -69,7 +99,7 @@ def _look(node: str, file: dict[str, str], config: str | None) -> tuple[int, lis
 
     async def intent() -> Any:
         async with open_store(load_connection(config)) as store:
-            return await read_intent(store.backend, node, file, kernel.addresses)
+            return await read_intent(store.backend, node, file, kernel.addresses, environment)
 
     read = asyncio.run(intent())
     return read.revision, sorted(set(_judge(kernel, read)))

@@ -39,17 +39,20 @@ for command in (address, checksystem, diags, drops, install, run, tunnels, unins
 @click.option(
     "--run-dir", envvar="CALICO_RUN_DIR", default="/var/run/calico", show_default=True, help="Where the sockets are."
 )
+@click.option("--without-bgp", is_flag=True, help="This host speaks no BGP: its agent is not looked for.")
 @click.option("-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", help="What to print.")
-def status(run_dir: str, output: str) -> None:
+def status(run_dir: str, without_bgp: bool, output: str) -> None:
     """Show Felix, BIRD, BGP sessions, endpoints, and what is wrong.
 
     Exit code 1 when a daemon does not answer, is not in sync or not ready, or an error or critical condition holds.
     """
-    documents = {name: _read(Path(run_dir) / f"{name}.sock") for name in ("felix", "bgp")}
+    names = ("felix",) if without_bgp else ("felix", "bgp")
+    documents = {name: _read(Path(run_dir) / f"{name}.sock") for name in names}
     if output == "table":
         _show_felix(documents["felix"])
-        _show_bgp(documents["bgp"])
-        _show_conditions([*documents["felix"].get("conditions", []), *documents["bgp"].get("conditions", [])])
+        if "bgp" in documents:
+            _show_bgp(documents["bgp"])
+        _show_conditions([each for document in documents.values() for each in document.get("conditions", [])])
     else:
         print_data(documents, output)
     if not _healthy(documents):
@@ -87,6 +90,7 @@ def _show_felix(felix: dict[str, Any]) -> None:
     endpoints = felix["endpoints"]
     up = sum(1 for state in endpoints.values() if state == "up")
     click.echo(f"Endpoints   {len(endpoints)}, {up} up")
+    _show_tunnels(felix.get("tunnels", {}))
     if endpoints:
         click.echo()
         print_table(["ENDPOINT", "STATUS"], sorted(endpoints.items()))
@@ -98,6 +102,15 @@ def _show_felix(felix: dict[str, Any]) -> None:
             [[name, s["status"], ", ".join(s["interfaces"]), s.get("reason", "")] for name, s in sorted(hosts.items())],
         )
     _show_staged(felix.get("staged_policies", []))
+
+
+def _show_tunnels(tunnels: dict[str, Any]) -> None:
+    """The networks that this host reaches others by, and how long packets of workloads may be for it."""
+    for device, network in sorted(tunnels.get("networks", {}).items()):
+        state = "up" if network["up"] else "down"
+        click.echo(f"Tunnel      {device} {state}, {network['address']}, {network['hosts']} other hosts")
+    if tunnels.get("networks"):
+        click.echo(f"MTU         {tunnels['mtu']} for workloads")
 
 
 def _show_staged(counted: list[dict[str, Any]]) -> None:

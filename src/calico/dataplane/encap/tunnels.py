@@ -16,7 +16,7 @@ import structlog
 from calico.calc.messages import Message, RouteRemove, RouteUpdate, VtepRemove, VtepUpdate
 from calico.dataplane.encap.device import Device, VxlanDevice
 from calico.dataplane.encap.fdb import ForwardingTable
-from calico.dataplane.encap.mtu import host_mtu, tunnel_mtu, workload_mtu
+from calico.dataplane.encap.mtu import DEFAULT_MTU, host_mtu, tunnel_mtu, workload_mtu
 from calico.dataplane.interfaces import Interface
 from calico.dataplane.neighbours import NeighbourKey, NeighbourTable
 from calico.dataplane.routes import Route, RouteTable
@@ -68,8 +68,9 @@ class TunnelManager:
         self._direct: dict[bytes, set[bytes]] = {}
         self._interfaces: dict[str, Interface] = {}
         self._homes: dict[bytes, str] = {}
+        self._refused: set[bytes] = set()
         self._failed: dict[str, str] = {}
-        self._dirty = True
+        self._host_mtu = DEFAULT_MTU
 
     def close(self) -> None:
         """Close the socket; the kernel keeps everything."""
@@ -87,8 +88,7 @@ class TunnelManager:
             case RouteRemove():
                 self._unwant(message.dst)
             case _:
-                return
-        self._dirty = True
+                pass
 
     def on_interface(self, name: str, interface: Interface | None) -> None:
         """An interface of the host changed, appeared or (None) went."""
@@ -99,6 +99,8 @@ class TunnelManager:
         for network in self._networks.values():
             if network.name == name and network.on_interface(interface):
                 self.routes.resync()
+        if old is None or interface is None or old.mtu != interface.mtu:
+            self._measure()
         before = old.addresses if old is not None else frozenset()
         after = interface.addresses if interface is not None else frozenset()
         for address in before - after:
@@ -108,7 +110,6 @@ class TunnelManager:
         for address in after - before:
             self._homes[address] = name
             self._rehome(address)
-        self._dirty = True
 
     def on_route(self, route: KernelRoute, gone: bool) -> None:
         """A route event of the kernel."""
@@ -120,13 +121,17 @@ class TunnelManager:
         self._neighbours.resync()
         for network in self._networks.values():
             network.resync()
-        self._dirty = True
 
     @property
     def mtu(self) -> int:
         """The longest packet that workloads may send: it fits every tunnel that there is."""
-        host = self._host_mtu()
+        host = self._host_mtu
         return workload_mtu(host, (self._mtu(version, host) for version, n in self._networks.items() if n.own))
+
+    @property
+    def leaving(self) -> bool:
+        """Whether a device may be there that nobody wants: it goes before what guards it."""
+        return any(network.leaving for network in self._networks.values())
 
     def as_data(self) -> dict[str, Any]:
         """What there is, for people."""
@@ -143,7 +148,7 @@ class TunnelManager:
         """Bring the kernel to what is wanted; false when something failed that is worth another try. What an earlier
         run left is removed by the first call."""
         failed: dict[str, str] = {}
-        host = self._host_mtu()
+        host = self._host_mtu
         for version, network in self._networks.items():
             try:
                 network.make(self._settings, self._mtu(version, host))
@@ -158,9 +163,8 @@ class TunnelManager:
             except CalicoError as error:
                 failed[network.name] = str(error)
         retry = bool(failed)
-        refused = sum(route.kind == "ipip" for route in self._wanted.values())
-        if refused:
-            failed["IPIP"] = f"{refused} networks are unreachable: Felix programs no IP in IP; use vxlanMode"
+        if self._refused:
+            failed["IPIP"] = f"unreachable networks: {len(self._refused)}; Felix programs no IP in IP, use vxlanMode"
         own = {network.own.parent for network in self._networks.values() if network.own is not None}
         for address in sorted({*self._direct, *own}):
             if address not in self._homes:
@@ -171,18 +175,21 @@ class TunnelManager:
         return not retry
 
     def _want(self, update: RouteUpdate) -> None:
-        self._forget_direct(update.dst)
+        self._forget(update.dst)
         self._wanted[update.dst] = update
+        if update.kind == "ipip":
+            self._refused.add(update.dst)
         if update.kind == "direct":
             self._direct.setdefault(update.local, set()).add(update.dst)
         self.routes.want(self._route(update))
 
     def _unwant(self, dst: bytes) -> None:
-        self._forget_direct(dst)
+        self._forget(dst)
         self._wanted.pop(dst, None)
         self.routes.unwant(dst, ROUTE_METRIC)
 
-    def _forget_direct(self, dst: bytes) -> None:
+    def _forget(self, dst: bytes) -> None:
+        self._refused.discard(dst)
         old = self._wanted.get(dst)
         if old is not None and old.kind == "direct":
             self._direct[old.local].discard(dst)
@@ -204,9 +211,9 @@ class TunnelManager:
             return Route(dst=update.dst, interface=home, gateway=update.gateway, metric=ROUTE_METRIC)
         return Route(dst=update.dst, kind="unreachable", metric=ROUTE_METRIC)
 
-    def _host_mtu(self) -> int:
+    def _measure(self) -> None:
         found = ((name, interface.mtu) for name, interface in self._interfaces.items())
-        return host_mtu(found, self._settings.mtu_pattern)
+        self._host_mtu = host_mtu(found, self._settings.mtu_pattern)
 
     def _mtu(self, version: Version, host: int) -> int:
         given = self._settings.mtu_v4 if version == 4 else self._settings.mtu_v6
@@ -289,9 +296,13 @@ class _Network:
             self._settle(self._device.ensure(wanted))
             self._made, self._stale = wanted, False
 
+    @property
+    def leaving(self) -> bool:
+        return self.own is None and self._stale
+
     def clear_away(self) -> None:
         """Remove the device that nobody wants, when nothing leads to it any more."""
-        if self.own is None and self._stale:
+        if self.leaving:
             self._device.remove()
             self._made, self._stale = None, False
 

@@ -20,6 +20,7 @@ from calico.felix.config.parsing import (
     log_prefix,
     log_rate_limit,
     mark_mask,
+    maybe,
     metadata_server,
     mtu,
     names_openstack,
@@ -125,7 +126,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter(
         "VXLANEnabled",
         "vxlan_enabled",
-        choice("true", "false", ""),
+        maybe,
         "restart",
         "Whether this host has VXLAN; empty: when an IP pool asks for it. With false such pools are unreachable.",
         "vxlanEnabled",

@@ -24,6 +24,7 @@ __all__ = [
     "log_prefix",
     "log_rate_limit",
     "mark_mask",
+    "maybe",
     "metadata_server",
     "mtu",
     "names_openstack",
@@ -56,6 +57,11 @@ def boolean(value: Any) -> bool:
     if text in ("false", "0", "no", "n", "f"):
         return False
     raise ValueError("must be true or false")
+
+
+def maybe(value: Any) -> str:
+    """``true`` or ``false`` in any of their forms, or empty: neither is said."""
+    return str(boolean(value)).lower() if str(value) else ""
 
 
 def enabled(value: Any) -> bool:

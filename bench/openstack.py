@@ -27,8 +27,8 @@ from stack.stack import ENVIRONMENT, Stack, missing
 TYPES = {"calico": "Calico per-host agent (felix)", "openvswitch": "Open vSwitch agent"}
 
 _AGENT = """
-INSERT INTO agents (id, agent_type, binary, topic, host, admin_state_up, created_at, started_at, heartbeat_timestamp,
-                    configurations, load)
+INSERT INTO agents (id, agent_type, "binary", topic, host, admin_state_up, created_at, started_at, heartbeat_timestamp,
+                    configurations, "load")
 VALUES ('{id}', '{type}', 'bench', 'N/A', 'h1', true, now(), now(), now() + interval '1 day', '{{}}', 0)
 """
 
@@ -65,7 +65,7 @@ class Plane:
         if self.driver == "calico":
             self.stack.start()
         else:
-            self.stack.start(worker_says="Periodic workers process started")
+            self.stack.start(worker_says="Periodic workers process starting")
         self.stack.postgres.ask(_AGENT.format(id=uuid.uuid4(), type=TYPES[self.driver]))
         api = self.stack.client()
         self.network = api.create("network", name="bench")

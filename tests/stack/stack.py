@@ -273,9 +273,6 @@ class Stack:
         if self.postgres.ask("SELECT 1 FROM pg_tables WHERE tablename = 'ports'"):
             return
         schema = str(Path(__file__).with_name("schema.py"))
-        for argv in (
-            [str(ENVIRONMENT / "bin/python"), schema, self.postgres.url],
-            [*self.program("neutron-db-manage"), "--subproject", "calico-network", "upgrade", "heads"],
-        ):
-            done = subprocess.run([*self.prefix, *argv], capture_output=True, text=True, check=False)
-            assert done.returncode == 0, f"{argv}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
+        argv = [*self.prefix, *self.program("python", schema, self.postgres.url)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{argv}: {done.stdout[-2000:]}{done.stderr[-4000:]}"

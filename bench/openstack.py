@@ -55,10 +55,11 @@ INSERT INTO securitygroupportbindings (port_id, security_group_id) SELECT id, '{
 class Plane:
     """A control plane with one driver and one host."""
 
-    def __init__(self, directory: Path, driver: str) -> None:
+    def __init__(self, driver: str) -> None:
         services = "calico_l3,qos,revisions" if driver == "calico" else "router,qos,revisions"
         self.driver = driver
-        self.stack = Stack(directory / driver, mechanism=driver, services=services, settings="audit_interval_s = 0\n")
+        self.directory = Path(tempfile.mkdtemp(prefix="calico-bench-"))
+        self.stack = Stack(self.directory, mechanism=driver, services=services, settings="audit_interval_s = 0\n")
         self.network: dict[str, Any] = {}
 
     def start(self) -> Neutron:
@@ -144,9 +145,7 @@ def main() -> None:
     if reason:
         print(f"bench/openstack.py: {reason}")
         return
-    directory = Path(tempfile.mkdtemp(prefix="calico-bench-"))
-    directory.chmod(0o711)
-    planes = [Plane(directory, driver) for driver in TYPES]
+    planes = [Plane(driver) for driver in TYPES]
     try:
         ports(planes, 15 if quick else 100)
         planes[1].stack.stop()
@@ -154,7 +153,7 @@ def main() -> None:
     finally:
         for plane in planes:
             plane.stack.stop()
-        shutil.rmtree(directory, ignore_errors=True)
+            shutil.rmtree(plane.directory, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 
 from functional.openstack.cloud import Cloud, annotation
 
-pytestmark = [pytest.mark.neutron, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.neutron, pytest.mark.timeout(600)]
 
 
 def test_a_port_is_active_when_its_revision_is_in_the_kernel_and_nova_hears_of_it(cloud: Cloud) -> None:

@@ -8,7 +8,7 @@ RERUNS ?= 0
 WAITING := bgp cli client datastore interop
 export PYTHONDONTWRITEBYTECODE = 1
 NEUTRON_PYTEST := $(VENV)-openstack/bin/python -m pytest -c /dev/null --rootdir . --noconftest -p no:cacheprovider \
-	-q -W ignore --timeout 240 tests/neutron/ml2_suite.py
+	-q -W ignore --timeout 240 tests/upstream/ml2_suite.py
 
 .PHONY: help deb deps runtimes openstack demo test check unit contract functional neutron neutron-suite system bench schedules leaks mutants docs clean
 

@@ -229,7 +229,9 @@ def test_a_pair_outside_the_networks_subnets_draws_no_traffic_unless_the_operato
     assert endpoint(wanted).spec.ip_networks == ("10.65.0.5/32", "192.0.2.53/32")
 
 
-@pytest.mark.parametrize("special", ["127.0.0.1", "169.254.169.254", "224.0.0.18", "fe80::1", "0.0.0.0", "::1"])
+@pytest.mark.parametrize(
+    "special", ["127.0.0.1", "169.254.169.254", "224.0.0.18", "fe80::1", "0.0.0.0", "::1", "255.255.255.255"]
+)
 def test_an_address_that_means_something_on_every_host_is_never_routed_to_an_instance(special: str) -> None:
     pairs = (AddressPair(ip_address=special),)
     paired = convert_port(view(port("one", "10.65.0.5", allowed_address_pairs=pairs)), Options(route_all_pairs=True))
@@ -375,7 +377,10 @@ def test_a_peak_below_its_bandwidth_is_left_out_and_told() -> None:
 def test_limits_that_calico_has_not_are_told() -> None:
     policy = QosPolicy(
         id=ident("qos"),
-        packet_rate_limits=(PacketRateLimit(direction="egress", max_kpps=50),),
+        packet_rate_limits=(
+            PacketRateLimit(direction="egress", max_kpps=50),
+            PacketRateLimit(direction="both", max_kpps=1),
+        ),
         bandwidth_limits=(BandwidthLimit(direction="any", max_kbps=5),),
         unsupported=("minimum_bandwidth",),
     )
@@ -385,7 +390,7 @@ def test_limits_that_calico_has_not_are_told() -> None:
     converted = convert_port(
         view(port("one"), qos=policy, floating_ips=(floating,), floating_qos={floating.id: policy}), OPTIONS
     )
-    assert sorted(codes(converted)) == [("qos-out-of-bounds", "notice")] + [("qos-unsupported", "notice")] * 3
+    assert sorted(codes(converted)) == [("qos-out-of-bounds", "notice")] + [("qos-unsupported", "notice")] * 4
     controls = endpoint(converted).spec.qos_controls
     assert controls is not None
     assert (controls.egress_packet_rate, controls.egress_bandwidth) == (10000, 0)

@@ -12,7 +12,7 @@ from neutron_lib.api.definitions import portbindings
 from neutron_lib.db import resource_extend
 from oslo_config import cfg
 
-from calico.orchestrators.openstack.driver import callbacks, settings, subnets
+from calico.orchestrators.openstack.driver import bindings, callbacks, settings, subnets
 from calico.orchestrators.openstack.driver.journal.recording import NETWORK, PORT, SUBNET, SUBNET_PORTS, Place, record
 from calico.orchestrators.openstack.driver.logs import log_as_neutron
 from calico.orchestrators.openstack.driver.poke import poke
@@ -42,6 +42,7 @@ class CalicoMechanismDriver(mech_agent.SimpleAgentMechanismDriverBase):
         settings.connection()
         settings.region()
         callbacks.subscribe()
+        bindings.subscribe()
         CalicoQosDriver.create()
 
     @property

@@ -37,7 +37,9 @@ def daemon_records(layout: Layout) -> Iterator[ProcessRecord]:
             yield _bird(layout, external.external.name, external.netns)
     for plan in layout.hosts:
         yield felix_record(layout.name, plan)
-        yield _agent(layout.name, plan, "bgp")
+        # addresses of a cloud are in no pool of Calico's
+        mode = ("--export-mode", "interfaces") if layout.topology.openstack is not None else ()
+        yield _agent(layout.name, plan, "bgp", *mode)
     if layout.topology.openstack is not None:
         for plan in layout.hosts:
             yield agent_record(layout, plan, PROXY_URL)
@@ -49,11 +51,11 @@ def felix_record(lab: str, plan: HostPlan) -> ProcessRecord:
     return _agent(lab, plan, "felix")
 
 
-def _agent(lab: str, plan: HostPlan, kind: str) -> ProcessRecord:
+def _agent(lab: str, plan: HostPlan, kind: str, *more: str) -> ProcessRecord:
     directory = run_dir(lab, plan.host.name)
     log = f"{directory}/{kind}.log"
     options = ("--node", plan.host.name, "--etcd-endpoints", PROXY_URL, "--run-dir", directory, "--log-file", log)
-    argv = (sys.executable, "-m", "calico", kind, *options)
+    argv = (sys.executable, "-m", "calico", kind, *options, *more)
     return ProcessRecord(
         kind="felix" if kind == "felix" else "bgp", machine=plan.host.name, netns=plan.netns, argv=argv, log=log
     )

@@ -9,6 +9,7 @@ import msgspec
 from calico.lab.addressing import HostPlan, Layout, plan_layout
 from calico.lab.core import member_states
 from calico.lab.daemons import run_dir
+from calico.lab.openstack.instance import Instance
 from calico.lab.processes import alive
 from calico.lab.resources import endpoint_name
 from calico.lab.state import LabState, ProcessRecord, lab_dir
@@ -44,8 +45,9 @@ def lab_status(state: LabState) -> Document:
             {"name": plan.external.name, "netns": plan.netns, "addresses": list(plan.addresses)}
             for plan in layout.externals
         ],
+        "instances": [_instance(instance) for instance in state.instances.values()],
         "processes": processes,
-        "netns": layout.namespaces(),
+        "netns": {**layout.namespaces(), **{one.name: one.netns for one in state.instances.values()}},
     }
 
 
@@ -92,6 +94,19 @@ def _workload(layout: Layout, index: int) -> Document:
         "mac": plan.mac,
         "endpoint": endpoint_name(plan),
         "status": read_daemon(layout.name, workload.host, "felix").get("endpoints", {}).get(key, "unknown"),
+    }
+
+
+def _instance(instance: Instance) -> Document:
+    """What the lab knows of it by itself; addresses and status are Neutron's."""
+    return {
+        "name": instance.name,
+        "netns": instance.netns,
+        "host": instance.host,
+        "port": instance.port,
+        "device": instance.device,
+        "interface": instance.tap,
+        "mac": instance.mac,
     }
 
 

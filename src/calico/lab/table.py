@@ -24,6 +24,8 @@ def print_status(document: dict[str, Any], console: Console | None = None) -> No
     console.print(_hosts(document))
     if document["workloads"] or document["externals"]:
         console.print(_machines(document))
+    if document["instances"]:
+        console.print(_instances(document))
     for host in document["hosts"]:
         for problem in host["problems"]:
             console.print(f"! {problem}", style="red", markup=False)
@@ -69,6 +71,13 @@ def _machines(document: dict[str, Any]) -> Table:
         table.add_row(*where, Text(workload["status"], style=style))
     for external in document["externals"]:
         table.add_row(external["name"], "(external)", "", "", "\n".join(external["addresses"]), "")
+    return table
+
+
+def _instances(document: dict[str, Any]) -> Table:
+    table = Table("instance", "host", "interface", "port", box=None, header_style="bold", pad_edge=False)
+    for one in document["instances"]:
+        table.add_row(one["name"], one["host"], one["interface"], one["port"])
     return table
 
 

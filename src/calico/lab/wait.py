@@ -12,6 +12,7 @@ from calico.dataplane.links import Links
 from calico.errors import CalicoError, Transient
 from calico.lab.addressing import HostPlan, Layout, plan_layout
 from calico.lab.daemons import run_dir
+from calico.lab.openstack.ready import cloud_problems
 from calico.lab.resources import endpoint_name
 from calico.lab.state import LabState
 from calico.lab.up import Progress, check_alive
@@ -24,7 +25,7 @@ _POLL_S = 0.2
 
 
 def wait_ready(state: LabState, progress: Progress, timeout_s: float) -> None:
-    """Return when the lab is ready; Transient naming what is not (and its log file) when time is up."""
+    """Return when the lab is ready, and its cloud if it has one; Transient naming what is not (and its log file) when time is up."""
     layout = plan_layout(state.topology)
     deadline = time.monotonic() + timeout_s
     while True:
@@ -36,8 +37,11 @@ def wait_ready(state: LabState, progress: Progress, timeout_s: float) -> None:
         if not open_points:
             open_points = list(missing_routes(layout))
             progress("routes everywhere", len(layout.hosts) if not open_points else 0, len(layout.hosts))
-            if not open_points:
-                return
+        if not open_points and layout.controller is not None:
+            open_points = list(cloud_problems(layout))
+            progress("hosts known to Neutron", len(layout.hosts) if not open_points else 0, len(layout.hosts))
+        if not open_points:
+            return
         if time.monotonic() > deadline:
             more = f" (and {len(open_points) - 1} more)" if len(open_points) > 1 else ""
             raise Transient(f"lab {layout.name!r} is not ready after {timeout_s:.0f} s: {open_points[0]}{more}")

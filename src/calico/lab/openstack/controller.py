@@ -127,7 +127,7 @@ def run_in_controller(layout: Layout, argv: tuple[str, ...]) -> subprocess.Compl
 def _run(layout: Layout, argv: tuple[str, ...]) -> str:
     done = run_in_controller(layout, argv)
     if done.returncode != 0:
-        last = (done.stderr + done.stdout).strip().splitlines()[-5:] or ["it said nothing"]
+        last = (done.stdout + done.stderr).strip().splitlines()[-5:] or ["it said nothing"]
         raise Transient(f"{' '.join(argv)} failed with {done.returncode}: " + "\n".join(last))
     return done.stdout
 

@@ -5,11 +5,13 @@ PYTEST := $(BIN)/pytest
 JOBS ?= 2
 RERUNS ?= 0
 export PYTHONDONTWRITEBYTECODE = 1
+NEUTRON_PYTEST := $(VENV)-openstack/bin/python -m pytest -c /dev/null --rootdir . --noconftest -p no:cacheprovider \
+	-q -W ignore --timeout 240 tests/neutron/ml2_suite.py
 
-.PHONY: help deps runtimes openstack demo test check unit contract functional system bench mutants docs clean
+.PHONY: help deps runtimes openstack demo test check unit contract functional neutron neutron-suite system bench mutants docs clean
 
 help: ## Show the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 deps: ## Install Debian packages and the locked virtual environment
 	@packaging/bootstrap $(VENV)
@@ -23,7 +25,7 @@ openstack: deps ## Install Neutron in an environment of its own, and PostgreSQL,
 demo: deps ## A real multi-host network on this machine, with policy that packets obey
 	@$(BIN)/calico lab demo
 
-test: check unit contract functional system ## Everything: lint, types, layers, and all tests
+test: check unit contract functional neutron system ## Everything: lint, types, layers, and all tests
 	@echo "make test: all green"
 
 check: deps ## Lint, format, types and layers
@@ -38,8 +40,14 @@ unit: deps ## Tests of the pure core
 contract: deps ## Fakes and real things held by one suite
 	$(PYTEST) tests/contract -q
 
-functional: runtimes ## One real kernel namespace, one real etcd, one real BIRD
+functional: runtimes openstack ## One real kernel namespace, etcd, BIRD, Neutron
 	$(PYTEST) tests/functional -q --reruns $(RERUNS)
+
+neutron: openstack ## Neutron's own tests of how ports are bound, with our driver
+	$(NEUTRON_PYTEST) -k "Binding or PortSecurity"
+
+neutron-suite: openstack ## All of Neutron's own ML2 tests with our driver: 20 minutes
+	$(NEUTRON_PYTEST)
 
 system: deps ## Many hosts in the lab, with real packets
 	$(PYTEST) tests/system -q --reruns $(RERUNS)
@@ -57,4 +65,4 @@ docs: deps ## Build the documentation site
 
 clean: ## Remove everything that was built, and all labs
 	@if [ -x $(BIN)/calico ]; then $(BIN)/calico lab down --all || true; fi
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache site dist build bench/results
+	rm -rf $(VENV) $(VENV)-openstack .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache site dist build bench/results

@@ -43,7 +43,6 @@ def _without(suite: type) -> type:
 
 
 TestNetworks = _without(suite.TestMl2NetworksV2)
-TestNetworksOfAgents = _without(suite.TestMl2NetworksV2AgentMechDrivers)
 TestSubnets = _without(suite.TestMl2SubnetsV2)
 TestPorts = _without(suite.TestMl2PortsV2)
 TestPortBinding = _without(suite.TestMl2PortBinding)

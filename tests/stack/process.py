@@ -28,7 +28,7 @@ def until(what: str, holds: Callable[[], object], timeout_s: float = 60.0, *, du
 
 
 class Process:
-    """``argv`` in a process group of its own; the group ends with it, however it ends."""
+    """``argv`` in a process group of its own, which ends with it; its pid is noted in ``pids`` beside the log."""
 
     def __init__(
         self, name: str, argv: Sequence[str], log: Path, *, env: Mapping[str, str] = {}, prefix: Sequence[str] = ()
@@ -52,6 +52,8 @@ class Process:
             self._process = subprocess.Popen(
                 self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._env, start_new_session=True
             )
+        with self.log.with_name("pids").open("a") as pids:  # for the guard
+            pids.write(f"{self._process.pid}\n")
 
     def children(self) -> list[int]:
         """Direct children of the process, oldest first."""

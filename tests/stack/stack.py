@@ -17,6 +17,7 @@ from typing import Any
 from calico.datastore.etcd.server import EtcdConfig, etcd_argv, find_etcd
 from stack.client import ApiError, Neutron
 from stack.configuration import Addresses, write_configuration
+from stack.guard import Guard
 from stack.postgres import Postgres, find_postgres
 from stack.process import Process, until
 
@@ -68,7 +69,7 @@ class Stack:
         addresses: Addresses | None = None,
         prefix: Sequence[str] = (),
         mechanism: str = "calico",
-        services: str = "calico_l3,qos,port_forwarding,revisions",
+        services: str = "calico_l3,qos,revisions",
         settings: str = "",
         apis: int = 1,
         workers: int = 1,
@@ -87,6 +88,7 @@ class Stack:
         self.postgres = Postgres(directory, self.addresses.host, self.addresses.postgres, self.prefix)
         self.etcd = self._etcd()
         self._events = directory / "nova-events"
+        self._guard: Guard | None = None
         nova = [sys.executable, str(Path(__file__).with_name("nova.py"))]
         self.nova = self._process("nova", [*nova, f"{self.addresses.host}:{self.addresses.nova}", str(self._events)])
         self._files = self._configure(directory / "state")
@@ -95,8 +97,12 @@ class Stack:
 
     # ---- as a whole
 
-    def start(self) -> None:
-        """Start everything, but of APIs and workers the first; they answer when this returns."""
+    def start(self, *, worker_says: str = "calico_worker_started") -> None:
+        """Start everything, but of APIs and workers the first; they answer when this returns.
+
+        ``worker_says`` is what a worker logs when it runs, with another driver than ours.
+        """
+        self._guard = Guard(self.directory)
         with ThreadPoolExecutor() as together:
             database = together.submit(self._make_database)
             self.etcd.start()
@@ -105,7 +111,7 @@ class Stack:
         self.start_api(0)
         self.start_worker(0)
         self.wait_api(0)
-        self.wait_worker(0)
+        self.wait_worker(0, says=worker_says)
 
     def start_api(self, number: int) -> None:
         self.apis[number].start()
@@ -119,6 +125,9 @@ class Stack:
         for process in (*self.workers, *self.apis, self.nova, self.etcd):
             process.kill()
         self.postgres.stop()
+        if self._guard is not None:
+            self._guard.dismiss()
+            self._guard = None
 
     def logs(self) -> str:
         """The ends of all logs, to be shown when something was awaited in vain."""
@@ -148,13 +157,13 @@ class Stack:
 
         self.until(f"API {number} answers", answers)
 
-    def wait_worker(self, number: int = 0) -> None:
-        """Until the driver's worker says that it runs."""
+    def wait_worker(self, number: int = 0, *, says: str = "calico_worker_started") -> None:
+        """Until a worker says that it runs."""
         log = self.workers[number].log
 
         def runs() -> bool:
             assert self.workers[number].running, f"worker {number} has ended\n{self.workers[number].last_words()}"
-            return log.exists() and "calico_worker_started" in log.read_text(errors="replace")
+            return log.exists() and says in log.read_text(errors="replace")
 
         self.until(f"worker {number} runs", runs)
 

@@ -6,7 +6,7 @@ import pytest
 
 from functional.openstack.cloud import Cloud
 
-pytestmark = pytest.mark.neutron
+pytestmark = [pytest.mark.neutron, pytest.mark.timeout(300)]
 
 
 def test_a_port_is_active_when_its_revision_is_in_the_kernel_and_nova_hears_of_it(cloud: Cloud) -> None:
@@ -70,7 +70,7 @@ def test_a_live_migration_by_profile_has_both_endpoints_and_tells_nova_when_the_
         cloud.stack.until(
             "Nova hears that the target is ready", lambda: cloud.events(port).count("network-vif-plugged") == 2
         )
-    assert cloud.status(port) == "ACTIVE"
+    cloud.until_status(port, "ACTIVE")
     cloud.api.update("port", port["id"], **{"binding:host_id": target.name, "binding:profile": {}})
     assert set(cloud.endpoints(port)) == {target.name}
     assert name not in cloud.stack.resources("livemigrations")

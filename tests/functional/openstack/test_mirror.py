@@ -7,7 +7,7 @@ import pytest
 from functional.openstack.cloud import Cloud, annotation
 from stack.client import ApiError
 
-pytestmark = pytest.mark.neutron
+pytestmark = [pytest.mark.neutron, pytest.mark.timeout(300)]
 
 
 def test_a_bound_port_is_an_endpoint_that_its_groups_select(cloud: Cloud) -> None:
@@ -176,7 +176,7 @@ def test_limits_of_a_policy_follow_at_port_and_network(cloud: Cloud) -> None:
     assert cloud.endpoint(other)["spec"]["qosControls"]["dscp"] == 10
 
 
-def test_floating_addresses_and_forwarded_ports_lead_to_the_endpoint(cloud: Cloud) -> None:
+def test_floating_addresses_lead_to_the_endpoint_and_are_active_with_their_port(cloud: Cloud) -> None:
     host = cloud.host()
     outside = cloud.api.create("network", name="outside", **{"router:external": True})
     cloud.subnet(outside)

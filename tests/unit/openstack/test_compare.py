@@ -107,6 +107,26 @@ def test_what_others_added_makes_no_difference_and_survives() -> None:
     assert compare(update, json.dumps(kept).encode()).verdict == "unchanged"
 
 
+def test_owners_and_the_order_of_annotations_survive_every_update() -> None:
+    document = a_port()
+    tree = json.loads(written(document))
+    tree["metadata"]["ownerReferences"] = [{"kind": "X", "name": "x"}]
+    tree["metadata"]["annotations"] = {"zzz.org/a": "1", **tree["metadata"]["annotations"], "aaa.org/a": "2"}
+    once = written(document, json.dumps(tree).encode())
+    kept = json.loads(once)["metadata"]
+    assert kept["ownerReferences"] == [{"kind": "X", "name": "x"}]
+    assert list(kept["annotations"]) == sorted(tree["metadata"]["annotations"])
+    assert written(document, once) == once
+
+
+def test_a_damaged_document_is_one_difference_that_tells_the_damage() -> None:
+    document = a_group("tcp")
+    (difference,) = compare(document, changed(written(document), spec__order="much")).differences
+    assert difference.field == ""
+    assert "order" in difference.stored
+    assert difference.desired
+
+
 def test_a_membership_that_ended_is_taken_away() -> None:
     raw = written(a_port(security_groups=(ident("g"),)))
     change = compare(a_port(), raw)
@@ -146,6 +166,23 @@ def test_only_the_revision_differs(document: Document) -> None:
     older = a_port() if "workloadendpoints" in document.path else a_group("tcp")
     change = compare(document, written(older))
     assert (change.verdict, change.only_revision) == ("update", True)
+    assert [one.field for one in change.differences] == [
+        "metadata.annotations[openstack.projectcalico.org/neutron-revision]"
+    ]
+
+
+def test_more_than_the_revision_differs() -> None:
+    raw = written(a_port())
+    assert not compare(a_port(revision_number=9, mac_address="fa:16:3e:00:00:02"), raw).only_revision
+    assert not compare(a_port(), raw).only_revision
+    later = convert_subnet(replace(SUBNETS[0], revision_number=9), NETWORK, (), OPTIONS).documents[0]
+    assert compare(later, written(a_subnet())).only_revision
+
+
+def test_differences_are_in_one_order() -> None:
+    groups = tuple(sorted(ident(f"g{n}") for n in range(9)))
+    fields = [one.field for one in compare(a_port(security_groups=groups[::-1]), written(a_port())).differences]
+    assert fields == [f"metadata.labels[sg.projectcalico.org/openstack-{one}]" for one in groups]
 
 
 def test_a_later_revision_is_not_overwritten_unless_asked() -> None:
@@ -153,10 +190,15 @@ def test_a_later_revision_is_not_overwritten_unless_asked() -> None:
     assert compare(a_port(revision_number=8), raw).verdict == "newer"
     assert compare(a_port(revision_number=8), raw, keep_newer=False).verdict == "update"
     assert compare(a_port(revision_number=10), raw).verdict == "update"
-    subnet = written(replace(a_subnet(gateway_ip=""), revision=9))
-    assert compare(a_subnet(), subnet).verdict == "update"
+    subnet = compare(a_subnet(), written(a_subnet(gateway_ip="")))
+    assert (subnet.verdict, [one.field for one in subnet.differences]) == ("update", ["gateway_ip"])
     later = convert_subnet(replace(SUBNETS[0], revision_number=9, gateway_ip=""), NETWORK, (), OPTIONS).documents[0]
     assert compare(a_subnet(), written(later)).verdict == "newer"
+    stale, stored = [a_port(revision_number=8)], {a_port().path: raw}
+    assert [change.verdict for change in compare_all(stale, stored)] == ["newer"]
+    assert [change.verdict for change in compare_all(stale, stored, keep_newer=False)] == ["update"]
+    unnumbered = replace(a_port(mac_address="fa:16:3e:00:00:03", revision_number=0), revision=0)
+    assert compare(unnumbered, raw).verdict == "update"
 
 
 def test_documents_of_networking_calico_are_updated_in_place() -> None:

@@ -220,6 +220,10 @@ def test_the_order_and_repetition_of_rules_makes_no_other_document() -> None:
         ({"protocol": "tcp", "port_range_max": 70000, "port_range_min": 1}, "port-range-invalid"),
         ({"protocol": "icmp", "port_range_min": 255}, "icmp-invalid"),
         ({"protocol": "icmp", "port_range_max": 3}, "icmp-invalid"),
+        ({"protocol": "icmp", "port_range_min": 3, "port_range_max": 256}, "icmp-invalid"),
+        ({"protocol": "icmp", "port_range_min": -1}, "icmp-invalid"),
+        ({"protocol": "tcp", "port_range_min": 1, "port_range_max": 65536}, "port-range-invalid"),
+        ({"protocol": "tcp", "port_range_min": -1, "port_range_max": 5}, "port-range-invalid"),
         ({"remote_ip_prefix": "fd00::/8"}, "prefix-invalid"),
         ({"remote_ip_prefix": "10.0.0.0/33"}, "prefix-invalid"),
         ({"remote_ip_prefix": "10.0.0.0/8", "remote_group_id": "g"}, "remotes-ambiguous"),
@@ -237,6 +241,7 @@ def test_what_is_not_understood_allows_nothing_and_is_named(wrong: dict[str, Any
         code, "security_group", ident("tested"), "denied",
     )  # fmt: skip
     assert tested.id in problem.text
+    assert not problem.text.endswith(": ")
     tree = converted.documents[0].tree()
     assert tree["spec"]["ingress"] == [{"action": "Allow", "ipVersion": 4, "protocol": "UDP"}]
     assert code in tree["metadata"]["annotations"]["openstack.projectcalico.org/problems"]
@@ -244,14 +249,17 @@ def test_what_is_not_understood_allows_nothing_and_is_named(wrong: dict[str, Any
 
 def test_a_stateless_group_is_enforced_and_the_difference_told() -> None:
     converted = convert_security_group(group("tested", rule("ingress"), stateful=False), OPTIONS)
-    assert [(problem.code, problem.severity) for problem in converted.problems] == [("group-stateless", "notice")]
+    assert [(problem.code, problem.kind, problem.severity) for problem in converted.problems] == [
+        ("group-stateless", "security_group", "notice")
+    ]
     assert len(converted.documents[0].tree()["spec"]["ingress"]) == 1
 
 
 def test_more_rules_than_a_policy_holds_allow_nothing_and_are_counted() -> None:
     rules = [rule("ingress", protocol="tcp", port_range_min=n, port_range_max=n) for n in range(1, 1030)]
     converted = convert_security_group(group("tested", *rules), OPTIONS)
-    assert [problem.code for problem in converted.problems] == ["too-many-rules"]
+    assert [(problem.code, problem.kind) for problem in converted.problems] == [("too-many-rules", "security_group")]
+    assert not convert_security_group(group("tested", *rules[:1024]), OPTIONS).problems
     assert "5 allow nothing" in converted.problems[0].text
     resource = converted.documents[0].resource
     assert isinstance(resource, NetworkPolicy)
@@ -268,7 +276,10 @@ def test_many_problems_do_not_keep_the_good_rules_from_being_written() -> None:
 def test_a_group_that_cannot_be_named_has_no_policy_and_says_so() -> None:
     converted = convert_security_group(group("tested", rule("ingress"), id="Not/A Name"), OPTIONS)
     assert converted.documents == ()
-    assert [problem.code for problem in converted.problems] == ["document-invalid"]
+    assert [(problem.code, problem.kind) for problem in converted.problems] == [("document-invalid", "security_group")]
+    unnamed = convert_address_group(AddressGroup(id="Not/A Name"), OPTIONS)
+    assert unnamed.documents == ()
+    assert [(problem.code, problem.kind) for problem in unnamed.problems] == [("document-invalid", "address_group")]
 
 
 def test_an_address_group_is_a_labelled_set_whose_bad_lines_are_left_out() -> None:
@@ -281,7 +292,7 @@ def test_an_address_group_is_a_labelled_set_whose_bad_lines_are_left_out() -> No
     assert isinstance(document.resource, NetworkSet)
     assert document.resource.spec.nets == ("10.0.0.0/24", "10.0.0.1/32", "fd00::/64")
     assert document.resource.metadata.labels == {f"ag.projectcalico.org/openstack-{odd.id}": "my_list"}
-    assert [problem.code for problem in converted.problems] == ["address-invalid"]
+    assert [(problem.code, problem.kind) for problem in converted.problems] == [("address-invalid", "address_group")]
 
 
 # -- whole clouds, drawn --

@@ -1,38 +1,39 @@
-"""Bindings of ports that ML2 tells no driver of: the inactive ones, by which Nova prepares and ends a migration.
+"""A port's inactive bindings: Neutron tells no driver when one is made or removed, so SQLAlchemy does.
 
-Neutron writes them after it asked the driver to bind and calls no hook in that transaction or after it, so the rows
-themselves are listened to.
+The entry is written in the transaction that writes the binding.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import sqlalchemy as sa
 from neutron.db import models_v2
-from neutron.plugins.ml2 import models as ml2_models
-from sqlalchemy import event, select
-from sqlalchemy.orm import object_session
+from neutron.plugins.ml2 import models
+from neutron_lib import constants
 
-from calico.orchestrators.openstack.driver.journal.recording import PORT, record
-from calico.orchestrators.openstack.driver.poke import poke
+from calico.orchestrators.openstack.driver.journal.recording import PORT
+from calico.orchestrators.openstack.driver.journal.table import JournalEntry
 
-__all__ = ["subscribe"]
+__all__ = ["listen"]
 
-
-def subscribe() -> None:
-    """Hear of every binding that is written or deleted; again is fine."""
-    for what in ("after_insert", "after_update", "after_delete"):
-        if not event.contains(ml2_models.PortBinding, what, _on_binding):
-            event.listen(ml2_models.PortBinding, what, _on_binding)
+_EVENTS = ("after_insert", "after_update", "after_delete")
 
 
-def _on_binding(mapper: Any, connection: Any, binding: Any) -> None:
-    """Note the port in the transaction of the binding."""
-    if not binding.host:
-        return
+def listen() -> None:
+    """Once per process; again is fine."""
+    for name in _EVENTS:
+        if not sa.event.contains(models.PortBinding, name, _on_binding):
+            sa.event.listen(models.PortBinding, name, _on_binding)
+
+
+def _on_binding(mapper: object, connection: Any, binding: Any) -> None:
+    changed = sa.inspect(binding).attrs.status.history.has_changes()
+    if binding.status != constants.INACTIVE and not changed:
+        return  # the driver hears of active ones
     ports = models_v2.Port.__table__
-    device = connection.execute(select(ports.c.device_id).where(ports.c.id == binding.port_id)).scalar()
-    record(connection, PORT, [binding.port_id], {(binding.host, device)} if device else ())
-    session = object_session(binding)
-    if session is not None:
-        event.listen(session, "after_commit", lambda _: poke(), once=True)
+    device = connection.execute(sa.select(ports.c.device_id).where(ports.c.id == binding.port_id)).scalar()
+    places = json.dumps([[binding.host, device]] if binding.host and device else [])
+    entry = {"kind": PORT, "object_id": binding.port_id, "places": places}
+    connection.execute(JournalEntry.__table__.insert().values(entry))

@@ -68,9 +68,10 @@ async def _compare(backend: Backend, options: Options, scope: Scope) -> tuple[li
     stored = await _stored(backend, options.region)
     keys = set(scope) if scope is not None else await asyncio.to_thread(everything) | stored.keys()
     order = sorted(keys, key=lambda key: (MIRRORED.index(key[0]), key[1]))
+    paths = {path for of_one in stored.values() for path in of_one}
     found: list[Drift] = []
     for chunk in _chunks(order):
-        converted = await asyncio.to_thread(desired.converted, chunk, options)
+        converted = await asyncio.to_thread(desired.converted, chunk, options, paths)
         for key in chunk:
             changes = compare_all(converted[key].documents, stored.get(key, {}), options.region)
             wrong = tuple(each for each in changes if each.verdict != "unchanged" and not each.only_revision)

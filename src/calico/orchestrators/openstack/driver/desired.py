@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
+
+from msgspec.structs import replace
+from neutron_lib.api.definitions import portbindings
 
 from calico.errors import InvalidInput
 from calico.model.keys import key_path
@@ -26,6 +29,7 @@ from calico.orchestrators.openstack.driver.journal.recording import (
 )
 from calico.orchestrators.openstack.driver.reading import dependents, groups, networks, ports
 from calico.orchestrators.openstack.driver.reading.rows import reading
+from calico.orchestrators.openstack.facts import Binding, PortView
 
 __all__ = ["Key", "converted", "dependent_works", "paths_of", "with_places"]
 
@@ -63,10 +67,10 @@ def _at(work: Work, places: set[Place]) -> Work:
     return Work(work.kind, work.identifier, work.places | places, work.attempts) if places else work
 
 
-def converted(keys: Iterable[Key], options: Options) -> Mapping[Key, Converted]:
+def converted(keys: Iterable[Key], options: Options, stored: Container[str]) -> Mapping[Key, Converted]:
     """The documents of each object, as of a transaction that begins now; none of one that is gone.
 
-    A constant number of queries, whatever is asked for.
+    A constant number of queries, whatever is asked for. ``stored`` are the keys that etcd has: see ``_while_binding``.
     """
     by_kind: dict[str, list[str]] = {}
     for kind, identifier in keys:
@@ -87,8 +91,27 @@ def converted(keys: Iterable[Key], options: Options) -> Mapping[Key, Converted]:
     for subnet in subnets.values():
         found[SUBNET, subnet.id] = convert_subnet(subnet, their[subnet.network_id], (), options)
     for view in views.values():
-        found[PORT, view.port.id] = convert_port(view, options)
+        found[PORT, view.port.id] = convert_port(_while_binding(view, options.region, stored), options)
     return found
+
+
+def _while_binding(view: PortView, region: str, stored: Container[str]) -> PortView:
+    """A change of a binding's profile makes Neutron bind the port again, and commit in between that it is not bound.
+
+    An endpoint that is there must not go for that moment; whether the binding holds, the next commit tells.
+    """
+    port = view.port
+
+    def kept(binding: Binding) -> Binding:
+        if binding.vif_type != portbindings.VIF_TYPE_UNBOUND or not binding.host:
+            return binding
+        try:
+            path = key_path(naming.endpoint_key(region, binding.host, port.device_id, port.id))
+        except InvalidInput:
+            return binding
+        return replace(binding, vif_type=portbindings.VIF_TYPE_TAP) if path in stored else binding
+
+    return replace(view, port=replace(port, bindings=tuple(map(kept, port.bindings))))
 
 
 def dependent_works(works: Iterable[Work]) -> dict[str, set[str]]:

@@ -42,7 +42,7 @@ class CalicoMechanismDriver(mech_agent.SimpleAgentMechanismDriverBase):
         settings.connection()
         settings.region()
         callbacks.subscribe()
-        bindings.subscribe()
+        bindings.listen()
         CalicoQosDriver.create()
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -51,7 +51,7 @@ class Mirror:
         pending = list(works)
         for attempt in range(_ATTEMPTS):
             stored = await self._read({path for work in pending for path in paths[work]})
-            found = await self._converted(pending, outcomes)
+            found = await self._converted(pending, stored, outcomes)
             again = []
             for kind in MIRRORED:
                 of_kind = [work for work in pending if work.kind == kind and work in found]
@@ -80,18 +80,20 @@ class Mirror:
                 found.update({kv.key: kv for kv in answer})
         return found
 
-    async def _converted(self, works: Sequence[Work], outcomes: dict[Work, Outcome]) -> dict[Work, Converted]:
+    async def _converted(
+        self, works: Sequence[Work], stored: Container[str], outcomes: dict[Work, Outcome]
+    ) -> dict[Work, Converted]:
         """Of all at once; when that fails, one by one, so that a bad object fails alone."""
         keys = {(work.kind, work.identifier): work for work in works}
         try:
-            found = await asyncio.to_thread(desired.converted, list(keys), self._options)
+            found = await asyncio.to_thread(desired.converted, list(keys), self._options, stored)
             return {keys[key]: each for key, each in found.items()}
         except Exception as error:  # whatever a conversion stumbles over must not stop the others
             log.warning("calico_batch_not_converted", objects=len(works), error=repr(error))
         alone: dict[Work, Converted] = {}
         for key, work in keys.items():
             try:
-                alone[work] = (await asyncio.to_thread(desired.converted, [key], self._options))[key]
+                alone[work] = (await asyncio.to_thread(desired.converted, [key], self._options, stored))[key]
             except Exception as error:
                 outcomes[work] = Outcome(failed=f"cannot be converted: {error!r}")
         return alone

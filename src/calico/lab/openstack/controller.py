@@ -55,10 +55,17 @@ def agent_record(layout: Layout, plan: HostPlan, proxy_url: str) -> ProcessRecor
     assert layout.controller is not None
     directory = lab_dir(layout.name) / plan.host.name
     log = f"{directory}/openstack.log"
-    argv = (sys.executable, "-m", "calico", "openstack", "agent", "--node", plan.host.name)
-    argv += ("--etcd-endpoints", proxy_url, "--run-dir", str(directory), "--state-dir", f"{directory}/openstack")
-    argv += ("--metadata-url", f"http://{layout.controller.address4}:{METADATA_PORT}")
-    argv += ("--metadata-secret-file", str(_secret_file(layout)), "--log-file", log)
+    options = {
+        "--node": plan.host.name,
+        "--etcd-endpoints": proxy_url,
+        "--run-dir": str(directory),
+        "--state-dir": f"{directory}/openstack",
+        "--metadata-url": f"http://{layout.controller.address4}:{METADATA_PORT}",
+        "--metadata-secret-file": str(_secret_file(layout)),
+        "--log-file": log,
+    }
+    given = [part for option in options.items() for part in option]
+    argv = (sys.executable, "-m", "calico", "openstack", "agent", *given)
     return ProcessRecord(kind="openstack", machine=plan.host.name, netns=plan.netns, argv=argv, log=log)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from calico.lab.openstack import compute
 from calico.lab.probe.flow import FlowSettings, Prober
@@ -55,7 +56,9 @@ def test_a_port_whose_tap_goes_down_is_down_and_comes_back(cloud: Cloud) -> None
     cloud.opens(cloud.a, cloud.b.address)
 
 
-def test_a_live_migration_moves_the_path_and_keeps_connections(cloud: Cloud) -> None:
+def test_a_live_migration_moves_the_path_and_keeps_connections(
+    cloud: Cloud, record_property: Callable[[str, object], None]
+) -> None:
     source, target = cloud.instance("b").host, "compute1"
     flow = FlowSettings(src_netns=cloud.a.netns, dst_netns=cloud.b.netns, address=cloud.b.address, rate=200)
     try:
@@ -70,7 +73,10 @@ def test_a_live_migration_moves_the_path_and_keeps_connections(cloud: Cloud) -> 
         assert _has_route(cloud, target), "the target does not route the instance to its tap"
         cloud.until("the source has no tap of it any more", lambda: not _has_route(cloud, source))
         cloud.opens(cloud.a, cloud.b.address)
-        print(f"{report.sent - report.received} of {report.sent} packets lost, stall {report.tcp_stall_s:.2f} s")
+        lost = (
+            f"{report.sent - report.received} of {report.sent} packets lost, TCP stood for {report.tcp_stall_s:.2f} s"
+        )
+        record_property("counted", lost)
     finally:
         if cloud.instance("b").host != source:
             compute.migrate(cloud.name, "b", source)

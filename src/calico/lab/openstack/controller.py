@@ -47,7 +47,8 @@ def controller_records(layout: Layout) -> Iterator[ProcessRecord]:
         OS_NEUTRON_CONFIG_DIR=f"{controller.directory}/",
         OS_NEUTRON_CONFIG_FILES=";".join(neutron_files(controller)),
     )
-    yield _record(layout, "workers", neutron_command(layout, "neutron-periodic-workers"))
+    workers = ("neutron-periodic-workers",) if environment.starts_workers else ("calico", "openstack", "worker")
+    yield _record(layout, "workers", neutron_command(layout, *workers))
 
 
 def agent_record(layout: Layout, plan: HostPlan, proxy_url: str) -> ProcessRecord:

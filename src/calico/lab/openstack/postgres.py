@@ -35,7 +35,19 @@ def own_directory(data: Path) -> None:
 
 def create_argv(programs: Path, data: Path) -> tuple[str, ...]:
     """Make an empty cluster with the role ``neutron``."""
-    return ("unshare", "--ipc", *_as_user(), str(programs / "initdb"), "-D", str(data), "-A", "trust", "--no-sync", "-U", "neutron")
+    return (
+        "unshare",
+        "--ipc",
+        *_as_user(),
+        str(programs / "initdb"),
+        "-D",
+        str(data),
+        "-A",
+        "trust",
+        "--no-sync",
+        "-U",
+        "neutron",
+    )
 
 
 def server_argv(programs: Path, data: Path) -> tuple[str, ...]:

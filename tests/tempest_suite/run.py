@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -178,6 +179,7 @@ def run_suite(name: str, workspace: Path, environment: dict[str, str]) -> dict[s
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a run cut short cleans up as well
     directory = Path(tempfile.mkdtemp(prefix="calico-tempest-"))
     stack = KeystoneStack(directory)
     try:

@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 NEUTRON_PYTEST := $(VENV)-openstack/bin/python -m pytest -c /dev/null --rootdir . --noconftest -p no:cacheprovider \
 	-q -W ignore --timeout 240 tests/upstream/ml2_suite.py
 
-.PHONY: help deb deps runtimes openstack demo test check unit contract functional neutron neutron-suite system bench schedules leaks mutants docs clean
+.PHONY: help deb deps runtimes openstack demo test check unit contract functional neutron neutron-suite tempest system bench schedules leaks mutants docs clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -52,10 +52,14 @@ neutron: openstack ## Neutron's own tests of how ports are bound, with our drive
 neutron-suite: openstack ## All of Neutron's own ML2 tests with our driver: 20 minutes
 	$(NEUTRON_PYTEST)
 
-system: deps ## Many hosts in the lab, with real packets
+tempest: openstack ## OpenStack's own API tests against Neutron with our driver and a real Keystone
+	@packaging/bootstrap $(VENV) tempest
+	$(VENV)-tempest/bin/python tests/tempest_suite/run.py $(SUITE)
+
+system: openstack ## Many hosts in the lab, with real packets; also those of a cloud
 	$(PYTEST) tests/system -q --reruns $(RERUNS)
 
-bench: runtimes ## Measurements as ratios against a peer; results in bench/results
+bench: runtimes openstack ## Measurements as ratios against a peer; results in bench/results
 	@for bench in bench/[a-z]*.py; do echo "== $$bench"; $(BIN)/python $$bench $(BENCH_ARGS) || exit 1; done
 
 schedules: deps ## Random faults under packets; SEED=N draws the same again, COUNT=M how many (default 50)
@@ -77,4 +81,4 @@ docs: deps ## Build the documentation site
 
 clean: ## Remove everything that was built, and all labs
 	@if [ -x $(BIN)/calico ]; then $(BIN)/calico lab down --all || true; fi
-	rm -rf $(VENV) $(VENV)-openstack .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache site dist build bench/results
+	rm -rf $(VENV) $(VENV)-openstack $(VENV)-tempest .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache site dist build bench/results

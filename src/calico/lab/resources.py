@@ -11,13 +11,16 @@ from typing import Any
 from calico.lab.addressing import HostPlan, Layout, WorkloadPlan
 from calico.model.names import WorkloadEndpointIdentifiers
 
-__all__ = ["CLUSTER_ID", "endpoint_document", "endpoint_name", "lab_documents"]
+__all__ = ["CLOUD_FELIX", "CLUSTER_ID", "endpoint_document", "endpoint_name", "lab_documents"]
 
 CLUSTER_ID = "244.0.0.1"
 _API_VERSION = "projectcalico.org/v3"
 _REFLECTOR = "route-reflector"
 
 Document = dict[str, Any]
+
+CLOUD_FELIX = {"interfacePrefix": "cali,tap", "endpointReportingEnabled": True, "workloadSourceSpoofing": "Any"}
+"""What instances of a cloud need of every Felix."""
 
 
 def lab_documents(layout: Layout) -> list[Document]:
@@ -30,6 +33,10 @@ def lab_documents(layout: Layout) -> list[Document]:
         *(_node(plan, layout) for plan in layout.hosts),
         *_peers(layout),
     ]
+    given = {(str(one.get("kind")), (one.get("metadata") or {}).get("name")) for one in topology.resources}
+    if topology.openstack is not None and ("FelixConfiguration", "default") not in given:
+        # what the driver would write a little later, for which every Felix would start once more
+        documents.append(_resource("FelixConfiguration", "default", dict(CLOUD_FELIX)))
     if any("lab-open" in workload.profiles for workload in topology.workloads):
         allow = [{"action": "Allow"}]
         documents.append(_resource("Profile", "lab-open", {"ingress": allow, "egress": allow}))

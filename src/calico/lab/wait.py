@@ -26,7 +26,7 @@ _POLL_S = 0.2
 
 
 def wait_ready(state: LabState, progress: Progress, timeout_s: float) -> None:
-    """Return when the lab is ready, and its cloud if it has one; Transient naming what is not (and its log file) when time is up."""
+    """Return when the lab, and its cloud, is ready; Transient naming what is not (and its log file) when time is up."""
     layout = plan_layout(state.topology)
     deadline = time.monotonic() + timeout_s
     while True:

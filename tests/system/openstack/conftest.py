@@ -30,7 +30,13 @@ resources:
   - apiVersion: projectcalico.org/v3
     kind: FelixConfiguration
     metadata: {{name: default}}
-    spec: {{reportingInterval: 1s, reportingTTL: 5s, endpointReportingDelay: 0s}}
+    spec:
+      interfacePrefix: cali,tap
+      endpointReportingEnabled: true
+      workloadSourceSpoofing: Any
+      reportingInterval: 1s
+      reportingTTL: 5s
+      endpointReportingDelay: 0s
 """
 
 

@@ -12,6 +12,7 @@ _COMMANDS = {  # command -> module: imported when it runs
     "agent": "calico.cli.openstack.agent",
     "instances": "calico.cli.openstack.instances",
     "resync": "calico.cli.openstack.resync",
+    "worker": "calico.cli.openstack.worker",
 }
 
 

@@ -47,7 +47,8 @@ def controller_records(layout: Layout) -> Iterator[ProcessRecord]:
         OS_NEUTRON_CONFIG_DIR=f"{controller.directory}/",
         OS_NEUTRON_CONFIG_FILES=";".join(neutron_files(controller)),
     )
-    yield _record(layout, "workers", neutron_command(layout, "neutron-periodic-workers"))
+    workers = ("neutron-periodic-workers",) if environment.starts_workers else ("calico", "openstack", "worker")
+    yield _record(layout, "workers", neutron_command(layout, *workers))
 
 
 def agent_record(layout: Layout, plan: HostPlan, proxy_url: str) -> ProcessRecord:
@@ -55,10 +56,17 @@ def agent_record(layout: Layout, plan: HostPlan, proxy_url: str) -> ProcessRecor
     assert layout.controller is not None
     directory = lab_dir(layout.name) / plan.host.name
     log = f"{directory}/openstack.log"
-    argv = (sys.executable, "-m", "calico", "openstack", "agent", "--node", plan.host.name)
-    argv += ("--etcd-endpoints", proxy_url, "--run-dir", str(directory), "--state-dir", f"{directory}/openstack")
-    argv += ("--metadata-url", f"http://{layout.controller.address4}:{METADATA_PORT}")
-    argv += ("--metadata-secret-file", str(_secret_file(layout)), "--log-file", log)
+    options = {
+        "--node": plan.host.name,
+        "--etcd-endpoints": proxy_url,
+        "--run-dir": str(directory),
+        "--state-dir": f"{directory}/openstack",
+        "--metadata-url": f"http://{layout.controller.address4}:{METADATA_PORT}",
+        "--metadata-secret-file": str(_secret_file(layout)),
+        "--log-file": log,
+    }
+    given = [part for option in options.items() for part in option]
+    argv = (sys.executable, "-m", "calico", "openstack", "agent", *given)
     return ProcessRecord(kind="openstack", machine=plan.host.name, netns=plan.netns, argv=argv, log=log)
 
 
@@ -127,7 +135,7 @@ def run_in_controller(layout: Layout, argv: tuple[str, ...]) -> subprocess.Compl
 def _run(layout: Layout, argv: tuple[str, ...]) -> str:
     done = run_in_controller(layout, argv)
     if done.returncode != 0:
-        last = (done.stderr + done.stdout).strip().splitlines()[-5:] or ["it said nothing"]
+        last = (done.stdout + done.stderr).strip().splitlines()[-5:] or ["it said nothing"]
         raise Transient(f"{' '.join(argv)} failed with {done.returncode}: " + "\n".join(last))
     return done.stdout
 

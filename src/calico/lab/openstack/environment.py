@@ -26,6 +26,11 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
         """A program of Neutron's environment."""
         return str(self.neutron / "bin" / name)
 
+    @property
+    def starts_workers(self) -> bool:
+        """Whether Neutron's own program starts the driver's worker: not while it runs on eventlet (Neutron 26)."""
+        return "eventlet" not in (self.neutron / "bin/neutron-periodic-workers").read_text()
+
 
 def find_environment(given: str = "") -> Environment:
     """The folder given, else that of the variable, else the one beside our own; NotFound names what is missing."""

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from calico.dataplane.links import Links
 from calico.dataplane.netns import in_netns
@@ -104,9 +105,9 @@ def _accept_routers() -> None:
         Path("/proc/sys/net/ipv6/conf", path).write_text(value)
 
 
-def _ip(instance: Instance, *words: str) -> list[dict[str, object]]:
+def _ip(instance: Instance, *words: str) -> list[dict[str, Any]]:
     done = _inside(instance, "ip", "-j", *words)
-    found: list[dict[str, object]] = json.loads(done.stdout or "[]")
+    found: list[dict[str, Any]] = json.loads(done.stdout or "[]")
     return found
 
 

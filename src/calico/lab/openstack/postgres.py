@@ -15,6 +15,7 @@ _USER = "postgres"  # PostgreSQL refuses to run as root
 _SETTINGS = {
     "port": str(POSTGRES_PORT),
     "listen_addresses": "127.0.0.1",
+    "dynamic_shared_memory_type": "mmap",  # files of the cluster: what a kill leaves is in its folder
     "unix_socket_directories": "",
     "fsync": "off",
     "synchronous_commit": "off",
@@ -34,13 +35,25 @@ def own_directory(data: Path) -> None:
 
 def create_argv(programs: Path, data: Path) -> tuple[str, ...]:
     """Make an empty cluster with the role ``neutron``."""
-    return (*_as_user(), str(programs / "initdb"), "-D", str(data), "-A", "trust", "--no-sync", "-U", "neutron")
+    return (
+        "unshare",
+        "--ipc",
+        *_as_user(),
+        str(programs / "initdb"),
+        "-D",
+        str(data),
+        "-A",
+        "trust",
+        "--no-sync",
+        "-U",
+        "neutron",
+    )
 
 
 def server_argv(programs: Path, data: Path) -> tuple[str, ...]:
-    """The server."""
+    """The server, with System V memory and semaphores of its own, which go with it however it ends."""
     settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
-    return (*_as_user(), str(programs / "postgres"), "-D", str(data), *settings)
+    return ("unshare", "--ipc", *_as_user(), str(programs / "postgres"), "-D", str(data), *settings)
 
 
 def ready_argv(programs: Path) -> tuple[str, ...]:

@@ -172,7 +172,8 @@ async def test_any_bytes_end_at_most_their_own_connection(tmp_path: Path, parts:
         with suppress(OSError):
             writer.write(b"".join(parts))
             writer.write_eof()
-            await asyncio.wait_for(reader.read(), 10)
+            async with asyncio.timeout(10):
+                await reader.read()
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()

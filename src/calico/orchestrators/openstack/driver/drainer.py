@@ -86,7 +86,8 @@ class Drainer:
 
     async def _idle(self) -> None:
         try:
-            await asyncio.wait_for(self._news.wait(), self._poll_s)
+            async with asyncio.timeout(self._poll_s):
+                await self._news.wait()
         except TimeoutError:
             pass
 

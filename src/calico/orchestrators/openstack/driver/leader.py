@@ -57,7 +57,8 @@ class Leader:
             log.warning("calico_leader_stepped_down", name=self._name)
         finally:
             with suppress(CalicoError, TimeoutError):
-                await asyncio.shield(asyncio.wait_for(self._backend.revoke(lease), 2))
+                async with asyncio.timeout(2):
+                    await asyncio.shield(self._backend.revoke(lease))
 
     async def _serve(self, lease: int, term: Term) -> None:
         """Until the lease is lost, or could not be renewed for as long as it lives."""

@@ -9,12 +9,12 @@ import asyncio
 import signal
 from collections.abc import Sequence
 
+from neutron import manager
 from neutron.common import config as neutron_config
 from oslo_config import cfg
 from oslo_log import log as oslo_log
 
 from calico.errors import InvalidInput
-from neutron import manager
 
 __all__ = ["run"]
 

@@ -245,7 +245,8 @@ class StatusWatcher:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                await asyncio.wait_for(self._questions.wait(), _ASK_AGAIN_S)
+                async with asyncio.timeout(_ASK_AGAIN_S):
+                    await self._questions.wait()
             except TimeoutError:
                 pass
             self._questions.clear()

@@ -35,7 +35,8 @@ class Candidate:
 async def test_one_leads_and_the_other_takes_over_when_it_resigns() -> None:
     store = MemoryBackend()
     first = Candidate(store, "first")
-    await asyncio.wait_for(first.elected.wait(), 30)
+    async with asyncio.timeout(30):
+        await first.elected.wait()
     second = Candidate(store, "second")
     kv = await store.get(KEY)
     assert kv is not None
@@ -44,7 +45,8 @@ async def test_one_leads_and_the_other_takes_over_when_it_resigns() -> None:
     assert not second.elected.is_set()
     await first.resign()
     assert first.ended.is_set()
-    await asyncio.wait_for(second.elected.wait(), 30)
+    async with asyncio.timeout(30):
+        await second.elected.wait()
     await second.resign()
     assert await store.get(KEY) is None
 
@@ -52,10 +54,12 @@ async def test_one_leads_and_the_other_takes_over_when_it_resigns() -> None:
 async def test_writes_of_a_leader_that_was_replaced_are_refused() -> None:
     store = MemoryBackend()
     first = Candidate(store, "first")
-    await asyncio.wait_for(first.elected.wait(), 30)
+    async with asyncio.timeout(30):
+        await first.elected.wait()
     await first.resign()
     second = Candidate(store, "second")
-    await asyncio.wait_for(second.elected.wait(), 30)
+    async with asyncio.timeout(30):
+        await second.elected.wait()
     with pytest.raises(CompareFailed):
         await store.txn([Op("/x", b"1"), first.terms[0].fence])
     await store.txn([Op("/x", b"2"), second.terms[0].fence])

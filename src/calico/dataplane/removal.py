@@ -12,6 +12,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from calico.dataplane.encap.device import VxlanDevice
+from calico.dataplane.encap.tunnels import DEVICES, tunnel_protocol
 from calico.dataplane.gateways import GatewayTable
 from calico.dataplane.neighbours import NeighbourTable
 from calico.dataplane.nft_read import read_status
@@ -59,6 +61,7 @@ class KernelRemoval:
         with NetlinkSocket(NETLINK_ROUTE) as sock:
             parts: list[tuple[str, Callable[[NetlinkSocket], Awaitable[list[Item]]]]] = [
                 ("route", self._routes),
+                ("tunnel", self._tunnels),
                 ("neighbour", self._neighbours),
                 ("gateway address", self._gateways),
                 ("bandwidth limit", self._qdiscs),
@@ -74,16 +77,31 @@ class KernelRemoval:
         return items + self._filters()
 
     async def _routes(self, sock: NetlinkSocket) -> list[Item]:
-        ours = RouteTable(sock, protocol=self._protocol)
-        found = [Item("route", name) for name in await ours.found()]
-        failed = {} if self._dry_run else await ours.apply()
-        items = _with_faults(found, {packed.net_str(dst): text for (dst, _), text in failed.items()})
+        items = await self._routes_of(sock, self._protocol)
+        items += await self._routes_of(sock, tunnel_protocol(self._protocol))
         if not self._with_bird:
             return items
         bird = Reconciler(RouteDriver(sock, _BIRD))
         theirs = [Item("route of BIRD", packed.net_str(dst)) for dst, _ in await bird.look()]
         faults = [] if self._dry_run else await bird.apply()
         return items + _with_faults(theirs, {packed.net_str(key[0]): str(error) for key, error in faults})
+
+    async def _routes_of(self, sock: NetlinkSocket, protocol: int) -> list[Item]:
+        ours = RouteTable(sock, protocol=protocol)
+        found = [Item("route", name) for name in await ours.found()]
+        failed = {} if self._dry_run else await ours.apply()
+        return _with_faults(found, {packed.net_str(dst): text for (dst, _), text in failed.items()})
+
+    async def _tunnels(self, sock: NetlinkSocket) -> list[Item]:
+        """The devices, and with them their forwarding tables and neighbours."""
+        items = []
+        for name in DEVICES.values():
+            device = VxlanDevice(sock, name)
+            if device.exists():
+                items.append(Item("tunnel", name))
+                if not self._dry_run:
+                    device.remove()
+        return items
 
     async def _neighbours(self, sock: NetlinkSocket) -> list[Item]:
         table = NeighbourTable(sock, protocol=self._protocol)

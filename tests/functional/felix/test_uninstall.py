@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from felix_world import World, resource, until
 
+from calico.cli.node.layout import UNIT_SOURCES
 from calico.dataplane.netns import in_netns
 
 OTHER_NETWORK = '{"name": "k8s", "plugins": [{"type": "calico", "datastore_type": "kubernetes"}]}'
-UNITS = Path(__file__).parents[3] / "packaging" / "systemd"
 BIRD = """router id 192.0.2.1;
 protocol device {{ }}
 protocol kernel {{ ipv4 {{ export all; }}; persist; }}
@@ -60,12 +60,15 @@ class Installed:
         world.start_etcd()
         world.cluster()
         limits = {"ingressBandwidth": 50_000_000, "egressBandwidth": 40_000_000}
-        world.apply(resource("Node", "h1", {}), world.endpoint("a", qosControls=limits),
+        node = resource("Node", "h1", {"bgp": {"ipv4Address": "192.0.2.1/24"}})
+        pool = resource("IPPool", "tunnelled", {"cidr": "10.66.0.0/16", "vxlanMode": "Always"})
+        world.apply(node, pool, world.endpoint("a", qosControls=limits),
                     resource("GlobalNetworkPolicy", "p", {"selector": "all()"}), settle=False)  # fmt: skip
         world.start_felix(FELIX_ENDPOINTREPORTINGENABLED="true")
         world.settle()
-        for unit in ("felix", "bgp", "boot-guard", "etcd"):
-            shutil.copy(UNITS / f"calico-{unit}.service", self.dirs["units"])
+        until(lambda: "vxlan.calico" in world.show("h", "link"), "Felix made the device of the tunnel")
+        for unit in ("felix.service", "bgp.service", "boot-guard.service", "etcd.service", "ipam-gc.timer"):
+            shutil.copy(UNIT_SOURCES / f"calico-{unit}", self.dirs["units"])
         (self.dirs["state"] / "cni").mkdir()
         (self.dirs["state"] / "cni" / "record").write_text("{}")
         self.run("cni", "install", "--bin-dir", str(self.dirs["bin"]), "--conf-dir", str(self.dirs["net.d"]))
@@ -145,6 +148,7 @@ def test_an_uninstalled_host_is_as_it_was_before_calico(installed: Installed, tm
     assert gone["table"] == {"inet calico"}
     assert gone["route of BIRD"] == {"10.99.0.0/16"}
     assert "calia" in gone["bandwidth limit"]
+    assert gone["tunnel"] == {"vxlan.calico"}
     assert any(name.startswith("ipv4/ip_forward: 1 -> 0") for name in gone["setting"])
     assert "Node h1" in gone["object"]
     for kind in planned.keys() - {"run file", "process", "report"}:

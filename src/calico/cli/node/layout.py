@@ -18,6 +18,7 @@ __all__ = [
     "ENVIRONMENT_FILE",
     "HOST_UNITS",
     "LAYOUT",
+    "MEMBER_UNITS",
     "MTU_FILE",
     "OTHER_UNITS",
     "PACKAGED_UNIT_DIR",
@@ -52,9 +53,11 @@ HOST_UNITS = (
 """What every host enables, in the order in which they start."""
 CNI_UNITS = ("calico-cni.service", "calico-ipam-gc.timer")
 """What hosts with containers enable as well."""
-OTHER_UNITS = ("calico-etcd.service", "calico-ipam-gc.service", "calico-openstack-agent.service")
-"""Enabled on hosts of the datastore's core; started by its timer; enabled on compute hosts of OpenStack."""
-UNITS = HOST_UNITS + CNI_UNITS + OTHER_UNITS
+OTHER_UNITS = ("calico-ipam-gc.service", "calico-openstack-agent.service")
+"""Started by its timer; enabled on compute hosts of OpenStack."""
+MEMBER_UNITS = ("calico-etcd.service",)
+"""On hosts of the datastore's core only."""
+UNITS = HOST_UNITS + CNI_UNITS + OTHER_UNITS + MEMBER_UNITS
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):

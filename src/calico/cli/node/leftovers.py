@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from calico.cli.node.layout import MEMBER_UNITS, UNITS
 from calico.dataplane.removal import Item
 from calico.datastore.api import Op
 from calico.errors import CalicoError, NotFound, Transient
@@ -35,11 +36,14 @@ __all__ = [
 ]
 
 DAEMONS: Final = ("felix", "bgp")
-UNITS: Final = ("felix", "bgp", "cni", "boot-guard", "etcd-gateway")
-"""Units of every host. That of an etcd member stays: it holds the data of the cluster."""
+_UNITS: Final = tuple(name for name in UNITS if name not in MEMBER_UNITS)
+"""That of an etcd member stays: it holds the data of the cluster."""
 
 _RUN_FILES: Final = (
     "felix.sock",
+    "felix-flows.sock",
+    "openstack-agent.sock",
+    "endpoint-status",
     "bgp.sock",
     "cni.sock",
     "programmed.sock",
@@ -53,7 +57,7 @@ _RUN_FILES: Final = (
     "settings-before.jsonl.new",
 )
 _OTHERS_FIELDS: Final = frozenset({"datastore_type", "kubernetes", "etcd_endpoints", "kubeconfig"})
-_STATE_FILES: Final = ("cni", "nodename")
+_STATE_FILES: Final = ("cni", "nodename", "mtu", "openstack")
 _PATIENCE_S: Final = 20.0
 _SYSTEMCTL_S: Final = 90
 
@@ -73,7 +77,7 @@ def end_daemons(pids: dict[str, int]) -> list[Item]:
     """End them, by systemd if it keeps them; Transient when one does not end."""
     items = []
     if pids and _has_systemd():
-        _systemctl("stop", *(f"calico-{name}.service" for name in UNITS))
+        _systemctl("stop", *_UNITS)
     for name, pid in pids.items():
         try:
             pidfd = os.pidfd_open(pid)
@@ -146,7 +150,7 @@ def other_birds(ours: Path) -> list[int]:
 def remove_units(directory: Path, *, dry_run: bool) -> list[Item]:
     """Units of ours in the administrator's folder (those of a package are the package's), stopped first where systemd
     runs."""
-    ours = [path for name in UNITS if _is_ours(path := directory / f"calico-{name}.service")]
+    ours = [path for name in _UNITS if _is_ours(path := directory / name)]
     if not ours:
         return []
     items = []
@@ -170,7 +174,8 @@ def _has_systemd() -> bool:
 
 def _is_ours(path: Path) -> bool:
     try:
-        return not path.is_symlink() and "/calico " in path.read_text()
+        text = "" if path.is_symlink() else path.read_text()
+        return "/calico " in text or "Description=Calico " in text
     except (OSError, UnicodeDecodeError):
         return False
 

@@ -65,6 +65,11 @@ class VxlanDevice:
             return link.index
         raise Transient(f"{self.name}: somebody else keeps changing it")
 
+    def exists(self) -> bool:
+        """Whether there is a VXLAN device of the name."""
+        found = self._read()
+        return found is not None and found[1] is not None
+
     def remove(self) -> None:
         """Delete the device, if it is a VXLAN device."""
         found = self._read()

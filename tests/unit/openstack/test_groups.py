@@ -329,6 +329,37 @@ rules = st.builds(
     services,
     remotes,
 )
+anything = st.one_of(st.none(), st.integers(-2, 70000), st.text(max_size=5), st.sampled_from(["tcp", "58", "0"]))
+
+
+@given(
+    drawn=st.lists(
+        st.fixed_dictionaries(
+            {
+                "direction": st.one_of(st.sampled_from(["ingress", "egress"]), st.text(max_size=3)),
+                "ethertype": st.one_of(st.sampled_from(["IPv4", "IPv6"]), st.text(max_size=3)),
+                "protocol": anything,
+                "port_range_min": st.one_of(st.none(), st.integers(-2, 70000)),
+                "port_range_max": st.one_of(st.none(), st.integers(-2, 70000)),
+                "remote_ip_prefix": st.one_of(st.just(""), st.sampled_from(_PREFIXES), st.text(max_size=6)),
+                "remote_group_id": st.one_of(st.just(""), st.sampled_from(_GROUPS)),
+            }
+        ),
+        max_size=4,
+    )
+)
+@settings(max_examples=100, deadline=None)
+def test_whatever_the_database_holds_each_rule_is_converted_or_named(drawn: list[dict[str, Any]]) -> None:
+    tested = group("tested", *(rule(**each) for each in drawn))
+    converted = convert_security_group(tested, OPTIONS)
+    (document,) = converted.documents
+    spec = document.tree()["spec"]
+    kept = len(spec.get("ingress", [])) + len(spec.get("egress", []))
+    named = sum(any(one.id in problem.text for problem in converted.problems) for one in {*tested.rules})
+    assert kept + named <= len(drawn)
+    assert bool(drawn) == bool(kept + named)
+
+
 ports = st.tuples(st.sets(st.sampled_from(_GROUPS)), st.booleans(), st.booleans())
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -38,6 +39,7 @@ class Cache:
     def __init__(self, path: Path, node: str, region: str) -> None:
         self._path, self._node, self._region = path, node, region
         self._dirty = asyncio.Event()
+        self._writing = threading.Lock()  # the last writing may come while one in a thread is not done
         self.trouble = ""
         """Why it could not be written; empty when it could."""
 
@@ -75,6 +77,10 @@ class Cache:
                 self._write(known())
 
     def _write(self, known: Known) -> None:
+        with self._writing:
+            self._write_whole(known)
+
+    def _write_whole(self, known: Known) -> None:
         beside = self._path.with_name(f".{self._path.name}.new")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -125,6 +125,7 @@ class Cloud:
     # ---- what is done
 
     def boot(self, name: str, host: str, *, port: str = "") -> Machine:
+        self.until(f"Neutron knows {host} as alive", lambda: self.agent(host)["alive"])
         network = "" if port else str(self.network["id"])
         instance = compute.boot(self.name, name, host, port=port, network=network)
         address = str(self.api.port(instance.port)["fixed_ips"][0]["ip_address"])

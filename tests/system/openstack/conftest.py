@@ -34,8 +34,8 @@ resources:
       interfacePrefix: cali,tap
       endpointReportingEnabled: true
       workloadSourceSpoofing: Any
-      reportingInterval: 1s
-      reportingTTL: 5s
+      reportingInterval: 3s
+      reportingTTL: 15s
       endpointReportingDelay: 0s
 """
 

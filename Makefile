@@ -6,7 +6,7 @@ JOBS ?= 2
 RERUNS ?= 0
 export PYTHONDONTWRITEBYTECODE = 1
 NEUTRON_PYTEST := $(VENV)-openstack/bin/python -m pytest -c /dev/null --rootdir . --noconftest -p no:cacheprovider \
-	-q -W ignore --timeout 240 tests/neutron/ml2_suite.py
+	-q -W ignore --timeout 240 tests/upstream/ml2_suite.py
 
 .PHONY: help deps runtimes openstack demo test check unit contract functional neutron neutron-suite tempest system bench mutants docs clean
 

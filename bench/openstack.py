@@ -27,8 +27,8 @@ from stack.stack import ENVIRONMENT, Stack, missing
 TYPES = {"calico": "Calico per-host agent (felix)", "openvswitch": "Open vSwitch agent"}
 
 _AGENT = """
-INSERT INTO agents (id, agent_type, binary, topic, host, admin_state_up, created_at, started_at, heartbeat_timestamp,
-                    configurations, load)
+INSERT INTO agents (id, agent_type, "binary", topic, host, admin_state_up, created_at, started_at, heartbeat_timestamp,
+                    configurations, "load")
 VALUES ('{id}', '{type}', 'bench', 'N/A', 'h1', true, now(), now(), now() + interval '1 day', '{{}}', 0)
 """
 
@@ -55,17 +55,18 @@ INSERT INTO securitygroupportbindings (port_id, security_group_id) SELECT id, '{
 class Plane:
     """A control plane with one driver and one host."""
 
-    def __init__(self, directory: Path, driver: str) -> None:
+    def __init__(self, driver: str) -> None:
         services = "calico_l3,qos,revisions" if driver == "calico" else "router,qos,revisions"
         self.driver = driver
-        self.stack = Stack(directory / driver, mechanism=driver, services=services, settings="audit_interval_s = 0\n")
+        self.directory = Path(tempfile.mkdtemp(prefix="calico-bench-"))
+        self.stack = Stack(self.directory, mechanism=driver, services=services, settings="audit_interval_s = 0\n")
         self.network: dict[str, Any] = {}
 
     def start(self) -> Neutron:
         if self.driver == "calico":
             self.stack.start()
         else:
-            self.stack.start(worker_says="Periodic workers process started")
+            self.stack.start(worker_says="Periodic workers process starting")
         self.stack.postgres.ask(_AGENT.format(id=uuid.uuid4(), type=TYPES[self.driver]))
         api = self.stack.client()
         self.network = api.create("network", name="bench")
@@ -118,24 +119,22 @@ def resync(plane: Plane, counts: list[int]) -> None:
             )
         )
         for what, arguments in (("compare, all missing", ["--dry-run"]), ("mend", []), ("compare", ["--dry-run"])):
-            seconds, queries, report = run(stack, *arguments)
+            queries, report = run(stack, *arguments)
             print(
-                f"{count:5} ports, {what:21} {seconds:6.2f} s with the start of the command, {queries:5} queries, "
+                f"{count:5} ports, {what:21} {report['seconds']:6.2f} s, {queries:5} queries, "
                 f"{len(report['objects'])} differed, {len(report['failed'])} failed"
             )
 
 
-def run(stack: Stack, *arguments: str) -> tuple[float, int, dict[str, Any]]:
+def run(stack: Stack, *arguments: str) -> tuple[int, dict[str, Any]]:
     files = [part for name in ("neutron.conf", "ml2_conf.ini", "calico.ini") for part in ("--config-file", name)]
     argv = [str(ENVIRONMENT / "bin/calico"), "openstack", "resync", *files, "-o", "json", *arguments]
     log = stack.directory / "postgres.log"
     before = log.read_text(errors="replace").count("LOG:  statement: SELECT")
-    start = time.perf_counter()
     done = subprocess.run(argv, cwd=stack.directory / "etc", capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - start
     assert done.returncode in (0, 1), done.stderr
     queries = log.read_text(errors="replace").count("LOG:  statement: SELECT") - before
-    return seconds, queries, json.loads(done.stdout)
+    return queries, json.loads(done.stdout)
 
 
 def main() -> None:
@@ -146,9 +145,7 @@ def main() -> None:
     if reason:
         print(f"bench/openstack.py: {reason}")
         return
-    directory = Path(tempfile.mkdtemp(prefix="calico-bench-"))
-    directory.chmod(0o711)
-    planes = [Plane(directory, driver) for driver in TYPES]
+    planes = [Plane(driver) for driver in TYPES]
     try:
         ports(planes, 15 if quick else 100)
         planes[1].stack.stop()
@@ -156,7 +153,7 @@ def main() -> None:
     finally:
         for plane in planes:
             plane.stack.stop()
-        shutil.rmtree(directory, ignore_errors=True)
+            shutil.rmtree(plane.directory, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from calico.orchestrators.openstack.facts import AddressGroup, Port, SecurityGroup, SecurityGroupRule
 
-__all__ = ["NAMES", "Cloud", "Seen"]
+__all__ = ["NAMES", "Cloud", "Seen", "number_of", "refused"]
 
 NAMES = {
     "icmp": 1, "igmp": 2, "ipip": 4, "tcp": 6, "egp": 8, "udp": 17, "dccp": 33, "rsvp": 46, "gre": 47,
@@ -20,6 +20,39 @@ NAMES = {
     "ipv6-nonxt": 59, "ipv6-opts": 60, "ospf": 89, "vrrp": 112, "pgm": 113, "sctp": 132, "udplite": 136,
 }  # fmt: skip
 _WITH_PORTS = ("tcp", "udp", "sctp", "dccp", "udplite")
+
+
+_PORTS = {NAMES[name] for name in _WITH_PORTS}
+_IPV6_ONLY = (41, 43, 44, 58, 59, 60)
+
+
+def number_of(rule: SecurityGroupRule) -> int | None:
+    """The protocol that a rule names, 0 for any; None when there is no such protocol."""
+    asked = "any" if rule.protocol is None else str(rule.protocol).lower()
+    if asked == "any":
+        return 0
+    if asked in NAMES:
+        number = NAMES[asked]
+    elif asked.isdecimal() and int(asked) <= 255:
+        number = int(asked)
+    else:
+        return None
+    return 58 if rule.ethertype == "IPv6" and number == 1 else number  # ICMP in a rule for IPv6 is ICMPv6
+
+
+def refused(rule: SecurityGroupRule) -> bool:
+    """Whether the API refuses such a rule: what it would mean is not said anywhere."""
+    number, low, high = number_of(rule), rule.port_range_min, rule.port_range_max
+    if number is None or (rule.ethertype == "IPv4" and number in _IPV6_ONLY):
+        return True
+    prefix = rule.remote_ip_prefix
+    if prefix and ipaddress.ip_network(prefix, strict=False).version != int(rule.ethertype[-1]):
+        return True
+    if number in (1, 58):
+        return (low is None and high is not None) or any(not 0 <= (part or 0) <= 255 for part in (low, high))
+    if number in _PORTS:
+        return (low is None) != (high is None) or (low is not None and high is not None and (low > high or high == 0))
+    return low is not None or high is not None
 
 
 class Seen(NamedTuple):
@@ -57,29 +90,17 @@ class Cloud:
         version = ipaddress.ip_address(remote).version
         if rule.ethertype != f"IPv{version}":
             return False
-        return self._is_protocol(rule, packet, version) and self._is_remote(rule, remote)
+        return self._is_protocol(rule, packet) and self._is_remote(rule, remote)
 
-    def _is_protocol(self, rule: SecurityGroupRule, packet: Seen, version: int) -> bool:
-        asked = None if rule.protocol is None else str(rule.protocol).lower()
-        low, high = rule.port_range_min, rule.port_range_max
-        if asked in (None, "any", "0"):
-            return low is None and high is None
-        if asked not in NAMES and not asked.isdecimal():
+    def _is_protocol(self, rule: SecurityGroupRule, packet: Seen) -> bool:
+        number, low, high = number_of(rule), rule.port_range_min, rule.port_range_max
+        if refused(rule) or number not in (0, packet.protocol):
             return False
-        number = NAMES[asked] if asked in NAMES else int(asked)
-        if version == 6 and number == 1:
-            number = 58  # ICMP in a rule for IPv6 is ICMPv6
-        if version == 4 and number in (41, 43, 44, 58, 59, 60):
-            return False  # refused by the API
-        if packet.protocol != number:
-            return False
-        if low is None and high is None:
+        if low is None:
             return True
         if number in (1, 58):
-            return low is not None and packet.icmp[0] == low and high in (None, packet.icmp[1])
-        if number not in [NAMES[name] for name in _WITH_PORTS] or low is None or high is None:
-            return False  # refused by the API
-        return low <= packet.port <= high
+            return packet.icmp[0] == low and high in (None, packet.icmp[1])
+        return high is not None and low <= packet.port <= high
 
     def _is_remote(self, rule: SecurityGroupRule, remote: str) -> bool:
         address = ipaddress.ip_address(remote)

@@ -77,7 +77,9 @@ class Postgres:
     def _ask(self, database: str, sql: str) -> str:
         argv = [*self._prefix, str(self._programs / "psql"), "-h", self._host, "-p", str(self._port), "-U", "neutron"]
         argv += ["-d", database, "-qAtX", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-c", sql]
-        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+        done = subprocess.run(argv, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, f"{sql}: {done.stderr}"
+        return done.stdout
 
     def _as_user(self, user: pwd.struct_passwd | None, *argv: object) -> None:
         become = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"] if user else []

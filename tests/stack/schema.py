@@ -1,11 +1,12 @@
-"""Makes Neutron's tables in an empty database; run by Neutron's Python, as ``schema.py URL``.
+"""Makes Neutron's tables in an empty database; run by Neutron's Python, as ``schema.py URL --config-file FILE...``.
 
 Neutron's own migrations are written for MySQL, so on PostgreSQL its tables are made of its models. The driver's table
-comes from the driver's migration, by ``neutron-db-manage``.
+comes from the driver's migration, by what ``neutron-db-manage`` runs.
 """
 
 import sys
 
+from neutron.db.migration import cli
 from neutron.db.migration.models import head
 from neutron.db.models.securitygroup_default_rules import SecurityGroupDefaultRule
 from sqlalchemy import create_engine
@@ -27,3 +28,6 @@ with Session(engine) as session:  # what a new group allows: its own members, an
             )
     session.commit()
 engine.dispose()
+
+sys.argv = ["neutron-db-manage", *sys.argv[2:], "--subproject", "calico-network", "upgrade", "heads"]
+sys.exit(cli.main())

@@ -27,6 +27,7 @@ _ROOT = Path(__file__).parents[2]
 ENVIRONMENT = Path(os.environ.get("CALICO_OPENSTACK_ENVIRONMENT", _ROOT / ".venv-openstack"))
 """Where ``make openstack`` puts Neutron."""
 _GIVEN: set[int] = set()
+_START_S = 240.0
 
 
 def missing() -> str:
@@ -155,7 +156,7 @@ class Stack:
                 return False
             return True
 
-        self.until(f"API {number} answers", answers)
+        self.until(f"API {number} answers", answers, _START_S)
 
     def wait_worker(self, number: int = 0, *, says: str = "calico_worker_started") -> None:
         """Until a worker says that it runs."""
@@ -165,7 +166,7 @@ class Stack:
             assert self.workers[number].running, f"worker {number} has ended\n{self.workers[number].last_words()}"
             return log.exists() and says in log.read_text(errors="replace")
 
-        self.until(f"worker {number} runs", runs)
+        self.until(f"worker {number} runs", runs, _START_S)
 
     def worker_pid(self, number: int = 0) -> int:
         """Process id of the driver's own worker among the children of ``neutron-periodic-workers``."""
@@ -273,9 +274,6 @@ class Stack:
         if self.postgres.ask("SELECT 1 FROM pg_tables WHERE tablename = 'ports'"):
             return
         schema = str(Path(__file__).with_name("schema.py"))
-        for argv in (
-            [str(ENVIRONMENT / "bin/python"), schema, self.postgres.url],
-            [*self.program("neutron-db-manage"), "--subproject", "calico-network", "upgrade", "heads"],
-        ):
-            done = subprocess.run([*self.prefix, *argv], capture_output=True, text=True, check=False)
-            assert done.returncode == 0, f"{argv}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
+        argv = [*self.prefix, *self.program("python", schema, self.postgres.url)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{argv}: {done.stdout[-2000:]}{done.stderr[-4000:]}"

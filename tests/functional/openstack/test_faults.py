@@ -18,7 +18,7 @@ from functional.openstack.cloud import Cloud
 from stack.client import ApiError, Neutron
 from stack.stack import ENVIRONMENT, Stack
 
-pytestmark = [pytest.mark.neutron, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.neutron, pytest.mark.timeout(600)]
 
 
 @contextlib.contextmanager

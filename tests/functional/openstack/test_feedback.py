@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from functional.openstack.cloud import Cloud
+from functional.openstack.cloud import Cloud, annotation
 
-pytestmark = [pytest.mark.neutron, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.neutron, pytest.mark.timeout(600)]
 
 
 def test_a_port_is_active_when_its_revision_is_in_the_kernel_and_nova_hears_of_it(cloud: Cloud) -> None:
@@ -88,3 +88,23 @@ def test_a_live_migration_by_two_bindings_moves_with_the_active_one(cloud: Cloud
     cloud.api.call("DELETE", f"ports/{port['id']}/bindings/{source.name}")
     assert set(cloud.endpoints(port)) == {target.name}
     assert cloud.stack.resources("livemigrations").get(cloud.endpoint(port)["metadata"]["name"]) is None
+
+
+def test_a_port_that_cannot_work_as_it_is_asked_for_is_in_error_until_it_can(cloud: Cloud) -> None:
+    host = cloud.host()
+    network, _ = cloud.network()
+    port = cloud.port(network, host)
+    cloud.stack.settle()
+    cloud.active(port, host)
+    table = "allowedaddresspairs"  # past the API, which checks them
+    mac = port["mac_address"]
+    cloud.stack.postgres.ask(
+        f"INSERT INTO {table} (port_id, mac_address, ip_address) VALUES ('{port['id']}', '{mac}', 'x')"
+    )
+    cloud.api.update("port", port["id"], name="wrong")
+    cloud.until_status(port, "ERROR")
+    assert "address-invalid" in annotation(cloud.endpoint(port), "problems")
+    cloud.stack.postgres.ask(f"DELETE FROM {table} WHERE port_id = '{port['id']}'")
+    with host.answers():
+        cloud.api.update("port", port["id"], name="right")
+        cloud.until_status(port, "ACTIVE")

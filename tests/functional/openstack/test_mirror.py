@@ -7,7 +7,7 @@ import pytest
 from functional.openstack.cloud import Cloud, annotation
 from stack.client import ApiError
 
-pytestmark = [pytest.mark.neutron, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.neutron, pytest.mark.timeout(600)]
 
 
 def test_a_bound_port_is_an_endpoint_that_its_groups_select(cloud: Cloud) -> None:

@@ -285,6 +285,17 @@ def test_a_key_tells_the_object_that_it_mirrors() -> None:
     one = a_port()
     assert naming.identify(one.path) == naming.Mirrored(kind="port", id=ident("port one"), host="compute-01")
     assert naming.identify(a_group().path) == naming.Mirrored(kind="security_group", id=ident("web"))
+    base = "/calico/resources/v3/projectcalico.org"
+    for path, kind, identifier in (
+        (f"{base}/networksets/openstack/osag.a", "address_group", "a"),
+        (f"{base}/networkpolicies/openstack/openstack-isolation.network-n", "network", "n"),
+        (f"{base}/networkpolicies/openstack/openstack-isolation.project-p", "project", "p"),
+        (f"{base}/networkpolicies/openstack/openstack-isolation.others", "isolation", "others"),
+        (f"{base}/ippools/openstack.s", "subnet", "s"),
+    ):
+        assert naming.identify(path) == naming.Mirrored(kind=kind, id=identifier)
+    for nameless in ("networksets/openstack/osag.", "networkpolicies/openstack/ossg.default.", "ippools/openstack."):
+        assert naming.identify(f"{base}/{nameless}") is None
     assert naming.identify(a_subnet().path) == naming.Mirrored(kind="subnet", id=SUBNETS[0].id)
     assert naming.identify(one.path, "east") is None
 

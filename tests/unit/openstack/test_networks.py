@@ -25,6 +25,7 @@ from calico.orchestrators.openstack.convert import (
     convert_security_group,
     convert_subnet,
 )
+from calico.orchestrators.openstack.convert.isolation import joined_networks
 from calico.orchestrators.openstack.facts import FixedIp, HostRoute, Network, Router, Subnet
 from cloud.judged import Judge
 from cloud.made import NETWORK, SUBNETS, group, ident, port, rule, view
@@ -152,6 +153,21 @@ def test_projects_talk_only_within_themselves_and_the_world_is_not_judged() -> N
     for one, other in itertools.permutations(ports, 2):
         assert _talk(judge, one, other) == (one.project_id == other.project_id)
     assert judge.forwards(None, ports[0], Seen("198.51.100.7", "10.65.0.1", 6, 80))
+
+
+def test_only_routers_of_a_network_join_it_and_in_one_order() -> None:
+    near = Router(id="r", network_ids=("n", "z", "c", "b", "y", "a"))
+    far = Router(id="far", network_ids=("k", "l"), gateway_network_id="m")
+    assert joined_networks("n", [near, far]) == ("a", "b", "c", "n", "y", "z")
+    assert joined_networks("m", [near, far]) == ("k", "l", "m")
+
+
+def test_isolation_of_the_region_and_of_projects_has_no_revision() -> None:
+    options = Options(isolation="project")
+    for converted in (convert_isolation_tier(options), convert_project_isolation("p", options)):
+        for document in converted.documents:
+            assert document.revision == 0
+            assert records.REVISION not in document.tree()["metadata"].get("annotations", {})
 
 
 def test_without_isolation_there_is_no_document_of_it() -> None:

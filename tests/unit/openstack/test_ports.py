@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from calico.orchestrators.openstack.facts import (
     Binding,
     DhcpOption,
     DnsAssignment,
+    FixedIp,
     FloatingIp,
     Network,
     PacketRateLimit,
@@ -46,6 +48,7 @@ def endpoint(converted: Converted) -> WorkloadEndpoint:
 
 
 def codes(converted: Converted) -> list[tuple[str, str]]:
+    assert all((problem.kind, problem.id) == ("port", ident("port one")) for problem in converted.problems)
     return [(problem.code, problem.severity) for problem in converted.problems]
 
 
@@ -171,6 +174,32 @@ def test_a_migration_to_where_the_port_is_already_is_none() -> None:
     assert len(convert_port(view(one), OPTIONS).documents) == 1
 
 
+def test_a_port_that_is_bound_at_a_target_only_is_an_endpoint_there_and_no_migration() -> None:
+    bindings = (
+        Binding(host="h1", vif_type="binding_failed"),
+        Binding(host="h2", vif_type="tap", status="INACTIVE"),
+    )
+    one = port("one", bindings=bindings)
+    assert is_endpoint(one)
+    assert endpoint_hosts(one) == ("", ("h2",))
+    assert endpoint(convert_port(view(one), OPTIONS)).spec.node == "h2"
+    assert len(convert_port(view(one), OPTIONS).documents) == 1
+
+
+def test_every_target_has_its_migration_in_one_order() -> None:
+    others = tuple(Binding(host=f"h{n}", vif_type="tap", status="INACTIVE") for n in (9, 3, 7, 5, 2))
+    one = port("one", bindings=(*others, Binding(host="h1", vif_type="tap")))
+    assert endpoint_hosts(one) == ("h1", ("h2", "h3", "h5", "h7", "h9"))
+    assert len(convert_port(view(one), OPTIONS).documents) == 11
+
+
+@pytest.mark.parametrize("named", ["", None, 5, ["h2"]], ids=str)
+def test_a_profile_that_names_no_host_is_no_migration(named: Any) -> None:
+    binding = Binding(host="h1", vif_type="tap", profile={"migrating_to": named})
+    nowhere = Binding(host="", vif_type="tap", status="INACTIVE")
+    assert endpoint_hosts(port("one", bindings=(binding, nowhere))) == ("h1", ())
+
+
 def test_a_target_that_could_not_be_bound_is_no_endpoint() -> None:
     failed = Binding(host="h2", vif_type="binding_failed", status="INACTIVE")
     assert endpoint_hosts(port("one", bindings=(Binding(host="h1", vif_type="tap"), failed))) == ("h1", ())
@@ -200,7 +229,9 @@ def test_a_pair_outside_the_networks_subnets_draws_no_traffic_unless_the_operato
     assert endpoint(wanted).spec.ip_networks == ("10.65.0.5/32", "192.0.2.53/32")
 
 
-@pytest.mark.parametrize("special", ["127.0.0.1", "169.254.169.254", "224.0.0.18", "fe80::1", "0.0.0.0", "::1"])
+@pytest.mark.parametrize(
+    "special", ["127.0.0.1", "169.254.169.254", "224.0.0.18", "fe80::1", "0.0.0.0", "::1", "255.255.255.255"]
+)
 def test_an_address_that_means_something_on_every_host_is_never_routed_to_an_instance(special: str) -> None:
     pairs = (AddressPair(ip_address=special),)
     paired = convert_port(view(port("one", "10.65.0.5", allowed_address_pairs=pairs)), Options(route_all_pairs=True))
@@ -346,7 +377,10 @@ def test_a_peak_below_its_bandwidth_is_left_out_and_told() -> None:
 def test_limits_that_calico_has_not_are_told() -> None:
     policy = QosPolicy(
         id=ident("qos"),
-        packet_rate_limits=(PacketRateLimit(direction="egress", max_kpps=50),),
+        packet_rate_limits=(
+            PacketRateLimit(direction="egress", max_kpps=50),
+            PacketRateLimit(direction="both", max_kpps=1),
+        ),
         bandwidth_limits=(BandwidthLimit(direction="any", max_kbps=5),),
         unsupported=("minimum_bandwidth",),
     )
@@ -356,7 +390,7 @@ def test_limits_that_calico_has_not_are_told() -> None:
     converted = convert_port(
         view(port("one"), qos=policy, floating_ips=(floating,), floating_qos={floating.id: policy}), OPTIONS
     )
-    assert sorted(codes(converted)) == [("qos-out-of-bounds", "notice")] + [("qos-unsupported", "notice")] * 3
+    assert sorted(codes(converted)) == [("qos-out-of-bounds", "notice")] + [("qos-unsupported", "notice")] * 4
     controls = endpoint(converted).spec.qos_controls
     assert controls is not None
     assert (controls.egress_packet_rate, controls.egress_bandwidth) == (10000, 0)
@@ -386,8 +420,84 @@ def test_a_family_without_gateway_has_none() -> None:
     assert (spec.ipv4_gateway, spec.ipv6_gateway) == ("", "")
 
 
+def test_the_first_address_whose_subnet_has_a_gateway_gives_it() -> None:
+    subnets = tuple(
+        Subnet(id=ident(f"s{n}"), network_id=NETWORK.id, cidr=f"10.{n}.0.0/16", gateway_ip=f"10.{n}.0.254" if n else "")
+        for n in range(4)
+    )
+    fixed = tuple(FixedIp(subnet_id=ident(f"s{n}"), ip_address=f"10.{n}.0.1") for n in (3, 0, 2, 1, 9))
+    spec = endpoint(convert_port(view(port("one", fixed_ips=fixed), subnets=subnets), OPTIONS)).spec
+    assert spec.ipv4_gateway == "10.1.0.254"
+    assert spec.ip_networks == tuple(f"10.{n}.0.1/32" for n in (0, 1, 2, 3, 9))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_in_which_facts_come_makes_no_other_document(seed: int) -> None:
+    groups = tuple(group(name) for name in ("a", "b", "c", "d"))
+    floating = tuple(
+        FloatingIp(
+            id=ident(f"f{n}"), floating_ip_address=f"198.18.0.{n}", port_id=ident("port one"), fixed_ip_address=own
+        )
+        for n, own in ((1, "10.65.0.2"), (2, "10.65.0.1"), (3, "10.65.0.2"))
+    )
+    pairs = [("10.65.7.7", ""), ("10.77.0.0/16", ""), ("10.65.7.9", ""), ("10.65.7.7", "fa:16:3e:00:00:77")]
+    options = [("router", "1.1.1.1"), ("mtu", "1400"), ("mtu", "1300"), ("bootfile-name", "x")]
+    facts: dict[str, tuple[Any, ...]] = {
+        "fixed_ips": tuple(
+            FixedIp(subnet_id=SUBNETS[":" in text].id, ip_address=text)
+            for text in ("10.65.0.1", "10.65.0.2", "fd00:65::2", "fd00:65::1", "10.65.0.10")
+        ),
+        "allowed_address_pairs": tuple(AddressPair(ip_address=text, mac_address=mac) for text, mac in pairs),
+        "extra_dhcp_opts": tuple(DhcpOption(opt_name=name, opt_value=value) for name, value in options),
+        "security_groups": tuple(one.id for one in groups),
+    }
+    rng = random.Random(seed)
+    shuffled = {name: tuple(rng.sample(values, len(values))) for name, values in facts.items()}
+    first = convert_port(view(port("one", **facts), *groups, floating_ips=floating), OPTIONS)
+    second = convert_port(
+        view(port("one", **shuffled), *groups[::-1], floating_ips=tuple(rng.sample(floating, 3))), OPTIONS
+    )
+    assert first.documents[0].tree() == second.documents[0].tree()
+    assert first.problems == second.problems == ()
+
+
+def test_many_floating_addresses_are_in_the_order_of_their_values() -> None:
+    one = port("one", "10.65.0.5")
+    floating = tuple(
+        FloatingIp(id=ident(f"f{n}"), floating_ip_address=f"198.18.0.{n}", port_id=owner, fixed_ip_address="10.65.0.5")
+        for n in (100, 9, 20, 3, 77, 10)
+        for owner in (one.id, "")
+    )
+    anothers = FloatingIp(
+        id=ident("f"), floating_ip_address="198.18.0.1", port_id=ident("port two"), fixed_ip_address="10.65.0.5"
+    )
+    converted = convert_port(view(one, floating_ips=(anothers, *floating)), OPTIONS)
+    assert [nat.external_ip for nat in endpoint(converted).spec.ip_nats] == [
+        f"198.18.0.{n}" for n in (3, 9, 10, 20, 77, 100)
+    ]
+    assert converted.problems == ()
+
+
+def test_labels_say_nothing_of_what_is_not_known() -> None:
+    network = Network(id=NETWORK.id)
+    labels = endpoint(convert_port(view(port("one"), project=None, network=network), OPTIONS)).metadata.labels
+    assert labels == {
+        "projectcalico.org/openstack-project-id": PROJECT.id,
+        "projectcalico.org/openstack-network-id": NETWORK.id,
+    }
+
+
+def test_the_first_assigned_name_counts() -> None:
+    names = tuple(DnsAssignment(ip_address="10.65.0.1", fqdn=fqdn) for fqdn in ("", "Xvm.example.X.", "other.org"))
+    record, _ = records.read_endpoint(endpoint(convert_port(view(port("one", dns_assignment=names)), OPTIONS)))
+    assert record.fqdn == "Xvm.example.X"
+    unnamed = endpoint(convert_port(view(port("one", dns_assignment=names[:1])), OPTIONS))
+    assert records.FQDN not in unnamed.metadata.annotations
+
+
 def test_a_subnet_that_is_none_does_not_stop_its_ports() -> None:
-    subnets = (Subnet(id=SUBNETS[0].id, network_id=NETWORK.id, cidr="nonsense", gateway_ip="10.65.0.254"),)
+    wrong = Subnet(id=SUBNETS[0].id, network_id=NETWORK.id, cidr="nonsense", gateway_ip="10.65.0.254")
+    subnets = (wrong, SUBNETS[1])
     converted = convert_port(view(port("one", "10.65.0.1"), subnets=subnets), OPTIONS)
     assert endpoint(converted).spec.ipv4_gateway == "10.65.0.254"
     assert converted.problems == ()
@@ -426,7 +536,7 @@ def test_a_port_that_cannot_be_written_is_named_and_not_written(more: dict[str, 
     converted = convert_port(view(port("one", **more)), OPTIONS)
     assert converted.documents == ()
     assert codes(converted) == [(code, "denied")]
-    assert ident("port one") in converted.problems[0].text or converted.problems[0].id == ident("port one")
+    assert converted.problems[0].text
 
 
 def test_addresses_that_are_none_are_left_out_and_told() -> None:
@@ -437,5 +547,5 @@ def test_addresses_that_are_none_are_left_out_and_told() -> None:
 
 
 def test_a_port_with_the_network_of_another_is_a_mistake_of_the_caller() -> None:
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidInput, match=r"network\.id"):
         convert_port(view(port("one"), network=Network(id="other")), OPTIONS)

@@ -124,6 +124,11 @@ def test_names_and_keys_are_those_of_the_data_model() -> None:
     assert key_path(naming.group_key("east", "g1")) == (
         "/calico/resources/v3/projectcalico.org/networkpolicies/openstack-region-east/ossg.default.g1"
     )
+    assert key_path(naming.address_group_key("", "a1")) == (
+        "/calico/resources/v3/projectcalico.org/networksets/openstack/osag.a1"
+    )
+    assert naming.address_group_label("a1") == "ag.projectcalico.org/openstack-a1"
+    assert naming.label_text("X-files") == "X-files"
     assert key_path(naming.migration_key("", "h2", "a", "b")).endswith("/livemigrations/openstack/h2-openstack-a-b")
     assert naming.election_key("east") == "/calico/openstack/v2/region-east/neutron_election"
     assert naming.tap_name(PORT) == "tap2f1b8a9e-00"

@@ -82,6 +82,6 @@ def _show(document: dict[str, Any]) -> None:
         print_table(["KIND", "ID", "TO DO", "KEY", "FIELDS"], rows)
         click.echo()
     what = "differ" if document["dryRun"] else "were mirrored again"
-    click.echo(f"{document['compared']} objects compared, {len(document['objects'])} {what}")
+    click.echo(f"{document['compared']} objects compared, {len(document['objects'])} {what}, {document['seconds']} s")
     for failed in document["failed"]:
         click.echo(f"{failed['kind']} {failed['id']}: {failed['reason']}", err=True)

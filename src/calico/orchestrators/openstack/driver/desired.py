@@ -31,7 +31,7 @@ from calico.orchestrators.openstack.driver.reading import dependents, groups, ne
 from calico.orchestrators.openstack.driver.reading.rows import reading
 from calico.orchestrators.openstack.facts import Binding, PortView
 
-__all__ = ["Key", "converted", "dependent_works", "paths_of", "with_places"]
+__all__ = ["Key", "converted", "denied_ports", "dependent_works", "paths_of", "with_places"]
 
 Key = tuple[str, str]
 """Kind and id of an object."""
@@ -93,6 +93,16 @@ def converted(keys: Iterable[Key], options: Options, stored: Container[str]) -> 
     for view in views.values():
         found[PORT, view.port.id] = convert_port(_while_binding(view, options.region, stored), options)
     return found
+
+
+def denied_ports(identifiers: Iterable[str], options: Options) -> set[str]:
+    """Those of the ports that cannot work as they are asked for, as the database has them now."""
+    found = converted([(PORT, each) for each in identifiers], options, ())
+    return {
+        identifier
+        for (_, identifier), each in found.items()
+        if any(problem.severity == "denied" for problem in each.problems)
+    }
 
 
 def _while_binding(view: PortView, region: str, stored: Container[str]) -> PortView:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from oslo_config import cfg
@@ -26,10 +27,11 @@ def poke() -> None:
         for name in names:
             try:
                 sender.sendto(b"", str(name))
-            except BlockingIOError:
-                pass  # it has enough to wake up for
+            except ConnectionRefusedError:  # its worker died
+                with suppress(OSError):
+                    name.unlink()
             except OSError:
-                name.unlink(missing_ok=True)  # its worker died
+                pass  # it has enough to wake up for, or is another user's: it looks by itself
 
 
 class Bell:

@@ -6,6 +6,7 @@ What is to be mended goes through the journal and is drained here, under the sam
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -46,6 +47,7 @@ async def resync(files: Sequence[str], scopes: Mapping[str, Collection[str]], *,
     configure_logging(level="warning", json=False)
     _configure(files)
     backend = open_backend(settings.connection())
+    started = time.monotonic()
     try:
         scope = await asyncio.to_thread(_keys, scopes) if any(scopes.values()) else None
         found, compared = await find_drift(backend, settings.options(), scope)
@@ -54,6 +56,7 @@ async def resync(files: Sequence[str], scopes: Mapping[str, Collection[str]], *,
         await backend.close()
     return {
         "dryRun": dry_run,
+        "seconds": round(time.monotonic() - started, 3),
         "compared": compared,
         "objects": [_object(drift) for drift in found],
         "failed": [{"kind": kind, "id": each, "reason": reason} for (kind, each), reason in sorted(failed.items())],

@@ -27,20 +27,20 @@ log = Logger(__name__)
 
 async def serve() -> None:
     """Mirror until cancelled; of all workers of the region one is the leader, who follows what hosts report."""
-    section, region = cfg.CONF.calico, settings.region()
+    section, options, region = cfg.CONF.calico, settings.options(), settings.region()
     backend = open_backend(settings.connection())
-    mirror = Mirror(backend, settings.options())
+    mirror = Mirror(backend, options)
     drainer = Drainer(mirror, batch=section.journal_batch, poll_s=section.journal_poll_s)
 
     async def lead(term: Term) -> None:
         agents = Agents(section.agent_report_interval_s)
-        watcher = StatusWatcher(backend, region, agents, term, programmed=section.require_programmed_revision)
+        watcher = StatusWatcher(backend, options, agents, term, programmed=section.require_programmed_revision)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(prepare(backend))
             tasks.create_task(agents.run())
             tasks.create_task(watcher.run())
             if section.audit_interval_s:
-                tasks.create_task(Auditor(backend, settings.options(), section.audit_interval_s, drainer.wake).run())
+                tasks.create_task(Auditor(backend, options, section.audit_interval_s, drainer.wake).run())
 
     name = f"{cfg.CONF.host}:{os.getpid()}"
     leader = Leader(backend, naming.election_key(region), name, section.election_ttl_s, lead)

@@ -52,6 +52,12 @@ OPTIONS = [
         "for hosts whose Felix answers no such questions (Calico's own): then its status 'up' is enough.",
     ),
     cfg.BoolOpt(
+        "route_all_address_pairs",
+        default=False,
+        help="Route every single address of a port's allowed address pairs to it, as networking-calico does, and not "
+        "only those inside the subnets of its network: who may write pairs may then draw traffic for any address.",
+    ),
+    cfg.BoolOpt(
         "max_burst_is_peak_rate",
         default=False,
         help="Read max_burst_kbps of a QoS rule as networking-calico does, as a peak rate, and not as the size of a "
@@ -97,6 +103,7 @@ def options(conf: cfg.ConfigOpts = cfg.CONF) -> Options:
     section = conf[GROUP]
     return Options(
         region=region(conf),
+        route_all_pairs=section.route_all_address_pairs,
         burst_is_peak=section.max_burst_is_peak_rate,
         ingress_max_connections=section.max_ingress_connections_per_port,
         egress_max_connections=section.max_egress_connections_per_port,

@@ -19,8 +19,10 @@ from calico.errors import CalicoError, InvalidInput, ResyncRequired
 from calico.model.keys import key_path
 from calico.obs.logger import Logger
 from calico.orchestrators.openstack import naming
+from calico.orchestrators.openstack.convert import Options
 from calico.orchestrators.openstack.driver import feedback
 from calico.orchestrators.openstack.driver.agents import Agents
+from calico.orchestrators.openstack.driver.desired import denied_ports
 from calico.orchestrators.openstack.driver.leader import Term
 from calico.orchestrators.openstack.driver.statuskeys import (
     Alive,
@@ -49,12 +51,13 @@ At = tuple[str, str]
 class StatusWatcher:
     """One term's view; a new leader begins with a new one."""
 
-    def __init__(self, backend: Backend, region: str, agents: Agents, term: Term, *, programmed: bool) -> None:
-        self._backend, self._region, self._agents, self._term = backend, region, agents, term
-        self._programmed = programmed
-        self._prefix = status_prefix(region)
+    def __init__(self, backend: Backend, options: Options, agents: Agents, term: Term, *, programmed: bool) -> None:
+        self._backend, self._options, self._agents, self._term = backend, options, agents, term
+        self._region, self._programmed = options.region, programmed
+        self._prefix = status_prefix(options.region)
         self._statuses: dict[At, EndpointStatus] = {}
         self._applied: dict[str, Answer] = {}
+        self._hosts: set[str] = set()
         self._due: dict[At, None] = {}
         self._waiting: dict[At, int] = {}
         self._news, self._questions = asyncio.Event(), asyncio.Event()
@@ -101,7 +104,7 @@ class StatusWatcher:
 
     def _begin(self, items: Collection[KeyValue]) -> None:
         """Take the whole for what it is: what is not there any more is gone."""
-        before = dict(self._statuses)
+        before, hosts = dict(self._statuses), set(self._hosts)
         self._applied.clear()
         there = set()
         for item in items:
@@ -109,6 +112,10 @@ class StatusWatcher:
             report = read_report(self._prefix, item.key, item.value)
             if isinstance(report, EndpointStatus):
                 there.add((report.port_id, report.host))
+            elif isinstance(report, Alive):
+                hosts.discard(report.host)
+        for host in hosts:
+            self._on_alive(host, False)
         for at, status in before.items():
             if at not in there:
                 self._on_status(msgspec.structs.replace(status, status="", revision=0))
@@ -116,7 +123,7 @@ class StatusWatcher:
     def _on_key(self, key: str, value: bytes | None) -> None:
         report = read_report(self._prefix, key, value)
         if isinstance(report, Alive):
-            self._agents.on_alive(report.host, report.alive)
+            self._on_alive(report.host, report.alive)
         elif isinstance(report, Applied):
             if report.answer is not None:
                 self._applied[report.host] = report.answer
@@ -125,6 +132,10 @@ class StatusWatcher:
                 self._news.set()
         elif isinstance(report, EndpointStatus):
             self._on_status(report)
+
+    def _on_alive(self, host: str, alive: bool) -> None:
+        self._hosts = self._hosts | {host} if alive else self._hosts - {host}
+        self._agents.on_alive(host, alive)
 
     def _on_status(self, report: EndpointStatus) -> None:
         at = (report.port_id, report.host)
@@ -156,13 +167,17 @@ class StatusWatcher:
         states = await asyncio.to_thread(feedback.port_states, {port for port, _ in batch})
         up = [at for at in batch if self._is_up(at) and at[0] in states]
         written = await self._revisions(up)
+        rising = [at for at in written if states[at[0]].status != "ACTIVE"]
+        denied = await asyncio.to_thread(denied_ports, {port for port, _ in rising}, self._options) if rising else set()
         for at in batch:
             port, host = at
             self._waiting.pop(at, None)
             state = states.get(port)
             if state is None:
                 continue
-            if at in written:
+            if port in denied:
+                await asyncio.to_thread(feedback.report_down, port, host, state, "ERROR")
+            elif at in written:
                 if (state.status == "ACTIVE" and host == state.host) or self._reached(at, written[at]):
                     await asyncio.to_thread(feedback.report_up, port, host, state)
                 else:

@@ -59,14 +59,19 @@ class Work(msgspec.Struct, frozen=True):
 
 def record(session: Any, kind: str, identifiers: Iterable[str], places: Iterable[Place] = ()) -> None:
     """Add an entry per identifier to the journal; it counts when ``session``'s transaction commits."""
-    text = json.dumps(sorted(set(places)))
-    rows = [{"kind": kind, "object_id": each, "places": text} for each in dict.fromkeys(identifiers) if each]
-    if rows:
-        session.execute(JournalEntry.__table__.insert(), rows)
+    there = frozenset(places)
+    _insert(session, [Work(kind, each, there) for each in dict.fromkeys(identifiers) if each])
 
 
 def record_works(works: Iterable[Work]) -> None:
     """Add entries in a transaction of their own: for what is to be mirrored again without having changed."""
     with db_api.CONTEXT_WRITER.using(n_context.get_admin_context()) as session:
-        for work in works:
-            record(session, work.kind, [work.identifier], work.places)
+        _insert(session, works)
+
+
+def _insert(session: Any, works: Iterable[Work]) -> None:
+    rows = [
+        {"kind": work.kind, "object_id": work.identifier, "places": json.dumps(sorted(work.places))} for work in works
+    ]
+    if rows:
+        session.execute(JournalEntry.__table__.insert(), rows)

@@ -5,7 +5,7 @@ PYTEST := $(BIN)/pytest
 JOBS ?= 2
 RERUNS ?= 0
 # rooms of tests/functional whose tests mostly wait for daemons: these run side by side
-WAITING := bgp cli client datastore interop
+WAITING := bgp cli client compute datastore interop
 export PYTHONDONTWRITEBYTECODE = 1
 NEUTRON_PYTEST := $(VENV)-openstack/bin/python -m pytest -c /dev/null --rootdir . --noconftest -p no:cacheprovider \
 	-q -W ignore --timeout 240 tests/upstream/ml2_suite.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -43,7 +44,9 @@ def configure(world: World, name: str) -> Path:
     environment = f"export CALICO_ETCD_ENDPOINTS={world.etcd_url} CALICO_RUN_DIR={world.run_dir} NODENAME={NODE}"
     environment += f" CALICO_CNI_STATE_DIR={world.state_dir}"
     lines = [f"lxc.rootfs.path = dir:{rootfs(world)}", "lxc.net.0.type = empty", "lxc.apparmor.profile = unconfined",
-             "lxc.init.cmd = /bin/sleep 600", "lxc.autodev = 0", "lxc.mount.auto = proc sys:ro"]  # fmt: skip
+             "lxc.init.cmd = /bin/sleep 600", "lxc.autodev = 0", "lxc.mount.auto = proc sys:ro",
+             # LXC changes the mode of what programs in it have as input and output, but of what it sees to be /dev/null
+             "lxc.mount.entry = /dev/null dev/null none bind 0 0"]  # fmt: skip
     for hook, command in HOOKS.items():
         script = folder / hook
         script.write_text(f'#!/bin/sh\n{environment}\ncalico() {{ {sys.executable} -m calico "$@"; }}\n'
@@ -61,7 +64,8 @@ def test_an_lxc_container_is_plugged_in_by_its_hook_and_taken_out_when_it_ends(w
 
     def lxc(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         words = [*world.enter(), f"lxc-{command}", "-P", str(folder.parent), "-n", name, *arguments]
-        return subprocess.run(words, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
+        environment = {**os.environ, "LC_ALL": "C"}
+        return subprocess.run(words, input="", capture_output=True, text=True, check=False, env=environment)
 
     log = folder / "log"
     try:
@@ -79,6 +83,7 @@ def test_an_lxc_container_is_plugged_in_by_its_hook_and_taken_out_when_it_ends(w
     peer.delete()
     assert world.leftovers == NOTHING
     forget(name)
+    assert stat.S_IMODE(Path("/dev/null").stat().st_mode) == 0o666
 
 
 def forget(name: str) -> None:

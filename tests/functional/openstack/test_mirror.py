@@ -133,6 +133,16 @@ def test_port_security_pairs_options_and_names_follow(cloud: Cloud) -> None:
     assert not any(label.startswith("sg.") for label in endpoint["metadata"]["labels"])
 
 
+def test_an_address_pair_in_another_subnet_of_the_network_is_routed(cloud: Cloud) -> None:
+    network, _ = cloud.network()
+    other = cloud.subnet(network)["cidr"].rpartition(".")[0] + ".30"
+    (subnet, *_) = cloud.api.show("network", network["id"])["subnets"]
+    fixed = [{"subnet_id": subnet}]
+    pairs = [{"ip_address": other}, {"ip_address": "203.0.113.9"}]
+    port = cloud.port(network, cloud.host(), fixed_ips=fixed, allowed_address_pairs=pairs)
+    assert cloud.endpoint(port)["spec"]["ipNetworks"] == [f"{port['fixed_ips'][0]['ip_address']}/32", f"{other}/32"]
+
+
 def test_subnets_tell_hosts_what_dhcp_says_and_ports_their_gateway(cloud: Cloud) -> None:
     host = cloud.host()
     network, subnet = cloud.network()

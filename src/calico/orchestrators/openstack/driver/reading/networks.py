@@ -15,7 +15,7 @@ from neutron.db.qos import models as qos_models
 from calico.orchestrators.openstack.driver.reading.rows import grouped, revised, where_in
 from calico.orchestrators.openstack.facts import HostRoute, Network, Subnet
 
-__all__ = ["networks", "subnets"]
+__all__ = ["networks", "subnets", "subnets_of_networks"]
 
 
 def networks(session: Any, identifiers: Iterable[str]) -> dict[str, Network]:
@@ -41,6 +41,15 @@ def networks(session: Any, identifiers: Iterable[str]) -> dict[str, Network]:
         )
         for row in revised(session, models_v2.Network.__table__, wanted)
     }
+
+
+def subnets_of_networks(session: Any, networks: Iterable[str]) -> dict[str, tuple[Subnet, ...]]:
+    """By id of a network, its subnets by their ids."""
+    rows = where_in(session, models_v2.Subnet.__table__, "network_id", list(networks))
+    found: dict[str, list[Subnet]] = {}
+    for _, subnet in sorted(subnets(session, [row.id for row in rows]).items()):
+        found.setdefault(subnet.network_id, []).append(subnet)
+    return {network: tuple(of_it) for network, of_it in found.items()}
 
 
 def subnets(session: Any, identifiers: Iterable[str]) -> dict[str, Subnet]:

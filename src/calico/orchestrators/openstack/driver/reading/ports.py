@@ -54,9 +54,8 @@ def ports(session: Any, identifiers: Iterable[str]) -> dict[str, PortView]:
     def of(model: Any, column: str = "port_id") -> Rows:
         return grouped(where_in(session, model.__table__, column, wanted), column)
 
-    fixed = of(models_v2.IPAllocation)
     parts = {
-        "fixed": fixed,
+        "fixed": of(models_v2.IPAllocation),
         "bindings": of(ml2_models.PortBinding),
         "pairs": of(allowed_address_pair.AllowedAddressPair),
         "options": of(dhcp_models.ExtraDhcpOpt),
@@ -66,7 +65,7 @@ def ports(session: Any, identifiers: Iterable[str]) -> dict[str, PortView]:
         "groups": of(group_models.SecurityGroupPortBinding),
     }
     networks = network_reading.networks(session, {row.network_id for row in rows})
-    subnets = network_reading.subnets(session, {each.subnet_id for found in fixed.values() for each in found})
+    subnets = network_reading.subnets_of_networks(session, networks)
     groups = _groups(session, {each.security_group_id for found in parts["groups"].values() for each in found})
     floating = _floating(session, wanted)
     forwarded = _forwarded(session, wanted)
@@ -79,17 +78,16 @@ def _view(
     row: Any,
     parts: Mapping[str, Rows],
     networks: Mapping[str, Network],
-    subnets: Mapping[str, Subnet],
+    subnets: Mapping[str, tuple[Subnet, ...]],
     groups: Mapping[str, GroupRef],
     floating: Mapping[str, list[FloatingIp]],
     forwarded: Mapping[str, list[PortForwarding]],
 ) -> PortView:
     port = _port(row, {name: found.get(row.id, []) for name, found in parts.items()})
-    own = dict.fromkeys(each.subnet_id for each in port.fixed_ips)
     return PortView(
         port=port,
         network=networks[row.network_id],
-        subnets=tuple(subnets[each] for each in own if each in subnets),
+        subnets=subnets.get(row.network_id, ()),
         groups=tuple(groups[each] for each in port.security_groups if each in groups),
         project=Project(id=port.project_id) if port.project_id else None,
         floating_ips=tuple(floating.get(port.id, [])),

@@ -35,7 +35,7 @@ That there is no rule more is proved by ``tests/unit/rules/test_flowlogs.py``; t
 
 READER = """
 import os, select, sys, time
-from calico.dataplane.flow_reader import FlowReader
+from calico.dataplane.flows.log_reader import FlowReader
 from calico.felix.flows.table import FlowTable, flow_key
 from calico.rules.flowlogs import decision_of
 reader, table, packets = FlowReader(80), FlowTable(), [0]

@@ -40,7 +40,7 @@ from calico.calc.messages import (
 )
 from calico.dataplane.links import Links
 from calico.dataplane.netns import in_netns, temporary_netns
-from calico.dataplane.nft import NftDataplane
+from calico.dataplane.nft.table import NftDataplane
 from calico.lib.packed import addr_bytes, net
 from calico.model.keys import ResourceKey
 from calico.netlink.nftables.expr import Rule

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from calico.dataplane.netns import in_netns, temporary_netns
-from calico.dataplane.nft import NftDataplane
+from calico.dataplane.nft.table import NftDataplane
 from calico.lib import packed
 from calico.netlink.nftables.expr import Bitwise, Cmp, Ct, Lookup, Meta, Payload, Rule, Verdict
 from calico.netlink.nftables.objects import Chain, Hook, SetDecl, Table

@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from calico.calc.messages import ActiveRule, EndpointId, EndpointUpdate, ProfileUpdate
-from calico.dataplane.flow_pass import FlowPass
-from calico.dataplane.flows import FlowTable
+from calico.dataplane.flows.recheck import FlowPass
+from calico.dataplane.flows.tombstones import Tombstones
+from calico.dataplane.flows.tracked import FlowTable
+from calico.dataplane.flows.ways import Ways
 from calico.dataplane.netns import in_netns, temporary_netns
-from calico.dataplane.tombstones import Tombstones
-from calico.dataplane.ways import Ways
 from calico.lib.packed import addr_bytes
 from calico.model.keys import ResourceKey
 from calico.rules.affected import Affected

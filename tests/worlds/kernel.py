@@ -14,7 +14,7 @@ from random import Random
 import msgspec
 
 from calico.dataplane.netns import in_netns
-from calico.dataplane.nft import NftDataplane
+from calico.dataplane.nft.table import NftDataplane
 from calico.lib.packed import addr_bytes, addr_str
 from calico.netlink import wire as netlink
 from calico.netlink.nftables.objects import Table

@@ -15,15 +15,15 @@ import msgspec
 import structlog
 
 from calico.calc.messages import EndpointId, EndpointUpdate
+from calico.dataplane.bandwidth.qdiscs import QdiscTable
+from calico.dataplane.bandwidth.shaping import UNSHAPED
 from calico.dataplane.claims import Claims
-from calico.dataplane.conntrack import Conntrack
 from calico.dataplane.drift import KINDS, Kind, OnDrift, at_once
-from calico.dataplane.gateways import GatewayTable
+from calico.dataplane.flows.conntrack import Conntrack
 from calico.dataplane.interfaces import Interface
-from calico.dataplane.neighbours import NeighbourTable
-from calico.dataplane.qdiscs import QdiscTable
-from calico.dataplane.routes import OUR_PROTOCOL, RouteTable
-from calico.dataplane.shaping import UNSHAPED
+from calico.dataplane.routing.gateways import GatewayTable
+from calico.dataplane.routing.neighbours import NeighbourTable
+from calico.dataplane.routing.routes import OUR_PROTOCOL, RouteTable
 from calico.dataplane.sysctl import Sysctls
 from calico.dataplane.wiring import NO_SOURCES, NOTHING, Sources, Wiring, wiring_of
 from calico.errors import CalicoError, InvalidInput, Transient

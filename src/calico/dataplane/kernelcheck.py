@@ -10,10 +10,10 @@ from pathlib import Path
 
 import msgspec
 
-from calico.dataplane.flow_reader import FLOW_LOG_GROUP, FlowReader
+from calico.dataplane.bandwidth.qdiscs import QdiscTable
+from calico.dataplane.flows.log_reader import FLOW_LOG_GROUP, FlowReader
 from calico.dataplane.netns import in_netns, temporary_netns
-from calico.dataplane.nft import NftDataplane
-from calico.dataplane.qdiscs import QdiscTable
+from calico.dataplane.nft.table import NftDataplane
 from calico.errors import CalicoError
 from calico.lib import packed
 from calico.netlink.conntrack import count_flows, decode_count

@@ -12,14 +12,14 @@ from typing import Final, Literal
 
 import msgspec
 
+from calico.dataplane.bandwidth.qdiscs import QdiscTable
 from calico.dataplane.encap.device import VxlanDevice
 from calico.dataplane.encap.tunnels import DEVICES, tunnel_protocol
-from calico.dataplane.gateways import GatewayTable
-from calico.dataplane.neighbours import NeighbourTable
-from calico.dataplane.nft_read import read_status
-from calico.dataplane.qdiscs import QdiscTable
-from calico.dataplane.routedriver import RouteDriver
-from calico.dataplane.routes import OUR_PROTOCOL, RouteTable
+from calico.dataplane.nft.reading import read_status
+from calico.dataplane.routing.gateways import GatewayTable
+from calico.dataplane.routing.neighbours import NeighbourTable
+from calico.dataplane.routing.routedriver import RouteDriver
+from calico.dataplane.routing.routes import OUR_PROTOCOL, RouteTable
 from calico.dataplane.settings_record import restore
 from calico.errors import CalicoError
 from calico.lib import packed

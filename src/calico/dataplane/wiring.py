@@ -8,11 +8,11 @@ from typing import Final, Literal
 import msgspec
 
 from calico.calc.messages import EndpointUpdate
-from calico.dataplane.gateways import DEFAULT_GATEWAY_V4
+from calico.dataplane.bandwidth.shaping import UNSHAPED, Shape, shape_of
 from calico.dataplane.interfaces import Interface
-from calico.dataplane.neighbours import NeighbourKey
-from calico.dataplane.routes import Route
-from calico.dataplane.shaping import UNSHAPED, Shape, shape_of
+from calico.dataplane.routing.gateways import DEFAULT_GATEWAY_V4
+from calico.dataplane.routing.neighbours import NeighbourKey
+from calico.dataplane.routing.routes import Route
 from calico.lib import packed
 
 __all__ = ["NOTHING", "NO_SOURCES", "Sources", "Wiring", "wiring_of"]

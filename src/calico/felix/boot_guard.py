@@ -6,7 +6,7 @@ dropped, all else passes. Felix adopts it. It knows no datastore, so the names a
 
 from __future__ import annotations
 
-from calico.dataplane.nft import NftDataplane
+from calico.dataplane.nft.table import NftDataplane
 from calico.errors import Transient
 from calico.felix.config.settings import FelixConfig
 from calico.felix.host import TABLE, rules_config

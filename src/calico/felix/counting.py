@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from calico.dataplane.drops import read_drops
+from calico.dataplane.nft.drops import read_drops
 from calico.errors import CalicoError
 from calico.felix.flows.service import FlowLogs
 from calico.felix.host import TABLE, Host, Progress

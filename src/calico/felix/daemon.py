@@ -17,8 +17,8 @@ import structlog
 from calico import __version__
 from calico.calc.graph import Graph
 from calico.calc.messages import EndpointId
-from calico.dataplane.flow_reader import FLOW_LOG_GROUP
-from calico.dataplane.nft_read import NftSocket
+from calico.dataplane.flows.log_reader import FLOW_LOG_GROUP
+from calico.dataplane.nft.reading import NftSocket
 from calico.datastore.api import SyncStatus
 from calico.datastore.barrier import Answer
 from calico.datastore.connection import open_backend

@@ -23,15 +23,15 @@ from calico.calc.messages import (
     Message,
 )
 from calico.calc.settings import CalcSettings
+from calico.dataplane.bandwidth.redirectdriver import IFB_PREFIX
 from calico.dataplane.drift import Drift
 from calico.dataplane.encap.tunnels import TunnelManager, TunnelSettings, tunnel_protocol
 from calico.dataplane.endpoints import GROUPS, EndpointManager, EndpointStatus
-from calico.dataplane.established import EstablishedFlows
+from calico.dataplane.flows.established import EstablishedFlows
 from calico.dataplane.interfaces import Interface, InterfaceMonitor
-from calico.dataplane.nft import ApplyResult, NftDataplane
-from calico.dataplane.nft_read import NftSocket
-from calico.dataplane.own_table import TABLE
-from calico.dataplane.redirectdriver import IFB_PREFIX
+from calico.dataplane.nft.own_table import TABLE
+from calico.dataplane.nft.reading import NftSocket
+from calico.dataplane.nft.table import ApplyResult, NftDataplane
 from calico.dataplane.settings_record import SettingsRecord
 from calico.dataplane.sysctl import Sysctls
 from calico.errors import CalicoError

@@ -1,7 +1,7 @@
 """Which layout of the table this version writes, told in the table itself.
 
 Another version may mean something else by a chain, set or mark of the same name. So a table is taken over and compared
-only if it says this number; any other is replaced as a whole, in one transaction (``calico.dataplane.nft``).
+only if it says this number; any other is replaced as a whole, in one transaction (``calico.dataplane.nft.table``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The table as it should be: chains, sets, elements and counters, and which of them changed since they were last taken.
 
 Pure data. ``calico.rules`` writes into it, the evaluator reads packets' fates from it, and
-``calico.dataplane.nft`` brings the kernel to it. Cost of any call is O(1) plus the size of its argument.
+``calico.dataplane.nft.table`` brings the kernel to it. Cost of any call is O(1) plus the size of its argument.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 import msgspec
 import pytest
 
-from calico.dataplane.fake_nft import FakeNft
 from calico.dataplane.netns import in_netns, temporary_netns
-from calico.dataplane.nft import NftDataplane
-from calico.dataplane.nft_read import NftSocket, TableStatus, read_generation, read_table
+from calico.dataplane.nft.fake import FakeNft
+from calico.dataplane.nft.reading import NftSocket, TableStatus, read_generation, read_table
+from calico.dataplane.nft.table import NftDataplane
 from calico.netlink.nftables.codec import Request, TableCodec, encode_batch
 from calico.netlink.nftables.expr import Expr, Lookup
 from calico.netlink.nftables.expr_codec import decode_exprs

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from calico.dataplane.nft import NftDataplane
+from calico.dataplane.nft.table import NftDataplane
 from calico.netlink.nftables.expr import Cmp, Lookup, Meta, Payload, Rule, Verdict
 from calico.netlink.nftables.objects import Chain, Hook, SetDecl, Table
 from calico.rules.layout import LAYOUT, LAYOUT_CHAIN, layout_chain

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from calico.dataplane.nft import ApplyResult
+from calico.dataplane.nft.table import ApplyResult
 from calico.netlink.nftables import uapi
 from calico.netlink.nftables.codec import TableCodec, encode_rules
 from calico.netlink.nftables.element_codec import element_chunks

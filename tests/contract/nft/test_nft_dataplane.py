@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from calico.dataplane.nft import ApplyResult
-from calico.dataplane.nft_read import read_generation, read_status, read_table
+from calico.dataplane.nft.reading import read_generation, read_status, read_table
+from calico.dataplane.nft.table import ApplyResult
 from calico.errors import Transient
 from calico.lib import packed
 from calico.netlink import wire

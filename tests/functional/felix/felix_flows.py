@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from felix_world import World, resource, until
 
-from calico.dataplane.flows import FlowTable
+from calico.dataplane.flows.tracked import FlowTable
 from calico.dataplane.netns import in_netns
 from calico.lib.packed import addr_bytes
 from calico.netlink.conntrack import Flow, decode_flow

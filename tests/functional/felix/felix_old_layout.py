@@ -6,7 +6,7 @@ from __future__ import annotations
 from felix_world import World
 
 from calico.dataplane.netns import in_netns
-from calico.dataplane.nft import NftDataplane
+from calico.dataplane.nft.table import NftDataplane
 from calico.felix.host import TABLE
 from calico.netlink.nftables.expr import Cmp, Lookup, Meta, Payload, Rule, Verdict
 from calico.netlink.nftables.objects import Chain, Hook, SetDecl

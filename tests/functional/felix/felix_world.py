@@ -27,7 +27,7 @@ from typing import Any
 
 from felix_packets import PROTOCOLS, Packet, build, tags_in
 
-from calico.dataplane.conntrack import Conntrack
+from calico.dataplane.flows.conntrack import Conntrack
 from calico.dataplane.netns import create_netns, delete_netns, in_netns
 from calico.errors import NotFound, Transient
 from calico.netlink.socket import NETLINK_NETFILTER, NetlinkSocket

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from felix_world import World, resource, until
 
-from calico.dataplane.flow_reader import FLOW_LOG_GROUP, FlowReader
+from calico.dataplane.flows.log_reader import FLOW_LOG_GROUP, FlowReader
 from calico.dataplane.netns import in_netns
 
 Record = dict[str, Any]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from felix_world import World, resource
 
+from calico.dataplane.bandwidth.redirectdriver import PROBE
 from calico.dataplane.netns import in_netns
-from calico.dataplane.redirectdriver import PROBE
 
 SENT, BURST, SLACK = 300, 40, 8
 """Packets sent at once, packets in the bucket, and what the rate of one a second may add meanwhile."""

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from calico.dataplane.conntrack import Conntrack
+from calico.dataplane.flows.conntrack import Conntrack
 from calico.dataplane.netns import in_netns
 from calico.lib.packed import addr_bytes
 from calico.netlink.conntrack import count_flows, decode_count

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from calico.dataplane.established import EstablishedFlows
-from calico.dataplane.flows import FlowTable
+from calico.dataplane.flows.established import EstablishedFlows
+from calico.dataplane.flows.tracked import FlowTable
+from calico.dataplane.flows.ways import Ways
 from calico.dataplane.netns import in_netns
-from calico.dataplane.ways import Ways
 from calico.errors import Transient
 from calico.lib.packed import addr_bytes
 from calico.netlink.conntrack import decode_flow

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from calico.dataplane.conntrack import Conntrack
-from calico.dataplane.flow_reader import FlowReader
+from calico.dataplane.flows.conntrack import Conntrack
+from calico.dataplane.flows.log_reader import FlowReader
 from calico.dataplane.links import Links
 from calico.dataplane.netns import in_netns, temporary_netns
-from calico.dataplane.nft import NftDataplane
+from calico.dataplane.nft.table import NftDataplane
 from calico.errors import Transient
 from calico.felix.flows.table import flow_key
 from calico.lib.packed import addr_bytes

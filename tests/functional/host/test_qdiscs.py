@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from calico.calc.messages import EndpointId, QoS
+from calico.dataplane.bandwidth.qdiscs import QdiscTable
+from calico.dataplane.bandwidth.redirectdriver import IFB_PREFIX, PROBE, ifb_name
 from calico.dataplane.netns import in_netns
-from calico.dataplane.qdiscs import QdiscTable
-from calico.dataplane.redirectdriver import IFB_PREFIX, PROBE, ifb_name
 from calico.netlink.socket import NETLINK_ROUTE, NetlinkSocket
 
 GROUP_TC = 4

@@ -6,7 +6,7 @@ import pytest
 
 from calico.dataplane.interfaces import Interface
 from calico.dataplane.netns import in_netns
-from calico.dataplane.routes import Route, RouteTable
+from calico.dataplane.routing.routes import Route, RouteTable
 from calico.errors import InvalidInput
 from calico.lib.packed import addr_bytes, net
 from calico.netlink.rtnetlink.route import TYPE_BLACKHOLE

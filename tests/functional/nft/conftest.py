@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from calico.dataplane.netns import in_netns, temporary_netns
-from calico.dataplane.nft import NftDataplane
+from calico.dataplane.nft.table import NftDataplane
 from calico.netlink.nftables.objects import Table
 from calico.netlink.socket import NETLINK_NETFILTER, NetlinkSocket
 from calico.rules.table import TableState

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from calico.dataplane.nft import NftDataplane
+from calico.dataplane.nft.table import NftDataplane
 from calico.lib import packed
 from calico.netlink.nftables.expr import (
     Bitwise,

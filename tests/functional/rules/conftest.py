@@ -17,7 +17,7 @@ import pytest
 from calico.calc.messages import EndpointId, EndpointUpdate, Message, QoS, TierPolicies
 from calico.dataplane.links import Links
 from calico.dataplane.netns import in_netns, temporary_netns
-from calico.dataplane.nft import NftDataplane
+from calico.dataplane.nft.table import NftDataplane
 from calico.lib.packed import net
 from calico.model.keys import ResourceKey
 from calico.netlink.nftables.objects import Table

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import pytest
 
 from calico.calc.messages import ActiveRule, IPSetUpdate, Message, PolicyUpdate, ProfileUpdate, RuleSide, TierPolicies
-from calico.dataplane.drops import read_drops
 from calico.dataplane.links import Links
 from calico.dataplane.netns import in_netns
+from calico.dataplane.nft.drops import read_drops
 from calico.lib.packed import addr_bytes, addr_port, addr_str, net, net_of_host
 from calico.model.keys import ResourceKey
 from calico.netlink.nftables.objects import Table

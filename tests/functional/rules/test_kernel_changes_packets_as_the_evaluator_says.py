@@ -14,7 +14,7 @@ import pytest
 
 from calico.dataplane.links import Links
 from calico.dataplane.netns import in_netns
-from calico.dataplane.nft import NftDataplane
+from calico.dataplane.nft.table import NftDataplane
 from calico.lib.packed import addr_bytes, addr_str
 from calico.netlink.nftables.expr import (
     Bitwise,

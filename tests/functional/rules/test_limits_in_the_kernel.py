@@ -22,7 +22,7 @@ from calico.calc.messages import (
     TierPolicies,
 )
 from calico.dataplane.netns import in_netns
-from calico.dataplane.nft import NftDataplane
+from calico.dataplane.nft.table import NftDataplane
 from calico.lib.packed import net
 from calico.model.keys import ResourceKey
 from calico.netlink.nftables.objects import Table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from calico.dataplane.gateways import answered_without_us
+from calico.dataplane.routing.gateways import answered_without_us
 from calico.lib.packed import addr_bytes, net
 from calico.netlink.rtnetlink.route import TABLE_LOCAL, TYPE_BLACKHOLE, TYPE_LOCAL, KernelRoute, NextHop
 

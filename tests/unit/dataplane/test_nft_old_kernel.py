@@ -2,8 +2,8 @@
 
 import pytest
 
-from calico.dataplane.fake_nft import FakeNft, FakeNftSocket
-from calico.dataplane.nft import NftDataplane
+from calico.dataplane.nft.fake import FakeNft, FakeNftSocket
+from calico.dataplane.nft.table import NftDataplane
 from calico.errors import Transient, Uncertain
 from calico.netlink.nftables import uapi
 from calico.netlink.nftables.expr import Rule, Verdict

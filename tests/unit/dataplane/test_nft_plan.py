@@ -2,9 +2,9 @@
 
 import errno
 
-from calico.dataplane.nft_mirror import Mirror
-from calico.dataplane.nft_plan import Plan, make_plan, may_drop
-from calico.dataplane.nft_refusal import Exclusions
+from calico.dataplane.nft.mirror import Mirror
+from calico.dataplane.nft.plan import Plan, make_plan, may_drop
+from calico.dataplane.nft.refusal import Exclusions
 from calico.netlink.nftables import uapi
 from calico.netlink.nftables.codec import TableCodec
 from calico.netlink.nftables.expr import CountIn, Lookup, Meta, Nat, Payload, Rule, Verdict

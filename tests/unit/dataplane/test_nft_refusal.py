@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from calico.dataplane.nft_refusal import DROP_CHAIN, Exclusions, Owner
+from calico.dataplane.nft.refusal import DROP_CHAIN, Exclusions, Owner
 from calico.netlink.socket import Failure
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calico.calc.messages import QoS
-from calico.dataplane.shaping import UNSHAPED, Shape, shape_of
+from calico.dataplane.bandwidth.shaping import UNSHAPED, Shape, shape_of
 from calico.netlink.rtnetlink.qdisc import Tbf, decode_qdisc, new_tbf
 from calico.netlink.wire import iter_messages
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from calico.dataplane import tombstones as module
-from calico.dataplane.tombstones import Tombstones
+from calico.dataplane.flows import tombstones as module
+from calico.dataplane.flows.tombstones import Tombstones
 from calico.errors import Transient
 from calico.rules.config import RulesConfig
 from calico.rules.ended import EndedFlow, EndedFlows

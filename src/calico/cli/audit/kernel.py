@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 
 from calico.dataplane.dumps import dump_all
-from calico.dataplane.nft_mirror import Mirror
-from calico.dataplane.nft_read import TableStatus, read_table
+from calico.dataplane.nft.mirror import Mirror
+from calico.dataplane.nft.reading import TableStatus, read_table
 from calico.errors import Transient
 from calico.netlink.nftables.codec import TableCodec
 from calico.netlink.nftables.expr import Expr, Lookup, Rule

@@ -52,7 +52,7 @@ def drops(output: str, everything: bool, watch: bool, interval: float) -> None:
 
 
 def _read() -> dict[str, Counted]:
-    from calico.dataplane.drops import read_drops
+    from calico.dataplane.nft.drops import read_drops
     from calico.felix.host import TABLE
 
     return read_drops(TABLE)

@@ -18,8 +18,8 @@ from calico.dataplane.encap.device import Device, VxlanDevice
 from calico.dataplane.encap.fdb import ForwardingTable
 from calico.dataplane.encap.mtu import DEFAULT_MTU, host_mtu, tunnel_mtu, workload_mtu
 from calico.dataplane.interfaces import Interface
-from calico.dataplane.neighbours import NeighbourKey, NeighbourTable
-from calico.dataplane.routes import Route, RouteTable
+from calico.dataplane.routing.neighbours import NeighbourKey, NeighbourTable
+from calico.dataplane.routing.routes import Route, RouteTable
 from calico.errors import CalicoError
 from calico.lib import packed
 from calico.netlink.rtnetlink.route import KernelRoute

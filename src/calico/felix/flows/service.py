@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import structlog
 
-from calico.dataplane.flow_reader import FlowReader
+from calico.dataplane.flows.log_reader import FlowReader
 from calico.errors import CalicoError
 from calico.felix.flows.feed import Feed
 from calico.felix.flows.journal import Journal

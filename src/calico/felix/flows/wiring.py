@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from calico.dataplane.flow_reader import FLOW_LOG_GROUP, FlowReader
+from calico.dataplane.flows.log_reader import FLOW_LOG_GROUP, FlowReader
 from calico.errors import CalicoError
 from calico.felix.config.settings import FelixConfig
 from calico.felix.configuration import FelixSettings

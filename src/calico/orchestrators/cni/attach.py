@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from calico.dataplane.links import Links
-from calico.dataplane.own_table import is_filtering
+from calico.dataplane.nft.own_table import is_filtering
 from calico.errors import AlreadyExists, CalicoError, Conflict, InvalidInput, NotFound
 from calico.model.meta import Resource
 from calico.model.workload import WorkloadEndpoint

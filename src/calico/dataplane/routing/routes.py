@@ -15,7 +15,7 @@ import msgspec
 
 from calico.dataplane.drift import Drift, OnDrift, at_once
 from calico.dataplane.interfaces import Interface
-from calico.dataplane.routedriver import RouteDriver, RouteKey, canonical
+from calico.dataplane.routing.routedriver import RouteDriver, RouteKey, canonical
 from calico.errors import InvalidInput
 from calico.lib import packed
 from calico.lib.reconcile import Reconciler

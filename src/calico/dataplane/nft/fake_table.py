@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from calico.dataplane.fake_nft_checks import Reach, Refusal, check_expr, check_hook, value_fits
+from calico.dataplane.nft.fake_checks import Reach, Refusal, check_expr, check_hook, value_fits
 from calico.netlink import wire
 from calico.netlink.nftables import uapi
 from calico.netlink.nftables.codec import decode_chain

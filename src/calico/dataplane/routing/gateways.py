@@ -23,7 +23,7 @@ from typing import Final
 
 from calico.dataplane.drift import Drift, OnDrift, at_once
 from calico.dataplane.dumps import dump_all
-from calico.dataplane.routes import OUR_PROTOCOL
+from calico.dataplane.routing.routes import OUR_PROTOCOL
 from calico.errors import Transient
 from calico.lib import packed
 from calico.lib.reconcile import Plan, Reconciler

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 
 import structlog
 
-from calico.dataplane.bucketdriver import BucketDriver, read_links
+from calico.dataplane.bandwidth.bucketdriver import BucketDriver, read_links
+from calico.dataplane.bandwidth.redirectdriver import RedirectDriver, Redirected, can_redirect, ifb_name
+from calico.dataplane.bandwidth.shaping import Shape
 from calico.dataplane.drift import Drift, OnDrift, at_once
 from calico.dataplane.interfaces import Interface
-from calico.dataplane.redirectdriver import RedirectDriver, Redirected, can_redirect, ifb_name
-from calico.dataplane.shaping import Shape
 from calico.errors import CalicoError
 from calico.lib.reconcile import Reconciler
 from calico.netlink.rtnetlink.qdisc import Tbf

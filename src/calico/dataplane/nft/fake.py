@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from calico.dataplane.fake_nft_checks import Refusal
-from calico.dataplane.fake_nft_table import FakeTable
+from calico.dataplane.nft.fake_checks import Refusal
+from calico.dataplane.nft.fake_table import FakeTable
 from calico.errors import Transient
 from calico.netlink import wire
 from calico.netlink.nftables import uapi

@@ -13,10 +13,10 @@ from typing import Final
 
 import msgspec
 
-from calico.dataplane.nft_mirror import Mirror
-from calico.dataplane.nft_plan import Plan, make_plan, may_drop, same_shape
-from calico.dataplane.nft_read import NftSocket, TableStatus, read_counts, read_generation, read_status, read_table
-from calico.dataplane.nft_refusal import Exclusions, Owner, Refused
+from calico.dataplane.nft.mirror import Mirror
+from calico.dataplane.nft.plan import Plan, make_plan, may_drop, same_shape
+from calico.dataplane.nft.reading import NftSocket, TableStatus, read_counts, read_generation, read_status, read_table
+from calico.dataplane.nft.refusal import Exclusions, Owner, Refused
 from calico.errors import Transient, Uncertain
 from calico.netlink.nftables import uapi
 from calico.netlink.nftables.codec import Request, TableCodec, encode_batch, encode_rules

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from calico.dataplane.bucketdriver import GONE, OUR_HANDLE, is_ours, read_links, read_qdiscs
+from calico.dataplane.bandwidth.bucketdriver import GONE, OUR_HANDLE, is_ours, read_links, read_qdiscs
 from calico.dataplane.dumps import dump_all
 from calico.errors import Transient
 from calico.lib.reconcile import Plan

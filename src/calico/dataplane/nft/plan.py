@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from calico.dataplane.nft_mirror import KernelChain, Mirror
-from calico.dataplane.nft_refusal import Exclusions, Owner
+from calico.dataplane.nft.mirror import KernelChain, Mirror
+from calico.dataplane.nft.refusal import Exclusions, Owner
 from calico.netlink.nftables.codec import Request, TableCodec, encode_rules, same_rules
 from calico.netlink.nftables.element_codec import element_chunks
 from calico.netlink.nftables.expr import CountIn, Lookup, Rule

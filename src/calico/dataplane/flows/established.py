@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import structlog
 
-from calico.dataplane.flow_pass import Cut, Figures, FlowPass
-from calico.dataplane.flows import FlowTable
-from calico.dataplane.tombstones import Tombstones
-from calico.dataplane.ways import Ways
+from calico.dataplane.flows.recheck import Cut, Figures, FlowPass
+from calico.dataplane.flows.tombstones import Tombstones
+from calico.dataplane.flows.tracked import FlowTable
+from calico.dataplane.flows.ways import Ways
 from calico.errors import CalicoError
 from calico.lib.packed import addr_str
 from calico.rules.affected import Affected

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from calico.dataplane.nft_mirror import KernelChain, Mirror
+from calico.dataplane.nft.mirror import KernelChain, Mirror
 from calico.errors import ResyncRequired, Transient
 from calico.netlink import wire
 from calico.netlink.nftables import uapi

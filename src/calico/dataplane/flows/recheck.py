@@ -14,9 +14,9 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from calico.dataplane.flows import FlowTable, Lookup
-from calico.dataplane.tombstones import Tombstones
-from calico.dataplane.ways import Ways
+from calico.dataplane.flows.tombstones import Tombstones
+from calico.dataplane.flows.tracked import FlowTable, Lookup
+from calico.dataplane.flows.ways import Ways
 from calico.netlink.conntrack import Flow, Way, decode_flow, decode_way, peek_ends
 from calico.netlink.socket import NetlinkError
 from calico.rules.affected import Affected

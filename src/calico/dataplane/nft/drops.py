@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from calico.dataplane.nft_read import read_counters, read_status
+from calico.dataplane.nft.reading import read_counters, read_status
 from calico.errors import InvalidInput
 from calico.netlink.nftables.codec import TableCodec
 from calico.netlink.nftables.counters import Counted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from calico.dataplane.nft_read import read_status
+from calico.dataplane.nft.reading import read_status
 from calico.netlink.nftables.codec import TableCodec
 from calico.netlink.nftables.objects import Table
 from calico.netlink.socket import NETLINK_NETFILTER, NetlinkSocket

@@ -1,0 +1,1 @@
+"""Bandwidth of workloads: token buckets at their interfaces, both ways."""

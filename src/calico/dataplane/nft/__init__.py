@@ -1,0 +1,1 @@
+"""Our table in nftables: the kernel follows what `rules` wants, read back, planned and committed."""

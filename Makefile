@@ -43,7 +43,7 @@ contract: deps ## Fakes and real things held by one suite
 	$(PYTEST) tests/contract -q
 
 functional: runtimes openstack ## One real kernel namespace, etcd, BIRD, Neutron
-	$(PYTEST) $(WAITING:%=tests/functional/%) -n $(JOBS) --dist loadfile -q --reruns $(RERUNS)
+	$(PYTEST) $(WAITING:%=tests/functional/%) -n $(shell expr $(JOBS) + 1) --dist loadfile -q --reruns $(RERUNS)
 	$(PYTEST) tests/functional $(WAITING:%=--ignore=tests/functional/%) -q --reruns $(RERUNS)
 
 neutron: openstack ## Neutron's own tests of how ports are bound, with our driver

@@ -317,7 +317,7 @@ class Host:
 
     def _on_route(self, route: KernelRoute, gone: bool, port: int) -> None:
         self._endpoints.on_route(route, gone, port)
-        self.tunnels.on_route(route, gone)
+        self.tunnels.on_route(route, gone, port)
 
     def _on_interface(self, name: str, interface: Interface | None) -> None:
         if self._rules_config.is_workload(name):

@@ -199,12 +199,13 @@ _HAPPENS: dict[str, Callable[[Schedule, Event], None]] = {
 
 _KERNEL_NAMES = re.compile(r"((?:set|map) |@)([\w-]+?)\.\d+(?= |$)", re.MULTILINE)
 _SIZES = re.compile(r"\bsize \d+")
+_ENDED = re.compile(r"set ended-[^}]*?\{[^{}]*(?:elements = \{[^}]*\}\s*)?\}")
 
 
 def kernel_tokens(world: World) -> dict[str, list[str]]:
     """What the kernel has of ours, in any order: without what remembers history (sizes and the kernel's names of sets
-    that had to grow)."""
-    ruleset = _SIZES.sub("", _KERNEL_NAMES.sub(r"\1\2", world.ruleset("-s")))
+    that had to grow, and which connections were ended)."""
+    ruleset = _SIZES.sub("", _KERNEL_NAMES.sub(r"\1\2", _ENDED.sub("", world.ruleset())))
     found = {"ruleset": ruleset}
     for family in (4, 6):
         found[f"routes {family}"] = world.show("h", f"-{family} route show proto 80")

@@ -534,8 +534,8 @@ class World:
         assert not wrong, f"IPv{family}: {'; '.join(wrong)}; {self.status['conditions']}"
 
     def ruleset(self, *options: str) -> str:
-        """What nft shows of the host's table."""
-        command = [*self.enter("h"), "nft", *options, "list", "table", "inet", "calico"]
+        """What nft shows of the host's table, without counts."""
+        command = [*self.enter("h"), "nft", "-s", *options, "list", "table", "inet", "calico"]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
     def socket(self, name: str, family: int, kind: int) -> socket.socket:

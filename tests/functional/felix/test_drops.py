@@ -34,7 +34,14 @@ def allow(port: int) -> dict[str, Any]:
     return {"action": "Allow", "protocol": "TCP", "destination": {"ports": [port]}}
 
 
-def test_each_drop_is_counted_by_its_reason_and_no_change_nor_restart_forgets_one(world: World) -> None:
+def test_each_drop_is_counted_by_its_reason_and_no_change_nor_restart_forgets_one(
+    new_world: Callable[..., World],
+) -> None:
+    world = new_world("a", "b")  # where nothing else sends, not even the ends of what other tests began
+    world.start_etcd()
+    world.cluster()
+    world.start_felix()
+    world.settle()
     before = drops(world)
     spec = {"selector": "app == 'b'", "types": ["Ingress"], "ingress": [allow(80), {"action": "Deny"}]}
     world.apply(resource("GlobalNetworkPolicy", "p", spec))

@@ -65,11 +65,11 @@ def test_every_kind_of_policy_loads_and_reads_back_as_it_was_wanted(host: Any, d
 
 def test_the_table_is_as_before_when_the_last_host_endpoint_has_gone(host: Any) -> None:
     host.apply()
-    before = host.nft("list", "table", "inet", "calico")
+    before = host.nft("-s", "list", "table", "inet", "calico")
     load(host)
-    assert host.nft("list", "table", "inet", "calico") != before
+    assert host.nft("-s", "list", "table", "inet", "calico") != before
     host.apply(HostEndpointRemove(name="eth"), HostEndpointRemove(name="any"))
-    assert host.nft("list", "table", "inet", "calico") == before
+    assert host.nft("-s", "list", "table", "inet", "calico") == before
 
 
 def test_a_listing_reads_like_rules_that_a_person_wrote(host: Any) -> None:

@@ -111,7 +111,7 @@ class TunnelManager:
             self._homes[address] = name
             self._rehome(address)
 
-    def on_route(self, route: KernelRoute, gone: bool) -> None:
+    def on_route(self, route: KernelRoute, gone: bool, port: int = 0) -> None:
         """A route event of the kernel."""
         self.routes.on_route(route, gone)
 

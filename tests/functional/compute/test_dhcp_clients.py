@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from compute_world import ComputeWorld
@@ -226,8 +227,14 @@ def test_people_can_ask_what_instances_are_told(host: ComputeWorld) -> None:
     assert {one["ipv4"] for one in found} >= {f"{one.v4}/24" for one in host.instances.values()}
 
 
+def _endpoints(file: Path) -> int:
+    return len(json.loads(file.read_text())["known"]["endpoints"])
+
+
 def test_instances_are_answered_while_etcd_is_away_also_by_an_agent_that_starts_then(host: ComputeWorld) -> None:
     host.configure("a")
+    file = host.directory / "state" / "known.json"
+    until(lambda: file.exists() and _endpoints(file) == len(host.instances), "what is known is on the disk")
     host.stop_etcd()
     assert host.dhcp4("a")["ip"] == host.instances["a"].v4
     assert host.agent is not None

@@ -533,9 +533,10 @@ class World:
         ]
         assert not wrong, f"IPv{family}: {'; '.join(wrong)}; {self.status['conditions']}"
 
-    def ruleset(self, *options: str) -> str:
-        """What nft shows of the host's table, without counts."""
-        command = [*self.enter("h"), "nft", "-s", *options, "list", "table", "inet", "calico"]
+    def ruleset(self, *options: str, counts: bool = False) -> str:
+        """What nft shows of the host's table."""
+        shown = () if counts else ("-s",)
+        command = [*self.enter("h"), "nft", *shown, *options, "list", "table", "inet", "calico"]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
     def socket(self, name: str, family: int, kind: int) -> socket.socket:

@@ -37,7 +37,7 @@ def test_a_staged_policy_counts_what_it_would_do_and_changes_no_verdict(world: W
     world.expect(family, *(f"a>b {flow}" for flow in flows), "b>a udp:9")
     wanted = {"allow": 2, "pass": 1, "deny": 2, "undecided": 1}
     assert counts(world) == {"StagedGlobalNetworkPolicy p ingress": wanted}
-    assert "tcp dport 80 counter packets 2" in world.ruleset()
+    assert "tcp dport 80 counter packets 2" in world.ruleset(counts=True)
     world.delete("StagedGlobalNetworkPolicy", "p")
     assert counts(world) == {}
     assert "would allow" not in world.ruleset()

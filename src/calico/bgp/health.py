@@ -6,7 +6,6 @@ Alive: the agent's event loop turns. Ready: see ``readiness``. What cannot be li
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Collection
 from typing import Final
 
@@ -15,14 +14,13 @@ import structlog
 from calico.bgp.agentstate import AgentState
 from calico.bgp.problem import Problem
 from calico.bgp.readiness import unready
+from calico.obs.heartbeat import BEAT_S, Heartbeat
 from calico.obs.listeners import HealthWanted, Listeners, MetricsWanted
 
 __all__ = ["AgentHealth"]
 
 log = structlog.get_logger(__name__)
 
-_BEAT_S: Final = 0.5
-_SILENT_S: Final = 30.0
 _LISTEN_AGAIN_S: Final = 10.0
 
 
@@ -32,12 +30,11 @@ class AgentHealth:
     def __init__(self, state: AgentState, wanted: Collection[HealthWanted | MetricsWanted]) -> None:
         self._state = state
         self._wanted = frozenset(wanted)
-        self._beat = time.monotonic()
+        self._heartbeat = Heartbeat()
 
     def live(self) -> list[str]:
         """What hangs, from any thread."""
-        silent = time.monotonic() - self._beat
-        return [f"event-loop: silent for {silent:.0f} s"] if silent > _SILENT_S else []
+        return self._heartbeat.silent()
 
     def ready(self) -> list[str]:
         """What is missing, from any thread."""
@@ -49,11 +46,11 @@ class AgentHealth:
         look_at = 0.0
         try:
             while True:
-                self._beat = time.monotonic()
-                if self._beat >= look_at:
-                    look_at = self._beat + _LISTEN_AGAIN_S
+                now = self._heartbeat.beat()
+                if now >= look_at:
+                    look_at = now + _LISTEN_AGAIN_S
                     self._listen(listeners)
-                await asyncio.sleep(_BEAT_S)
+                await asyncio.sleep(BEAT_S)
         finally:
             listeners.close()
 

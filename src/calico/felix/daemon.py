@@ -23,6 +23,7 @@ from calico.datastore.api import SyncStatus
 from calico.datastore.barrier import Answer
 from calico.datastore.connection import open_backend
 from calico.datastore.sync.acceptance import accept_keys
+from calico.datastore.sync.contact import watch_contact
 from calico.datastore.sync.syncer import Syncer
 from calico.errors import CalicoError
 from calico.felix.applied_reporter import AppliedReporter, why_not_applied
@@ -56,8 +57,6 @@ __all__ = ["SETTINGS_RECORD", "FelixSettings", "run"]
 log = structlog.get_logger(__name__)
 
 SETTINGS_RECORD = "settings-before.jsonl"
-_CONTACT_CHECK_S = 2.0
-_CONTACT_LOST_S = 5.0
 
 
 async def run(
@@ -158,17 +157,6 @@ async def run(
         host.close()
         await backend.close()
         log.info("felix stopped; routes and ruleset stay in the kernel")
-
-
-async def watch_contact(syncer: Syncer, conditions: Conditions) -> None:
-    """Say so when the datastore has not answered for a while."""
-    while True:
-        age = syncer.contact_age_s()
-        if age is not None and age > _CONTACT_LOST_S:
-            conditions.set("datastore-unreachable", "datastore", f"for {age:.0f} s: {syncer.trouble}")
-        else:
-            conditions.clear("datastore-unreachable", "datastore")
-        await asyncio.sleep(_CONTACT_CHECK_S)
 
 
 def applied_answer(inputs: Inputs, apply_loop: ApplyLoop, conditions: Conditions) -> Callable[[], Answer]:

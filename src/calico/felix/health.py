@@ -16,14 +16,13 @@ from calico.felix.apply_loop import ApplyLoop
 from calico.felix.config.settings import FelixConfig
 from calico.felix.inputs import Inputs
 from calico.obs.conditions import Conditions
+from calico.obs.heartbeat import Heartbeat
 from calico.obs.listeners import HealthWanted, Listeners, MetricsWanted
-from calico.obs.sdnotify import Notifier
 
 __all__ = ["Health"]
 
 log = structlog.get_logger(__name__)
 
-_BEAT_S = 0.5
 _LOOP_SILENT_S = 30.0
 _LISTEN_AGAIN_S = 10.0
 
@@ -38,17 +37,13 @@ class Health:
         self._inputs = inputs
         self._apply_loop = apply_loop
         self._conditions = conditions
-        self._beat = time.monotonic()
-        self._notifier = Notifier()
+        self._heartbeat = Heartbeat()
         self._again = asyncio.Event()
 
     def live(self) -> list[str]:
         """What hangs, from any thread."""
         now, limits = time.monotonic(), dict(self._config().health_timeouts)
-        problems = []
-        silent = now - self._beat
-        if silent > limits.get("event-loop", _LOOP_SILENT_S):
-            problems.append(f"event-loop: silent for {silent:.0f} s")
+        problems = self._heartbeat.silent(limits.get("event-loop", _LOOP_SILENT_S))
         busy = self._apply_loop.busy_since
         limit = limits.get("apply", self._config().watchdog_s)
         if busy and limit and now - busy > limit:
@@ -63,6 +58,9 @@ class Health:
             return ["host: not programmed yet"]
         return []
 
+    def _status(self) -> str:
+        return "; ".join(self.ready()) or "in sync"
+
     def on_config(self) -> None:
         """Settings changed."""
         self._again.set()
@@ -71,24 +69,10 @@ class Health:
         """Listen as the settings say, and tell systemd, until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._beating(), name="heartbeat")
+                tasks.create_task(self._heartbeat.run(self.live, self._status), name="heartbeat")
                 tasks.create_task(self._listening(listeners), name="listeners")
         finally:
-            self._notifier.tell(STOPPING=1)
             listeners.close()
-
-    async def _beating(self) -> None:
-        self._notifier.tell(READY=1)  # running and closed; ready to carry packets is another question
-        told, pause = "", min(_BEAT_S, self._notifier.watchdog_s / 3 or _BEAT_S)
-        while True:
-            self._beat = time.monotonic()
-            if self._notifier.watchdog_s and not self.live():
-                self._notifier.tell(WATCHDOG=1)
-            status = "; ".join(self.ready()) or "in sync"
-            if status != told:
-                told = status
-                self._notifier.tell(STATUS=status)
-            await asyncio.sleep(pause)
 
     async def _listening(self, listeners: Listeners) -> None:
         while True:

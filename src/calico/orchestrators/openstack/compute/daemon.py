@@ -22,6 +22,7 @@ from calico import __version__
 from calico.dataplane.interfaces import InterfaceMonitor
 from calico.datastore.connection import Connection, open_backend
 from calico.datastore.sync.acceptance import accept_keys
+from calico.datastore.sync.contact import watch_contact
 from calico.datastore.sync.syncer import Syncer
 from calico.obs.conditions import CATALOGUE, Conditions
 from calico.obs.listeners import HealthWanted, Listeners, MetricsWanted
@@ -41,8 +42,6 @@ __all__ = ["SOCKET", "AgentSettings", "run"]
 log = structlog.get_logger(__name__)
 
 SOCKET: Final = "openstack-agent.sock"
-_CONTACT_CHECK_S: Final = 2.0
-_CONTACT_LOST_S: Final = 5.0
 _TRY_AGAIN_S: Final = 5.0
 
 
@@ -138,17 +137,6 @@ async def run(settings: AgentSettings) -> None:
         instances.close()
         await backend.close()
         log.info("openstack agent stopped; instances keep what they were told")
-
-
-async def watch_contact(syncer: Syncer, conditions: Conditions) -> None:
-    """Say so when the datastore has not answered for a while."""
-    while True:
-        age = syncer.contact_age_s()
-        if age is not None and age > _CONTACT_LOST_S:
-            conditions.set("datastore-unreachable", "datastore", f"for {age:.0f} s: {syncer.trouble}")
-        else:
-            conditions.clear("datastore-unreachable", "datastore")
-        await asyncio.sleep(_CONTACT_CHECK_S)
 
 
 async def try_again(instances: Instances) -> None:

@@ -6,23 +6,20 @@ Alive: its event loop turns. Ready: it knows what to answer, from the datastore 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Final
 
 import structlog
 
 from calico.obs.conditions import Conditions
+from calico.obs.heartbeat import Heartbeat
 from calico.obs.listeners import HealthWanted, Listeners, MetricsWanted
-from calico.obs.sdnotify import Notifier
 from calico.orchestrators.openstack.compute.inputs import Inputs
 
 __all__ = ["Health"]
 
 log = structlog.get_logger(__name__)
 
-_BEAT_S: Final = 0.5
-_SILENT_S: Final = 30.0
 _LISTEN_AGAIN_S: Final = 10.0
 
 
@@ -38,13 +35,11 @@ class Health:
     ) -> None:
         self._inputs, self._conditions = inputs, conditions
         self._wanted, self._troubles = wanted, troubles
-        self._beat = time.monotonic()
-        self._notifier = Notifier()
+        self._heartbeat = Heartbeat()
 
     def live(self) -> list[str]:
         """What hangs, from any thread."""
-        silent = time.monotonic() - self._beat
-        return [f"event-loop: silent for {silent:.0f} s"] if silent > _SILENT_S else []
+        return self._heartbeat.silent()
 
     def ready(self) -> list[str]:
         """What is missing, from any thread."""
@@ -52,28 +47,17 @@ class Health:
             return []
         return [f"datastore: {self._inputs.status.value}: {self._inputs.reason}".rstrip(": ")]
 
+    def _status(self) -> str:
+        return "; ".join(self.ready()) or ("in sync" if self._inputs.in_sync else "answers from what it knew")
+
     async def run(self, listeners: Listeners) -> None:
         """Listen, and tell systemd, until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._beating(), name="heartbeat")
+                tasks.create_task(self._heartbeat.run(self.live, self._status), name="heartbeat")
                 tasks.create_task(self._listening(listeners), name="listeners")
         finally:
-            self._notifier.tell(STOPPING=1)
             listeners.close()
-
-    async def _beating(self) -> None:
-        self._notifier.tell(READY=1)
-        told, pause = "", min(_BEAT_S, self._notifier.watchdog_s / 3 or _BEAT_S)
-        while True:
-            self._beat = time.monotonic()
-            if self._notifier.watchdog_s:
-                self._notifier.tell(WATCHDOG=1)
-            status = "; ".join(self.ready()) or ("in sync" if self._inputs.in_sync else "answers from what it knew")
-            if status != told:
-                told = status
-                self._notifier.tell(STATUS=status)
-            await asyncio.sleep(pause)
 
     async def _listening(self, listeners: Listeners) -> None:
         while True:

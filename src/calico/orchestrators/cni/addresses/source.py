@@ -13,6 +13,7 @@ import msgspec
 from calico.errors import AlreadyExists, CalicoError, InvalidInput, NotFound
 from calico.ipam.allocator import Allocator
 from calico.ipam.requests import AssignRequest, ReleaseRequest
+from calico.model.workload import WorkloadEndpoint
 from calico.orchestrators.cni.addresses.delegate import call_plugin
 from calico.orchestrators.cni.protocol.fault import NO_ADDRESS, PluginError
 from calico.orchestrators.cni.protocol.netconf import NetConf
@@ -50,6 +51,10 @@ class AddressSource(Protocol):
         """Take back all addresses of the attachment but those kept; none is no error."""
         ...
 
+    async def take_over(self, attached: Attached, before: WorkloadEndpoint | None, addresses: Collection[str]) -> None:
+        """Take those of the addresses back that an earlier sandbox of the same pod has: they are asked for anew."""
+        ...
+
     async def held(self, attached: Attached) -> frozenset[str] | None:
         """The addresses that the attachment has; None when only the plugin itself could say."""
         ...
@@ -77,6 +82,13 @@ class OwnAddresses:
         if extra:
             requests = [ReleaseRequest(address=address, handle=attached.handle) for address in sorted(extra)]
             await self._allocator.release_ips(requests)
+
+    async def take_over(self, attached: Attached, before: WorkloadEndpoint | None, addresses: Collection[str]) -> None:
+        if before is None or before.spec.container_id in ("", attached.stored_id):
+            return
+        handle = msgspec.structs.replace(attached, container_id=before.spec.container_id).handle
+        for address in sorted(bare_all(before.spec.ip_networks) & bare_all(tuple(addresses))):
+            await self._allocator.release_ips([ReleaseRequest(address=address, handle=handle)])
 
     async def held(self, attached: Attached) -> frozenset[str] | None:
         try:
@@ -146,6 +158,9 @@ class DelegatedAddresses:
         versions = sorted({6 if ":" in ip.address else 4 for ip in ips})
         routes = tuple(Route(dst=route.dst) for route in found.routes)
         return Result(ips=ips, routes=routes or tuple(Route(dst=_ALL[v]) for v in versions), dns=found.dns)
+
+    async def take_over(self, attached: Attached, before: WorkloadEndpoint | None, addresses: Collection[str]) -> None:
+        return None
 
     async def release(self, attached: Attached, keep: Collection[str] = ()) -> None:
         await call_plugin(self._request.config.ipam.type, self._request, "DEL")

@@ -16,7 +16,7 @@ from calico.errors import CalicoError
 from calico.obs.logger import Logger
 from calico.orchestrators.cni.commands.agent import Agent
 from calico.orchestrators.cni.commands.collect import deletion_of
-from calico.orchestrators.cni.commands.detach import remove
+from calico.orchestrators.cni.commands.detach import pods_for_removal, remove
 from calico.orchestrators.cni.host.place import OWN_NETNS
 from calico.orchestrators.cni.host.records import Record
 from calico.orchestrators.cni.protocol.request import Request
@@ -66,7 +66,8 @@ class Sweeper:
         async with self._agent.alone(attached.container_id):
             if not await asyncio.to_thread(_abandoned, (record,)):
                 return
-            await remove(self._agent, attached, record.host_interface, self._agent.addresses(request))
+            pods = pods_for_removal(self._agent, request.config)
+            await remove(self._agent, attached, record.host_interface, self._agent.addresses(request), pods)
         log.warning("an attachment without a container was removed", container=attached.container_id,
                     endpoint=attached.endpoint_name, interface=record.host_interface)  # fmt: skip
 

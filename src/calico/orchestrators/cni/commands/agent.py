@@ -18,7 +18,8 @@ from calico.orchestrators.cni.host.records import DEFAULT_DIRECTORY, Records
 from calico.orchestrators.cni.protocol.netconf import NetConf
 from calico.orchestrators.cni.protocol.request import Request
 from calico.orchestrators.cni.workload.names import DEFAULT_PREFIX, Attached
-from calico.orchestrators.cni.workload.pods import NoKubernetes, PodSource
+from calico.orchestrators.cni.workload.pods import PodSource
+from calico.orchestrators.cni.workload.sources import PodSources
 
 __all__ = ["Agent", "Call", "Settings"]
 
@@ -65,7 +66,7 @@ class Agent:
         on_step: OnStep = unwatched,
     ) -> None:
         self.settings, self.store, self.allocator, self.on_step = settings, store, allocator, on_step
-        self.pods: PodSource = pods or NoKubernetes()
+        self._pods, self._sources = pods, PodSources()
         self.records = Records(settings.records)
         self.address_records = Records(f"{settings.records}/ipam")
         self._told: set[tuple[str, tuple[str, ...]]] = set()
@@ -84,6 +85,14 @@ class Agent:
             namespace=namespace if in_kubernetes else "default",
             pod=pod if in_kubernetes else "",
         )
+
+    def pods(self, config: NetConf) -> PodSource:
+        """Who knows the pods of a network."""
+        return self._pods or self._sources.of(config)
+
+    async def close(self) -> None:
+        """Close what was opened for networks."""
+        await self._sources.close()
 
     def node(self, config: NetConf) -> str:
         """The Node that this host is for a network."""

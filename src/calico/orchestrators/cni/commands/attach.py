@@ -32,7 +32,8 @@ from calico.orchestrators.cni.workload.annotations import Asked, read_annotation
 from calico.orchestrators.cni.workload.endpoint import build_endpoint, network_profile
 from calico.orchestrators.cni.workload.known import Known, look_up
 from calico.orchestrators.cni.workload.names import Attached
-from calico.orchestrators.cni.workload.pods import PodFacts
+from calico.orchestrators.cni.workload.pods import NoKubernetes, PodSource
+from calico.orchestrators.kubernetes.convert.pod import pod_qos
 
 __all__ = ["attach", "await_policy", "put_profile"]
 
@@ -56,7 +57,10 @@ async def attach(agent: Agent, call: Call) -> Result:
         await require_gates(request.config.readiness_gates)
     if not request.config.is_own_ipam:
         find_plugin(request.config.ipam.type, request.path)
-    facts = await agent.pods.pod(attached.namespace, attached.pod) if attached.pod else PodFacts()
+    pods = agent.pods(request.config) if attached.pod else NoKubernetes()
+    facts = await pods.pod(attached.namespace, attached.pod, request.arguments.get("K8S_POD_UID", ""))
+    for problem in pod_qos(facts.annotations)[1]:
+        log.warning("a limit of a pod is left out", pod=f"{attached.namespace}/{attached.pod}", problem=problem)
     asked = read_annotations(facts.annotations, facts.namespace_annotations, request.config.feature_control)
     wish = wish_of(attached, request, asked, facts)
     known, filtering = await asyncio.gather(look_up(agent.store, attached), asyncio.to_thread(is_filtering))
@@ -100,12 +104,12 @@ async def attach(agent: Agent, call: Call) -> Result:
         agent.on_step("endpoint written")
         await await_policy(agent, stored, request.config.policy_setup_timeout_seconds)
         if attached.pod:
-            await agent.pods.attached(attached.namespace, attached.pod, cable.addresses, attached.container_id)
+            await pods.attached(attached.namespace, attached.pod, cable.addresses, attached.container_id)
         agent.on_step("programmed")
     except BaseException as error:
         await asyncio.gather(kept, return_exceptions=True)
         log.warning("an attachment failed and is undone", endpoint=str(key), error=str(error))
-        await _undo(agent, attached, "" if call.tap else host_interface, source)
+        await _undo(agent, attached, "" if call.tap else host_interface, source, pods)
         raise
     ours = _result(call, attached, host_interface, addresses, wired)
     previous = request.config.prev_result
@@ -184,6 +188,8 @@ async def _assign(
             ips=tuple(IPConfig(address=net) for net in nets),
             routes=tuple(Route(dst="::/0" if ":" in net else "0.0.0.0/0") for net in nets),
         )
+    if attached.pod and asked.addresses:
+        await source.take_over(attached, known.endpoint, asked.addresses)
     left = await source.held(attached) if known.has_handle else None
     if left and left - known.kept_addresses:
         await source.release(attached, known.kept_addresses)
@@ -218,10 +224,10 @@ def _checked_mac(text: str) -> str:
     return text
 
 
-async def _undo(agent: Agent, attached: Attached, host_interface: str, source: AddressSource) -> None:
+async def _undo(agent: Agent, attached: Attached, host_interface: str, source: AddressSource, pods: PodSource) -> None:
     """As DEL does; what cannot be undone now is left to the DEL that the runtime sends, or to a GC."""
     try:
-        await remove(agent, attached, host_interface, source, even_locked=True)
+        await remove(agent, attached, host_interface, source, pods, even_locked=True)
     except CalicoError as error:
         log.warning("a failed attachment could not be undone", container=attached.container_id, error=str(error))
 

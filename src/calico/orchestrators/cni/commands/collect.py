@@ -10,7 +10,7 @@ from calico.datastore.typed.ready import require_ready
 from calico.errors import CalicoError
 from calico.orchestrators.cni.addresses.delegate import call_plugin
 from calico.orchestrators.cni.commands.agent import Agent, Call
-from calico.orchestrators.cni.commands.detach import remove
+from calico.orchestrators.cni.commands.detach import pods_for_removal, remove
 from calico.orchestrators.cni.host.records import Record, Records
 from calico.orchestrators.cni.protocol.fault import INVALID_CONFIG, PluginError, fault_of
 from calico.orchestrators.cni.protocol.netconf import NetConf, decode_config
@@ -29,7 +29,9 @@ async def collect(agent: Agent, call: Call) -> None:
         attached = record.attached
         try:
             async with agent.alone(attached.container_id):
-                await remove(agent, attached, record.host_interface, agent.addresses(deletion_of(request, record)))
+                deletion = deletion_of(request, record)
+                pods = pods_for_removal(agent, deletion.config)
+                await remove(agent, attached, record.host_interface, agent.addresses(deletion), pods)
         except (CalicoError, OSError) as error:
             failed.append(f"{attached.container_id} {attached.interface}: {fault_of(error).message}")
     if not request.config.is_own_ipam:

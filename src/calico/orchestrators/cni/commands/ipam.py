@@ -21,7 +21,7 @@ from calico.orchestrators.cni.protocol.fault import DIFFERS, INTERNAL, PluginErr
 from calico.orchestrators.cni.protocol.result import Result
 from calico.orchestrators.cni.workload.annotations import read_annotations
 from calico.orchestrators.cni.workload.names import Attached
-from calico.orchestrators.cni.workload.pods import PodFacts
+from calico.orchestrators.cni.workload.pods import NoKubernetes
 
 __all__ = ["check_addresses", "collect_addresses", "give", "take_back"]
 
@@ -31,7 +31,8 @@ async def give(agent: Agent, call: Call) -> Result:
     request = call.request
     attached = agent.attached(request)
     await require_ready(agent.store.backend)
-    facts = await agent.pods.pod(attached.namespace, attached.pod) if attached.pod else PodFacts()
+    pods = agent.pods(request.config) if attached.pod else NoKubernetes()
+    facts = await pods.pod(attached.namespace, attached.pod, request.arguments.get("K8S_POD_UID", ""))
     asked = read_annotations(facts.annotations, facts.namespace_annotations, request.config.feature_control)
     source = OwnAddresses(agent.allocator)
     before = await source.held(attached) or frozenset()

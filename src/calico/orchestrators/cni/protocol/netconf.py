@@ -56,6 +56,18 @@ class PolicyConf(Part, frozen=True, kw_only=True):
     """``policy``: with the type ``k8s`` pods get the profiles of their namespace and service account."""
 
     type: str = ""
+    k8s_api_root: str = ""
+    k8s_auth_token: str = ""
+    k8s_client_certificate: str = ""
+    k8s_client_key: str = ""
+    k8s_certificate_authority: str = ""
+
+
+class KubernetesConf(Part, frozen=True, kw_only=True):
+    """``kubernetes``: where the API server is, as a file, or as a URL with the credentials in ``policy``."""
+
+    kubeconfig: str = ""
+    k8s_api_root: str = ""
 
 
 class FeatureControl(Part, frozen=True, kw_only=True):
@@ -109,6 +121,7 @@ class NetConf(Part, frozen=True, kw_only=True):
     valid_attachments: tuple[Attachment, ...] | None = field(default=None, name="cni.dev/valid-attachments")
     ipam: IPAMConf = IPAMConf()
     policy: PolicyConf = PolicyConf()
+    kubernetes: KubernetesConf = KubernetesConf()
     mtu: int = 0
     require_mtu_file: bool = False
     num_queues: int = 0
@@ -145,6 +158,16 @@ class NetConf(Part, frozen=True, kw_only=True):
     @property
     def is_kubernetes_policy(self) -> bool:
         return self.policy.type == "k8s"
+
+    @property
+    def api_root(self) -> str:
+        """The URL of the API server, where it is not in a kubeconfig."""
+        return self.kubernetes.k8s_api_root or self.policy.k8s_api_root
+
+    @property
+    def api_root_and_credentials(self) -> tuple[str, PolicyConf]:
+        """All that a connection without a kubeconfig is made of."""
+        return (self.api_root, self.policy)
 
     @property
     def asked_addresses(self) -> tuple[str, ...]:
@@ -213,6 +236,8 @@ def _refuse_unsupported(config: NetConf) -> None:
     for url in config.readiness_gates:
         if not url.startswith(("http://", "https://")):
             raise PluginError(INVALID_CONFIG, f"readiness_gates: {url!r} is not an http or https URL")
+    if config.api_root and not config.api_root.startswith(("http://", "https://")):
+        raise PluginError(INVALID_CONFIG, f"k8s_api_root: {config.api_root!r} is not an http or https URL")
     if not 0 <= (config.policy_setup_timeout_seconds or 0) <= _LONGEST_SETUP_S:
         message = f"policy_setup_timeout_seconds: must be 0 (do not wait) to {_LONGEST_SETUP_S}"
         raise PluginError(INVALID_CONFIG, message)

@@ -77,6 +77,7 @@ async def run(settings: DaemonSettings, *, pods: PodSource | None = None, on_ste
     finally:
         sweeping.cancel()
         await asyncio.wait([sweeping])
+        await agent.close()
         await backend.close()
         log.info("cni daemon stopped; containers keep their network")
 

@@ -37,7 +37,10 @@ async def answer_alone(
             msgspec.structs.replace(settings, standalone=True), store, Allocator(store.backend, clock=utc_now)
         )
         with _alone(settings, environment.get("CNI_CONTAINERID", "")):
-            return await answer(agent, environment, stdin, plugin, place_by_path)
+            try:
+                return await answer(agent, environment, stdin, plugin, place_by_path)
+            finally:
+                await agent.close()
 
 
 def etcd_of(stdin: bytes, config: str | None) -> Connection:

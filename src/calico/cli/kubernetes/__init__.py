@@ -1,0 +1,1 @@
+"""``calico kubernetes``: a room for what Kubernetes needs."""

@@ -1,6 +1,6 @@
 """The cases beside this checkout, and what a step of one expects, held to packets.
 
-A case is ``{world: {namespaces, endpoints}, steps: [{policies, cnps, order, expect, ...}]}``; a step may change namespaces
+A case is ``{world: {namespaces, endpoints}, steps: [{policies, cnps, order, expect}]}``; a step may change namespaces
 and endpoints from then on. Rows have one character a destination: Y reachable, n not, ? is not asked.
 """
 

@@ -211,7 +211,7 @@ class Client:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=context or True, limit=0),
+                connector=aiohttp.TCPConnector(ssl=tls_context(self._connection) or True, limit=0),
                 timeout=aiohttp.ClientTimeout(total=self._timeout_s),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )

@@ -1,0 +1,1 @@
+"""The Kubernetes API as raw JSON: connection, requests, lists that are followed, leases, Events."""

@@ -46,6 +46,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "flows": ("calico.cli.flows", "flows", "Show which flows policy allowed and denied, past ones or as they come."),
     "get": ("calico.cli.resources.get", "get", "Show resources as a table, YAML or JSON, once or as they change."),
     "ipam": ("calico.cli.ipam.group", "ipam", "Look at the addresses that are given out, check, release, configure."),
+    "kubernetes": (
+        "calico.cli.kubernetes.group",
+        "kubernetes",
+        "Install Calico in a cluster of Kubernetes, and look at how it does there.",
+    ),
     "label": ("calico.cli.resources.modify", "label", "Set or remove labels of a resource."),
     "lab": ("calico.cli.lab.group", "lab", "Run many hosts in network namespaces on this machine."),
     "node": ("calico.cli.node.group", "node", "Look at this host: Felix, BIRD, sessions, endpoints; route reflectors."),

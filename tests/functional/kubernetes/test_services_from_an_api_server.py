@@ -27,9 +27,9 @@ from calico.model.kubernetes.services import (
 )
 from calico.orchestrators.kubernetes.api.client import Client
 from calico.orchestrators.kubernetes.controllers.services import ServiceController, slices_path
-from kubernetes_servers import KubernetesServers
+from cluster.loopback import KubernetesServers
 
-pytestmark = [pytest.mark.etcd]
+pytestmark = [pytest.mark.etcd, pytest.mark.kubernetes, pytest.mark.timeout(180)]
 
 SLICES = "/apis/discovery.k8s.io/v1beta1/namespaces/shop/endpointslices"
 SERVICES = "/api/v1/namespaces/shop/services"
@@ -49,15 +49,15 @@ class Cluster:
     def __init__(self, servers: KubernetesServers) -> None:
         self.servers = servers
         self.api, self.store = Client(servers.connection), EtcdBackend((servers.etcd_url,))
-        self.said: dict[str, tuple[str, ...]] = {}
+        self.said: dict[str, set[str]] = {}
         self.controller: ServiceController | None = None
         self._running: asyncio.Task[None] | None = None
 
-    def _report(self, found: Mapping[str, Any], problems: tuple[str, ...]) -> None:
-        self.said[found["metadata"]["name"]] = problems
+    def _warn(self, found: Mapping[str, Any], reason: str, message: str) -> None:
+        self.said.setdefault(f"{found['kind']} {found['metadata']['name']}", set()).add(message.split(":")[0])
 
     async def start(self, resync_s: float = 300.0) -> None:
-        self.controller = ServiceController(self.api, self.store, self._report, resync_s=resync_s)
+        self.controller = ServiceController(self.api, self.store, self._warn, resync_s=resync_s)
         self._running = asyncio.create_task(self.controller.run())
         await self.controller.synced.wait()
 
@@ -164,7 +164,7 @@ async def test_what_cannot_be_told_of_a_slice_is_reported(cluster: Cluster) -> N
     body = {"metadata": {"name": "all-ports", "labels": labels}, "addressType": "IPv4"}
     await cluster.api.create(SLICES, body | {"endpoints": [{"addresses": ["10.65.0.2"]}], "ports": [{"name": ""}]})
     await cluster.start()
-    assert [problem.split(":")[0] for problem in cluster.said["all-ports"]] == ["ports[0].port"]
+    assert cluster.said == {"EndpointSlice all-ports": {"ports[0].port"}}
 
 
 async def test_a_burst_of_slices_ends_as_a_recomputation_would_although_both_servers_died_in_it(

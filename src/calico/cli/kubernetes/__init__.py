@@ -1,1 +1,1 @@
-"""``calico kubernetes``."""
+"""``calico kubernetes``: a room for what Kubernetes needs."""

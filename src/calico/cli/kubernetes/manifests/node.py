@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from calico.cli.kubernetes.manifests.pods import PRIVILEGED, container, host_path, pod_spec, security
-from calico.cli.kubernetes.manifests.settings import CONFIG_MAP, NODE, ManifestSettings, labels
+from calico.cli.kubernetes.manifests.pods import PRIVILEGED, ask_for_health, container, host_path, pod_spec, security
+from calico.cli.kubernetes.manifests.settings import CONFIG_MAP, KUBECONFIG, NODE, ManifestSettings, labels
 
 __all__ = ["daemon_set"]
 
@@ -57,6 +57,9 @@ def _first(settings: ManifestSettings) -> list[dict[str, Any]]:
     return [
         container(settings, "guard", ["felix", "guard"], rights=security("NET_ADMIN"), mounts=_RUN),
         container(settings, "node", address, rights=security(), mounts={}),
+        container(
+            settings, "kubeconfig", ["kubernetes", "kubeconfig", "--write", KUBECONFIG], rights=security(), mounts=_RUN
+        ),
         container(settings, "install", install, rights=security(), mounts=files),
     ]
 
@@ -70,7 +73,7 @@ def _felix(settings: ManifestSettings) -> dict[str, Any]:
         rights=PRIVILEGED,
         mounts=_RUN | _STATE,
         environment=environment,
-        **_probes(_FELIX_HEALTH),
+        **ask_for_health(_FELIX_HEALTH),
     )
 
 
@@ -82,7 +85,7 @@ def _bgp(settings: ManifestSettings) -> dict[str, Any]:
         command,
         rights=security("NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW"),
         mounts=_RUN | {"bgp-secrets": "/etc/calico/bgp-secrets"},
-        **_probes(_BGP_HEALTH),
+        **ask_for_health(_BGP_HEALTH),
     )
 
 
@@ -92,11 +95,3 @@ def _cni(settings: ManifestSettings) -> dict[str, Any]:
     namespaces = {"name": "namespaces", "mountPath": "/run/netns", "mountPropagation": "HostToContainer"}
     made["volumeMounts"].append(namespaces)
     return made
-
-
-def _probes(port: int) -> dict[str, Any]:
-    def ask(path: str) -> dict[str, Any]:
-        return {"httpGet": {"host": "127.0.0.1", "port": port, "path": path}, "periodSeconds": 10, "timeoutSeconds": 5}
-
-    alive = ask("/liveness") | {"initialDelaySeconds": 10, "failureThreshold": 6}
-    return {"livenessProbe": alive, "readinessProbe": ask("/readiness")}

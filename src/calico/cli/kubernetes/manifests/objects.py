@@ -9,15 +9,23 @@ from typing import Any
 import yaml
 
 from calico.cli.kubernetes.manifests.node import daemon_set
-from calico.cli.kubernetes.manifests.pods import container, pod_spec, security
+from calico.cli.kubernetes.manifests.pods import ask_for_health, container, pod_spec, security
 from calico.cli.kubernetes.manifests.roles import roles
-from calico.cli.kubernetes.manifests.settings import CONFIG_MAP, CONTROLLERS, ManifestSettings, check, labels
-from calico.orchestrators.cni.install import conflist
+from calico.cli.kubernetes.manifests.settings import (
+    CONFIG_MAP,
+    CONTROLLERS,
+    KUBECONFIG,
+    ManifestSettings,
+    check,
+    labels,
+)
+from calico.orchestrators.cni.serving.install import conflist
 
 __all__ = ["objects"]
 
 _POOLS = "calico-pools"
 _FILE = "resources.yaml"
+_HEALTH = 9097
 
 
 def objects(settings: ManifestSettings) -> list[dict[str, Any]]:
@@ -38,7 +46,7 @@ def _metadata(settings: ManifestSettings, name: str) -> dict[str, Any]:
 def _config_map(settings: ManifestSettings) -> dict[str, Any]:
     families = {ipaddress.ip_network(pool).version for pool in settings.pools} or {4}
     ipam = {"type": "calico-ipam", "assign_ipv4": str(4 in families).lower(), "assign_ipv6": str(6 in families).lower()}
-    plugin: dict[str, Any] = {"ipam": ipam, "policy": {"type": "k8s"}}
+    plugin: dict[str, Any] = {"ipam": ipam, "policy": {"type": "k8s"}, "kubernetes": {"kubeconfig": KUBECONFIG}}
     if settings.mtu:
         plugin["mtu"] = settings.mtu
     network = conflist("k8s-pod-network", settings.cni_version, plugin, settings.chain)
@@ -92,8 +100,13 @@ def _pools_job(settings: ManifestSettings) -> dict[str, Any]:
 def _deployment(settings: ManifestSettings) -> dict[str, Any]:
     spec = pod_spec(settings, CONTROLLERS, [])
     spec["priorityClassName"] = "system-cluster-critical"
-    command = ["kubernetes", "controllers"]
-    spec["containers"] = [container(settings, "controllers", command, rights=security(), mounts={})]
+    health = ["--health-host", "127.0.0.1", "--health-port", str(_HEALTH)]
+    command = ["kubernetes", "controllers", "--lease-namespace", settings.namespace, *health]
+    probes = ask_for_health(_HEALTH)
+    spec["containers"] = [container(settings, "controllers", command, rights=security(), mounts={}, **probes)]
+    # two on one host would want the same port, and be of no use when the host is gone
+    term = {"labelSelector": {"matchLabels": {"k8s-app": CONTROLLERS}}, "topologyKey": "kubernetes.io/hostname"}
+    spec["affinity"] = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

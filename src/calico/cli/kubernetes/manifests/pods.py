@@ -7,7 +7,7 @@ from typing import Any
 
 from calico.cli.kubernetes.manifests.settings import CERTIFICATES, CONFIG_MAP, ManifestSettings
 
-__all__ = ["PRIVILEGED", "container", "host_path", "pod_spec", "security"]
+__all__ = ["PRIVILEGED", "ask_for_health", "container", "host_path", "pod_spec", "security"]
 
 PRIVILEGED = {"privileged": True}
 """For who writes below /proc/sys: runtimes mount it read-only for everybody else, whatever capabilities he has."""
@@ -74,6 +74,16 @@ def pod_spec(settings: ManifestSettings, account: str, volumes: Sequence[Mapping
         "tolerations": [{"operator": "Exists"}],
         "volumes": given,
     }
+
+
+def ask_for_health(port: int) -> dict[str, Any]:
+    """Probes of a container that answers about its health on the host's loopback."""
+
+    def ask(path: str) -> dict[str, Any]:
+        return {"httpGet": {"host": "127.0.0.1", "port": port, "path": path}, "periodSeconds": 10, "timeoutSeconds": 5}
+
+    alive = ask("/liveness") | {"initialDelaySeconds": 10, "failureThreshold": 6}
+    return {"livenessProbe": alive, "readinessProbe": ask("/readiness")}
 
 
 def host_path(name: str, path: str, kind: str = "DirectoryOrCreate") -> dict[str, Any]:

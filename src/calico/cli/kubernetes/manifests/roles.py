@@ -1,4 +1,4 @@
-"""The accounts and their rights, as the file beside this one has them."""
+"""The accounts and their rights, as packaging/kubernetes/rbac.yaml has them; a wheel carries that file beside this one."""
 
 from __future__ import annotations
 
@@ -7,14 +7,25 @@ from typing import Any
 
 import yaml
 
-__all__ = ["RBAC_FILE", "roles"]
+from calico.errors import InvalidInput
 
-RBAC_FILE = Path(__file__).with_name("rbac.yaml")
+__all__ = ["rbac_file", "roles"]
+
+_BESIDE = Path(__file__).with_name("rbac.yaml")
+_CHECKOUT = Path(__file__).parents[5] / "packaging/kubernetes/rbac.yaml"
+
+
+def rbac_file() -> Path:
+    """Where the file is: in a wheel, or in a checkout."""
+    for path in (_BESIDE, _CHECKOUT):
+        if path.exists():
+            return path
+    raise InvalidInput("is missing from this installation", subject=str(_BESIDE))
 
 
 def roles(namespace: str) -> list[dict[str, Any]]:
     """ServiceAccounts, roles and bindings, for accounts in a namespace."""
-    found: list[dict[str, Any]] = list(yaml.safe_load_all(RBAC_FILE.read_text()))
+    found: list[dict[str, Any]] = list(yaml.safe_load_all(rbac_file().read_text()))
     for document in found:
         if "namespace" in document["metadata"]:
             document["metadata"]["namespace"] = namespace

@@ -8,12 +8,24 @@ from typing import Literal
 import msgspec
 
 from calico.errors import InvalidInput
-from calico.orchestrators.cni.protocol import VERSIONS
+from calico.orchestrators.cni.protocol.request import VERSIONS
 
-__all__ = ["CERTIFICATES", "CONFIG_MAP", "CONTROLLERS", "NODE", "EtcdFiles", "ManifestSettings", "check", "labels"]
+__all__ = [
+    "CERTIFICATES",
+    "CONFIG_MAP",
+    "CONTROLLERS",
+    "KUBECONFIG",
+    "NODE",
+    "EtcdFiles",
+    "ManifestSettings",
+    "check",
+    "labels",
+]
 
 CONFIG_MAP = "calico-config"
 CERTIFICATES = "/etc/calico/etcd"
+KUBECONFIG = "/run/calico/kubeconfig"
+"""Where the daemon that attaches pods finds the API server; made anew at each start of its pod."""
 NODE, CONTROLLERS = "calico-node", "calico-kube-controllers"
 """Names of the DaemonSet and the Deployment, and of the accounts that they use."""
 

@@ -210,7 +210,6 @@ class Client:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            context = tls_context(self._connection)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=tls_context(self._connection) or True, limit=0),
                 timeout=aiohttp.ClientTimeout(total=self._timeout_s),

@@ -1,1 +1,1 @@
-"""What keeps the datastore equal to what the API server says, one file for each kind."""
+"""What follows the Kubernetes API and keeps Calico's datastore as it says: one leader, one file per kind."""

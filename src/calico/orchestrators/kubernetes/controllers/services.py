@@ -24,6 +24,7 @@ from calico.model.kubernetes.services import (
 from calico.obs.logger import Logger
 from calico.orchestrators.kubernetes.api.client import Client
 from calico.orchestrators.kubernetes.api.informer import Informer, Key
+from calico.orchestrators.kubernetes.controllers.fencing import Deposed
 from calico.orchestrators.kubernetes.convert.services import service_of_slice, service_to_record, slice_to_record
 
 __all__ = ["ServiceController", "slices_path"]
@@ -39,8 +40,8 @@ _RETRY_S = (0.2, 30.0)
 _RESYNC_S = 300.0
 _SOURCE = b'{"kind":"Kubernetes"}'
 
-Report = Callable[[Mapping[str, Any], tuple[str, ...]], None]
-"""Hears of an object what of it could not be converted; an empty tuple: all is well with it."""
+Warn = Callable[[Mapping[str, Any], str, str], None]
+"""Hears an object of which something could not be converted, a reason in one word, and a sentence."""
 
 
 async def slices_path(client: Client) -> str:
@@ -63,12 +64,12 @@ class ServiceController:
         self,
         client: Client,
         backend: Backend,
-        report: Report,
+        warn: Warn,
         *,
         resync_s: float = _RESYNC_S,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        self._client, self._backend, self._report = client, backend, report
+        self._client, self._backend, self._warn = client, backend, warn
         self._resync_s, self._sleep = resync_s, sleep
         self._services = Informer(client, "/api/v1/services", on_change=self._on_service, keep=_kept)
         self._slices: Informer | None = None
@@ -77,7 +78,14 @@ class ServiceController:
         self._stored: dict[str, KeyValue] = {}
         self._wake = asyncio.Event()
         self.synced = asyncio.Event()
-        self.trouble = ""
+        self._trouble = ""
+
+    def troubles(self) -> list[str]:
+        """Why what is told may not be what the API says now; empty when all is well."""
+        informers = [self._services, *([self._slices] if self._slices is not None else [])]
+        behind = [f"services: {informer.path}: {informer.trouble}" for informer in informers if informer.trouble]
+        untold = [] if self.synced.is_set() else ["services: not everything was told yet"]
+        return [*behind, *untold, *([f"services: {self._trouble}"] if self._trouble else [])]
 
     async def run(self) -> None:
         """Follow until cancelled; neither server nor datastore ends it."""
@@ -189,7 +197,8 @@ class ServiceController:
         if found is None or service_of_slice(found) != key.service:
             return None
         converted = slice_to_record(found)
-        self._report(found, converted.problems)
+        for problem in converted.problems:
+            self._warn(found, "NotTold", problem)
         return encode_record(converted.record)
 
     async def _say_complete(self) -> None:
@@ -202,12 +211,14 @@ class ServiceController:
         while True:
             try:
                 result = await action()
+            except Deposed:
+                raise
             except CalicoError as error:
-                if str(error) != self.trouble:
+                if str(error) != self._trouble:
                     log.warning("services_not_told", reason=str(error))
-                self.trouble = str(error)
+                self._trouble = str(error)
             else:
-                self.trouble = ""
+                self._trouble = ""
                 return result
             await self._sleep(pause)
             pause = min(pause * 2, _RETRY_S[1])

@@ -52,14 +52,13 @@ def _first(settings: ManifestSettings) -> list[dict[str, Any]]:
     """In order: workloads are closed, the host has its Node, and last of all the kubelet finds a network."""
     address = ["node", "address", "--write", "--ip-autodetection-method", settings.autodetection]
     files = {"cni-bin": "/host/cni-bin", "cni-conf": "/host/cni-conf", "network": "/etc/calico/network"}
+    kubeconfig = ["kubernetes", "kubeconfig", "--write", KUBECONFIG]
     folders = ["--bin-dir", "/host/cni-bin", "--conf-dir", "/host/cni-conf"]
     install = ["cni", "install", *folders, "--network", "/etc/calico/network/cni_network", "--force"]
     return [
         container(settings, "guard", ["felix", "guard"], rights=security("NET_ADMIN"), mounts=_RUN),
         container(settings, "node", address, rights=security(), mounts={}),
-        container(
-            settings, "kubeconfig", ["kubernetes", "kubeconfig", "--write", KUBECONFIG], rights=security(), mounts=_RUN
-        ),
+        container(settings, "kubeconfig", kubeconfig, rights=security(), mounts=_RUN),
         container(settings, "install", install, rights=security(), mounts=files),
     ]
 

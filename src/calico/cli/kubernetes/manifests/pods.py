@@ -44,7 +44,7 @@ def container(
         *({"name": variable, "value": value} for variable, value in _certificates(settings).items()),
         *({"name": variable, "value": value} for variable, value in (environment or {}).items()),
     ]
-    volumes = [{"name": volume, "mountPath": path} for volume, path in mounts.items()]
+    volumes: list[dict[str, Any]] = [{"name": volume, "mountPath": path} for volume, path in mounts.items()]
     if settings.etcd_secret:
         volumes.append({"name": "etcd-certificates", "mountPath": CERTIFICATES, "readOnly": True})
     volumes.append({"name": "tmp", "mountPath": "/tmp"})

@@ -1,4 +1,4 @@
-"""The accounts and their rights, as packaging/kubernetes/rbac.yaml has them; a wheel carries that file beside this one."""
+"""The accounts and their rights, as packaging/kubernetes/rbac.yaml has them; a wheel has it beside this file."""
 
 from __future__ import annotations
 

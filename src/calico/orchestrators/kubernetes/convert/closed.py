@@ -31,7 +31,7 @@ def network_policy_or_closed(source: Mapping[str, Any]) -> Converted:
     for direction in ("ingress", "egress"):
         kept = []
         for rule in getattr(policy.spec, direction):
-            faults = _faults(replace(policy, spec=replace(policy.spec, ingress=(), egress=(), **{direction: (rule,)})))
+            faults = _faults(replace(policy, spec=replace(policy.spec, **{"ingress": (), "egress": (), direction: (rule,)})))
             if faults:
                 problems.append(f"a rule of spec.{direction} is left out: {faults}")
             else:

@@ -42,6 +42,23 @@ class ApiWorld(World):
         self._folder = folder
         self.kubeconfig = self.directory / "kubeconfig"
 
+    def cluster(self) -> None:
+        """Hosts report often, so that one that stopped is noticed soon."""
+        super().cluster()
+        self.put("FelixConfiguration", "felixconfigurations", "default",
+                 {"reportingInterval": "1s", "reportingTTL": "3s", "endpointReportingEnabled": True})  # fmt: skip
+
+    def clear_api(self) -> None:
+        """No pods, nodes and Events; of the datastore no Nodes but the host's."""
+        for path in ("pods", "events"):
+            for one in self.api("GET", f"/api/v1/{path}")["items"]:
+                where = f"/api/v1/namespaces/{one['metadata']['namespace']}/{path}/{one['metadata']['name']}"
+                self.api("DELETE", where, {"gracePeriodSeconds": 0}, check=False)
+        for one in self.api("GET", "/api/v1/nodes")["items"]:
+            self.api("DELETE", f"/api/v1/nodes/{one['metadata']['name']}", check=False)
+        for kind in ("nodes", "hostendpoints", "caliconodestatuses", "kubecontrollersconfigurations"):
+            self.etcdctl("del", "--prefix", f"{RESOURCES}/{kind}/")
+
     def start_api(self) -> None:
         """The API server; returns when it is ready."""
         certs = self.directory / "certs"

@@ -53,7 +53,7 @@ def running_world() -> Iterator[ApiWorld]:
 def world(running_world: ApiWorld) -> Iterator[ApiWorld]:
     """The shared host; whatever a test did, everything runs again and nothing is attached."""
     made = running_world
-    for name, start in (("api", made.start_api), ("daemon", made.start_daemon)):
+    for name, start in (("api", made.start_api), ("felix", made.start_felix), ("daemon", made.start_daemon)):
         if name not in made.processes or made.processes[name].poll() is not None:
             made.processes.pop(name, None)
             start()
@@ -62,9 +62,7 @@ def world(running_world: ApiWorld) -> Iterator[ApiWorld]:
     yield made
     from calico.dataplane.netns import delete_netns
 
-    for pod in made.api("GET", "/api/v1/pods")["items"]:
-        where = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
-        made.api("DELETE", where, {"gracePeriodSeconds": 0}, check=False)
+    made.clear_api()
     for name in made.names[1:]:
         delete_netns(name)
     del made.names[1:]

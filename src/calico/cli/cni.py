@@ -14,8 +14,8 @@ import click
 from calico.cli.daemons import serve
 from calico.cli.etcd_options import connection_of, etcd_options
 from calico.cli.thisnode import this_node
-from calico.orchestrators.cni.agent import Settings
-from calico.orchestrators.cni.daemon import DEFAULT_SOCKET
+from calico.orchestrators.cni.commands.agent import Settings
+from calico.orchestrators.cni.serving.daemon import DEFAULT_SOCKET
 
 __all__ = ["agent_options", "cni", "cni_daemon", "settings_of"]
 
@@ -107,7 +107,7 @@ def cni_daemon(
     away; attaching new ones is answered with "try again later".
     """
     from calico.obs.log import configure_logging
-    from calico.orchestrators.cni.daemon import DaemonSettings, run
+    from calico.orchestrators.cni.serving.daemon import DaemonSettings, run
 
     configure_logging(level=log_level, file=log_file)
     settings = settings_of(node, run_dir, state_dir, interface_prefix, policy_timeout)
@@ -159,7 +159,7 @@ def install(
     force: bool,
 ) -> None:
     """Install the plugin and a network that uses it. Doing so again changes nothing."""
-    from calico.orchestrators.cni.install import (
+    from calico.orchestrators.cni.serving.install import (
         conflist,
         install_plugins,
         shim_text,
@@ -212,7 +212,7 @@ def call(
 
     What `calico cni install --standalone` installs runs this.
     """
-    from calico.orchestrators.cni.standalone import answer_alone
+    from calico.orchestrators.cni.serving.standalone import answer_alone
 
     settings = settings_of(node, run_dir, state_dir, interface_prefix, policy_timeout)
     environment = {key: value for key, value in os.environ.items() if key.startswith("CNI_")}

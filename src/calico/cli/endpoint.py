@@ -15,8 +15,8 @@ from calico.cli.output.printing import print_data, print_table
 from calico.datastore.connection import load_connection, open_store
 from calico.errors import InvalidInput
 from calico.model.workload import WorkloadEndpoint
-from calico.orchestrators.cni.agent import Agent, Settings
-from calico.orchestrators.cni.result import Result
+from calico.orchestrators.cni.commands.agent import Agent, Settings
+from calico.orchestrators.cni.protocol.result import Result
 
 __all__ = ["endpoint"]
 
@@ -66,7 +66,7 @@ def add(
     NAME has letters, digits and dashes. A namespace gets a cable, addresses and routes; behind a tap the guest must
     set what is printed.
     """
-    from calico.orchestrators.cni.manual import Plug, netns_path, plug
+    from calico.orchestrators.cni.commands.manual import Plug, netns_path, plug
 
     if bool(netns) == bool(tap):
         raise click.UsageError("give either --netns or --tap")
@@ -99,7 +99,7 @@ def add(
 @config_option
 def remove(name: str, interface: str, config: str | None, **options: Any) -> None:
     """Take NAME out of the network: its endpoint, cable and addresses go; a tap device stays."""
-    from calico.orchestrators.cni.manual import unplug
+    from calico.orchestrators.cni.commands.manual import unplug
 
     async def run() -> None:
         async with _agent(settings_of(**options), config) as agent:
@@ -115,7 +115,7 @@ def remove(name: str, interface: str, config: str | None, **options: Any) -> Non
 @data_output_option
 def list_command(config: str | None, output: str, **options: Any) -> None:
     """Show what is connected on this host, apart from pods."""
-    from calico.orchestrators.cni.manual import list_plugged
+    from calico.orchestrators.cni.commands.manual import list_plugged
 
     async def run() -> list[WorkloadEndpoint]:
         async with _agent(settings_of(**options), config) as agent:
@@ -154,7 +154,7 @@ def list_command(config: str | None, output: str, **options: Any) -> None:
 @asynccontextmanager
 async def _agent(settings: Settings, config: str | None) -> AsyncIterator[Agent]:
     from calico.ipam.allocator import Allocator
-    from calico.orchestrators.cni.daemon import utc_now
+    from calico.orchestrators.cni.serving.daemon import utc_now
 
     async with open_store(load_connection(config)) as store:
         yield Agent(settings, store, Allocator(store.backend, clock=utc_now))

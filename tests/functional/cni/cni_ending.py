@@ -1,5 +1,5 @@
-"""The daemon as it is, but when a step is reached (``calico.orchestrators.cni.steps``) it kills itself, or the process
-of another that it is told."""
+"""The daemon as it is, but when a step is reached (``calico.orchestrators.cni.commands.steps``) it kills itself, or the
+process of another that it is told."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import signal
 
 from calico.datastore.connection import Connection
 from calico.obs.log import configure_logging
-from calico.orchestrators.cni.agent import Settings
-from calico.orchestrators.cni.daemon import DaemonSettings, run
+from calico.orchestrators.cni.commands.agent import Settings
+from calico.orchestrators.cni.serving.daemon import DaemonSettings, run
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import pytest
 from cni_world import NOTHING, Answer, World, until
 
-from calico.orchestrators.cni.steps import Step
+from calico.orchestrators.cni.commands.steps import Step
 
 ENDING = str(Path(__file__).with_name("cni_ending.py"))
 DELETING = ("endpoint deleted", "unwired", "released", "forgotten")

@@ -11,7 +11,7 @@ from calico.cli.main import cli
 from calico.cli.node.layout import UNIT_SOURCES
 from calico.datastore.connection import DEFAULT_ENDPOINT, Connection
 from calico.datastore.core.cluster import Core
-from calico.orchestrators.cni.records import DEFAULT_DIRECTORY
+from calico.orchestrators.cni.host.records import DEFAULT_DIRECTORY
 from calico.orchestrators.openstack.compute.daemon import AgentSettings
 
 UNITS = UNIT_SOURCES

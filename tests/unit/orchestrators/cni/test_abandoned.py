@@ -10,11 +10,11 @@ from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY
 from calico.datastore.typed.store import Store
 from calico.ipam.allocator import Allocator
 from calico.model.keys import kind_prefix
-from calico.orchestrators.cni.abandoned import Sweeper
-from calico.orchestrators.cni.agent import Agent, Settings
-from calico.orchestrators.cni.daemon import utc_now
-from calico.orchestrators.cni.names import Attached
-from calico.orchestrators.cni.records import Record
+from calico.orchestrators.cni.commands.abandoned import Sweeper
+from calico.orchestrators.cni.commands.agent import Agent, Settings
+from calico.orchestrators.cni.host.records import Record
+from calico.orchestrators.cni.serving.daemon import utc_now
+from calico.orchestrators.cni.workload.names import Attached
 
 READY = b'{"kind":"ClusterInformation","metadata":{"name":"default"},"spec":{"datastoreReady":true}}'
 

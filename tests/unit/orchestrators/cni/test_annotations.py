@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from calico.errors import InvalidInput
-from calico.orchestrators.cni.annotations import read_annotations
-from calico.orchestrators.cni.netconf import FeatureControl
+from calico.orchestrators.cni.protocol.netconf import FeatureControl
+from calico.orchestrators.cni.workload.annotations import read_annotations
 
 P = "cni.projectcalico.org/"
 NONE, ALL = FeatureControl(), FeatureControl(ip_addrs_no_ipam=True, floating_ips=True)

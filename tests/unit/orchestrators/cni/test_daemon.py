@@ -10,8 +10,8 @@ from typing import cast
 
 import pytest
 
-from calico.orchestrators.cni import daemon
-from calico.orchestrators.cni.agent import Agent
+from calico.orchestrators.cni.commands.agent import Agent
+from calico.orchestrators.cni.serving import daemon
 
 
 @pytest.mark.root

@@ -6,10 +6,10 @@ import pytest
 
 from calico.model.validation import validate
 from calico.model.workload import IPNAT
-from calico.orchestrators.cni.annotations import Asked
-from calico.orchestrators.cni.endpoint import build_endpoint, network_profile
-from calico.orchestrators.cni.names import Attached
-from calico.orchestrators.cni.pods import PodFacts
+from calico.orchestrators.cni.workload.annotations import Asked
+from calico.orchestrators.cni.workload.endpoint import build_endpoint, network_profile
+from calico.orchestrators.cni.workload.names import Attached
+from calico.orchestrators.cni.workload.pods import PodFacts
 
 POD = Attached(network="net", container_id="cd", interface="eth0", node="node-1", namespace="shop", pod="web-0")
 CONTAINER = Attached(network="net", container_id="cd", interface="eth0", node="node-1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from calico.errors import Conflict, InvalidInput, NotFound, ResyncRequired, Transient
-from calico.orchestrators.cni.fault import PluginError, error_object, fault_of
+from calico.orchestrators.cni.protocol.fault import PluginError, error_object, fault_of
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calico.errors import InvalidInput
-from calico.orchestrators.cni.frames import encode_answer, parse_question
+from calico.orchestrators.cni.serving.frames import encode_answer, parse_question
 
 ENVIRONMENT = {"CNI_COMMAND": "ADD", "CNI_ARGS": "A=1;B=2"}
 BODY = b"\0".join(f"{k}={v}".encode() for k, v in ENVIRONMENT.items())

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from calico.errors import CalicoError
-from calico.orchestrators.cni.fault import fault_of
-from calico.orchestrators.cni.hostfiles import mtu_of, node_of
-from calico.orchestrators.cni.netconf import NetConf
+from calico.orchestrators.cni.host.hostfiles import mtu_of, node_of
+from calico.orchestrators.cni.protocol.fault import fault_of
+from calico.orchestrators.cni.protocol.netconf import NetConf
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from calico.orchestrators.cni.fault import PluginError
-from calico.orchestrators.cni.names import Attached
-from calico.orchestrators.cni.netconf import decode_config
-from calico.orchestrators.cni.plugin import failure
-from calico.orchestrators.cni.protocol import parse_request
-from calico.orchestrators.cni.records import Record, Records
-from calico.orchestrators.cni.result import parse_result
+from calico.orchestrators.cni.commands.plugin import failure
+from calico.orchestrators.cni.host.records import Record, Records
+from calico.orchestrators.cni.protocol.fault import PluginError
+from calico.orchestrators.cni.protocol.netconf import decode_config
+from calico.orchestrators.cni.protocol.request import parse_request
+from calico.orchestrators.cni.protocol.result import parse_result
+from calico.orchestrators.cni.workload.names import Attached
 
 ENVIRONMENT = {
     "CNI_COMMAND": "DEL",

@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 
 from calico.errors import AlreadyExists, InvalidInput
-from calico.orchestrators.cni.install import conflist, install_plugins, shim_text, standalone_text, write_conflist
-from calico.orchestrators.cni.netconf import decode_config
+from calico.orchestrators.cni.protocol.netconf import decode_config
+from calico.orchestrators.cni.serving.install import (
+    conflist,
+    install_plugins,
+    shim_text,
+    standalone_text,
+    write_conflist,
+)
 
 
 def test_both_plugins_are_the_same_executable(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY
 from calico.datastore.typed.store import Store
 from calico.errors import InvalidInput, Transient
 from calico.model.keys import ResourceKey, key_path, kind_prefix
-from calico.orchestrators.cni.known import look_up
-from calico.orchestrators.cni.names import Attached
+from calico.orchestrators.cni.workload.known import look_up
+from calico.orchestrators.cni.workload.names import Attached
 
 ETH0 = Attached(network="net", container_id="0123456789abcdef", interface="eth0", node="a")
 

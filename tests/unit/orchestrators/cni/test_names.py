@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from calico.errors import InvalidInput
-from calico.orchestrators.cni.names import Attached
+from calico.orchestrators.cni.workload.names import Attached
 
 ID = "0123456789abcdef" * 4
 CONTAINER = Attached(network="net", container_id=ID, interface="eth0", node="node-1")

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calico.model.validation import validate
-from calico.orchestrators.cni.endpoint import build_endpoint
-from calico.orchestrators.cni.names import Attached
+from calico.orchestrators.cni.workload.endpoint import build_endpoint
+from calico.orchestrators.cni.workload.names import Attached
 
 ID = "748ee8b6e024ecbeb709a73958a00114a301045eda8addb2882291bb1c8401f2"
 IDS = st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,100}", fullmatch=True)

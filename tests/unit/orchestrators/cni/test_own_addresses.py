@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from allocation.cluster import Cluster
-from calico.orchestrators.cni.addresses import OwnAddresses, Wish
-from calico.orchestrators.cni.fault import PluginError
-from calico.orchestrators.cni.names import Attached
+from calico.orchestrators.cni.addresses.source import OwnAddresses, Wish
+from calico.orchestrators.cni.protocol.fault import PluginError
+from calico.orchestrators.cni.workload.names import Attached
 
 ETH0 = Attached(network="net", container_id="0123456789abcdef", interface="eth0", node="a")
 ETH1 = Attached(network="net", container_id="0123456789abcdef", interface="eth1", node="a")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calico.orchestrators.cni.fault import PluginError
-from calico.orchestrators.cni.protocol import parse_request
+from calico.orchestrators.cni.protocol.fault import PluginError
+from calico.orchestrators.cni.protocol.request import parse_request
 
 ADD = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": "/n", "CNI_IFNAME": "eth0", "CNI_PATH": "/bin"}
 

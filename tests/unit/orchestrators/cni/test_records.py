@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from calico.orchestrators.cni.names import Attached
-from calico.orchestrators.cni.records import Record, Records
+from calico.orchestrators.cni.host.records import Record, Records
+from calico.orchestrators.cni.workload.names import Attached
 
 
 def record(number: int) -> Record:

@@ -6,9 +6,17 @@ from typing import Any
 
 import pytest
 
-from calico.orchestrators.cni.fault import PluginError
-from calico.orchestrators.cni.protocol import VERSIONS
-from calico.orchestrators.cni.result import Interface, IPConfig, Result, Route, extend, parse_result, render_result
+from calico.orchestrators.cni.protocol.fault import PluginError
+from calico.orchestrators.cni.protocol.request import VERSIONS
+from calico.orchestrators.cni.protocol.result import (
+    Interface,
+    IPConfig,
+    Result,
+    Route,
+    extend,
+    parse_result,
+    render_result,
+)
 
 RESULT = Result(
     interfaces=(

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from calico.errors import InvalidInput
-from calico.orchestrators.cni.room import Room
+from calico.orchestrators.cni.serving.room import Room
 
 
 async def test_a_caller_beyond_the_limit_waits_for_one_to_leave() -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from calico.orchestrators.cni.daemon import DEFAULT_SOCKET
-from calico.orchestrators.cni.frames import encode_answer, parse_question
-from calico.orchestrators.cni.install import shim_text
-from calico.orchestrators.cni.protocol import VERSIONS
+from calico.orchestrators.cni.protocol.request import VERSIONS
+from calico.orchestrators.cni.serving.daemon import DEFAULT_SOCKET
+from calico.orchestrators.cni.serving.frames import encode_answer, parse_question
+from calico.orchestrators.cni.serving.install import shim_text
 from calico.orchestrators.cni.shim import calico as shim
 
 PYTHON = Path("/usr/bin/python3")

@@ -1,0 +1,1 @@
+"""The commands of the plugin, one file each, and what they share."""

@@ -1,0 +1,1 @@
+"""The protocol between runtime and plugin: requests, network configurations, results, errors. Pure."""

@@ -1,0 +1,1 @@
+"""How calls come in: the daemon behind the shim, a process of its own, the installation."""

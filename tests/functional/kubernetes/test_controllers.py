@@ -218,7 +218,7 @@ def test_cluster_policies_become_tiers_and_what_is_not_supported_denies(led: Fol
             "name": "ok",
             "action": "Accept",
             "from": [everyone],
-            "protocols": [{"tcp": {"destinationPort": {"number": 80}}}],
+            "protocols": [{"tcp": {"destinationPort": {"number": 80}}}, {"destinationNamedPort": "w"}],
         },
         {"action": "Pass", "from": [{"somebody": {}}]},
     ]

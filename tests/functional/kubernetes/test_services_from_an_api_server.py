@@ -11,6 +11,7 @@ import pytest
 
 from calico.datastore.api import Op
 from calico.datastore.etcd.backend import EtcdBackend
+from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY
 from calico.model.kubernetes.services import (
     KUBERNETES_PREFIX,
     SOURCE_KEY,
@@ -56,6 +57,11 @@ class Cluster:
     def _warn(self, found: Mapping[str, Any], reason: str, message: str) -> None:
         self.said.setdefault(f"{found['kind']} {found['metadata']['name']}", set()).add(message.split(":")[0])
 
+    async def ready(self, ready: bool) -> None:
+        """The datastore is unlocked, or locked."""
+        text = f'{{"spec":{{"datastoreReady":{"true" if ready else "false"}}}}}'
+        await self.store.txn([Op(CLUSTER_INFO_KEY, text.encode())])
+
     async def start(self, resync_s: float = 300.0) -> None:
         self.controller = ServiceController(self.api, self.store, self._warn, resync_s=resync_s)
         self._running = asyncio.create_task(self.controller.run())
@@ -66,6 +72,9 @@ class Cluster:
             self._running.cancel()
             with suppress(asyncio.CancelledError):
                 await self._running
+
+    def troubles(self) -> list[str]:
+        return self.controller.troubles() if self.controller is not None else []
 
     async def keys(self) -> dict[str, bytes]:
         return {
@@ -93,6 +102,7 @@ async def cluster(servers: KubernetesServers) -> AsyncIterator[Cluster]:
     made = Cluster(servers)
     with suppress(Exception):
         await made.api.create("/api/v1/namespaces", {"metadata": {"name": "shop"}})
+    await made.ready(True)
     yield made
     await made.stop()
     for collection in (SERVICES, SLICES):
@@ -157,6 +167,16 @@ async def test_what_others_did_to_the_keys_is_mended(cluster: Cluster) -> None:
     async with asyncio.timeout(60):
         while await cluster.store.get(SOURCE_KEY) is None:
             await asyncio.sleep(0.05)
+
+
+async def test_while_the_datastore_is_locked_nothing_is_written(cluster: Cluster) -> None:
+    await cluster.start()
+    await cluster.ready(False)
+    await cluster.service("web")
+    await cluster.until(lambda _: any("not ready" in said or "datastore" in said for said in cluster.troubles()))
+    assert not await cluster.keys()
+    await cluster.ready(True)
+    await cluster.until(lambda keys: WEB in keys)
 
 
 async def test_what_cannot_be_told_of_a_slice_is_reported(cluster: Cluster) -> None:

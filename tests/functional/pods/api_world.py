@@ -6,13 +6,17 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
+
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "cni"))
 from cni_world import NODE, NOTHING, RESOURCES, Container, World, until
@@ -27,11 +31,15 @@ from calico.orchestrators.kubernetes.api.connection import APIConnection
 __all__ = ["NODE", "NOTHING", "ApiWorld", "Pod", "until"]
 
 _T = TypeVar("_T")
-_RULES = [
-    {"apiGroups": [""], "resources": ["pods", "namespaces"], "verbs": ["get"]},
-    {"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]},
-]
-"""All that the plugin may do."""
+_ROLES = Path(__file__).parents[3] / "packaging" / "kubernetes" / "rbac.yaml"
+_PLURALS = {
+    "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts",
+    "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+    "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles",
+    "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
+}
+_ACCOUNT = "system:serviceaccount:kube-system:calico"
 
 
 class ApiWorld(World):
@@ -68,7 +76,9 @@ class ApiWorld(World):
             for command in (["genrsa", "-out", key, "2048"], ["rsa", "-in", key, "-pubout", "-out", public]):
                 subprocess.run(["openssl", *map(str, command)], check=True, capture_output=True)
         tokens = self.directory / "tokens.csv"
-        tokens.write_text('admin,admin,1,"system:masters"\nplugin,calico-cni,2\n')
+        tokens.write_text(
+            f'admin,admin,1,"system:masters"\nplugin,{_ACCOUNT}-node,2\ncontrollers,{_ACCOUNT}-kube-controllers,3\n'
+        )
         self._start(
             "api", [
                 str(self._folder / "kube-apiserver"), f"--etcd-servers={self.etcd_url}", f"--cert-dir={certs}",
@@ -82,15 +92,22 @@ class ApiWorld(World):
         self.write_kubeconfig()
 
     def prepare(self) -> None:
-        """What the plugin may do, and the service account of the namespace ``default``."""
-        rbac = "/apis/rbac.authorization.k8s.io/v1"
-        self.api("POST", f"{rbac}/clusterroles", {"metadata": {"name": "cni"}, "rules": _RULES})
-        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cni"}
-        subjects = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "calico-cni"}]
-        self.api("POST", f"{rbac}/clusterrolebindings", {"metadata": {"name": "cni"}, "roleRef": role,
-                                                         "subjects": subjects})  # fmt: skip
+        """What plugin and controllers may do, and the service account of the namespace ``default``."""
+        for document in yaml.safe_load_all(_ROLES.read_text()):
+            path = _PLURALS[document["kind"]].format(document["metadata"].get("namespace"))
+            until(lambda path=path, one=document: self.api("POST", path, one, check=False), f"{path} is made")
         until(lambda: self.api("GET", "/api/v1/namespaces/default", check=False), "there is a namespace default")
         self.account("default")
+
+    def start_bgp(self) -> None:
+        """The BGP agent with its BIRD."""
+        command = [sys.executable, "-m", "calico", "bgp", "--node", NODE, "--run-dir", str(self.run_dir)]
+        self._start("bgp", [*command, "--etcd-endpoints", self.etcd_url])
+
+    def stop_bird(self) -> None:
+        """BIRD outlives its agent."""
+        with suppress(OSError, ValueError):
+            os.kill(int((self.run_dir / "bird.pid").read_text()), signal.SIGKILL)
 
     def write_kubeconfig(self, token: str = "plugin") -> None:
         """The plugin's."""
@@ -167,12 +184,12 @@ class ApiWorld(World):
                               check=False, env=environment)  # fmt: skip
 
     def run(self, work: Callable[[Client, Store], Coroutine[Any, Any, _T]]) -> _T:
-        """Something of ours in the host's namespace, with clients of the API and of etcd."""
+        """Something of ours in the host's namespace, with clients of the API and of etcd, as the controllers."""
         import asyncio
 
         async def inside() -> _T:
             backend = open_backend(Connection(endpoints=(self.etcd_url,)))
-            where = APIConnection(server="https://127.0.0.1:6443", insecure=True, token="admin")
+            where = APIConnection(server="https://127.0.0.1:6443", insecure=True, token="controllers")
             try:
                 async with Client(where) as client:
                     return await work(client, Store(backend, ipam=IPAMCascade()))

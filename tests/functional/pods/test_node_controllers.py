@@ -206,6 +206,29 @@ def test_a_nodes_condition_says_whether_felix_runs(world: ApiWorld) -> None:
     world.run(scenario)
 
 
+def test_a_nodes_condition_says_whether_its_bgp_agent_answers(world: ApiWorld) -> None:
+    kubernetes_node(world, NODE)
+    refs = [{"nodeName": NODE, "orchestrator": "k8s"}]
+    world.put("Node", "nodes", NODE, {"orchRefs": refs, "bgp": {"ipv4Address": "172.30.0.1/24"}})
+    world.start_bgp()
+
+    async def scenario(client: Client, store: Store) -> None:
+        reporter = Reporter(client, "test", "host", lambda: True)
+        options = {"ask_every_s": 1, "silent_s": 4, "period_s": 0.5, "settle_s": 0.05}
+        async with running(NetworkCondition(client, store, reporter, **options)):
+            await reached(lambda: "and BIRD" in condition(world).get("message", ""), "Felix and BIRD run")
+            assert condition(world)["status"] == "False"
+            world.kill("bgp")
+            await reached(lambda: condition(world).get("status") == "True", "the network is unavailable")
+            assert condition(world)["reason"] == "BGPAgentNotReporting"
+
+    try:
+        world.run(scenario)
+    finally:
+        world.kill("bgp")
+        world.stop_bird()
+
+
 def test_a_pod_whose_endpoint_cannot_be_programmed_is_told_why(world: ApiWorld) -> None:
     kubernetes_node(world, NODE)
     calico_node(world, NODE, NODE)

@@ -103,8 +103,8 @@ def test_a_tunnels_address_goes_with_its_node_only() -> None:
 
 def test_an_address_in_use_keeps_the_others_of_its_handle() -> None:
     attributes = (Attribute(handle="both"), Attribute(handle="one"))
-    block = Block(cidr="10.0.0.0/30", affinity="host:a", sequence=1, allocations=(0, 0, 1, None), unallocated=(3,),
-                  attributes=attributes)  # fmt: skip
+    block = Block(cidr="10.0.0.0/30", affinity="host:a", sequence=1, sequences={}, attributes=attributes,
+                  allocations=(0, 0, 1, None), unallocated=(3,))  # fmt: skip
     state = IPAMState(blocks={block.cidr: block})
     leak = {n: Finding("address-leaked", f"10.0.0.{n}", "", "", f"10.0.0.{n}", block.cidr, h, 1, "a")
             for n, h in ((0, "both"), (1, "both"), (2, "one"))}  # fmt: skip

@@ -106,13 +106,22 @@ class NetworkCondition(Rounds):
     """Conditions are written when they differ; an Event when an endpoint's reasons are new."""
 
     def __init__(
-        self, client: Client, store: Store, reporter: Reporter, *, silent_s: float = _SILENT_S, **options: Any
+        self,
+        client: Client,
+        store: Store,
+        reporter: Reporter,
+        *,
+        ask_every_s: int = PERIOD_S,
+        silent_s: float = _SILENT_S,
+        **options: Any,
     ) -> None:
+        """``ask_every_s``: how often a BGP agent is to answer; ``silent_s``: without an answer it is taken for dead."""
         self._answers = kind_prefix("CalicoNodeStatus")
         options = {"period_s": 30.0} | options
         prefixes = [_REPORTS, self._answers, kind_prefix("Node")]
         super().__init__("networkcondition", store, prefixes=prefixes, **options)
-        self._client, self._reporter, self._silent_s = client, reporter, silent_s
+        self._client, self._reporter = client, reporter
+        self._ask_every_s, self._silent_s = ask_every_s, silent_s
         self._nodes = self.follow(client, "/api/v1/nodes", keep=_node)
         self._pods = self.follow(client, "/api/v1/pods", keep=_pod)
         self._felix: set[str] = set()
@@ -210,7 +219,7 @@ class NetworkCondition(Rounds):
     async def _ask(self, nodes: set[str]) -> None:
         """A question to the BGP agent of each node, and none to those that went."""
         for node in nodes - self._bird.keys():
-            spec = CalicoNodeStatusSpec(node=node, classes=("Agent",), update_period_seconds=PERIOD_S)
+            spec = CalicoNodeStatusSpec(node=node, classes=("Agent",), update_period_seconds=self._ask_every_s)
             metadata = Metadata(name=f"{_STATUSES}{node}")
             try:
                 await self._store.create(CalicoNodeStatus(kind="CalicoNodeStatus", metadata=metadata, spec=spec))

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from calico.datastore.api import Backend, CompareFailed, KeyValue, Op
+from calico.datastore.typed.ready import require_ready
 from calico.errors import CalicoError, InvalidInput, NotFound
 from calico.model.kubernetes.services import (
     KUBERNETES_PREFIX,
@@ -165,6 +166,7 @@ class ServiceController:
     async def _write(self, ops: list[Op]) -> None:
         if not ops:
             return
+        await require_ready(self._backend)
         try:
             revision = await self._backend.txn(ops)
         except InvalidInput as error:

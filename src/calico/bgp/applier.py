@@ -17,6 +17,7 @@ from calico.bgp.planning.serviceroutes import ServiceRoutes
 from calico.bgp.planning.snapshot import BGPSnapshot, SnapshotStore, named_secrets
 from calico.bgp.problem import Problem
 from calico.bgp.secretfiles import SecretFiles
+from calico.bgp.servicefeed import ServiceFeed
 from calico.datastore.api import SyncStatus, Update
 from calico.errors import InvalidInput, Transient
 
@@ -45,6 +46,7 @@ class Applier:
         export_mode: ExportMode,
         files: SecretFiles,
         feed: EndpointFeed,
+        services: ServiceFeed,
     ) -> None:
         self._node = node
         self._supervisor = supervisor
@@ -54,7 +56,8 @@ class Applier:
         self._revision = 0
         self._status = SyncStatus.WAITING
         self._dirty = asyncio.Event()
-        self._files, self._feed = files, feed
+        self._files, self._feed, self._services = files, feed, services
+        self._services_known = False
         self._endpoints = _Endpoints(self._store, self._dirty)
         files.on_change = self._dirty.set
         feed.sink = self._endpoints
@@ -81,7 +84,13 @@ class Applier:
     def on_services(self, services: ServiceRoutes | None) -> None:
         """Part of ``ServiceSink``."""
         self._store.services = services
+        self._services_known = True
         self._dirty.set()
+
+    def on_services_forgotten(self) -> None:
+        """Part of ``ServiceSink``."""
+        self._store.services = None
+        self._services_known = False
 
     async def run(self) -> None:
         """Apply whenever something changed, for ever."""
@@ -114,6 +123,11 @@ class Applier:
         self._feed.want(planned.needs_endpoints)
         if planned.needs_endpoints and not self._endpoints.known:
             self._state.in_sync = False  # without them sessions that run would seem to be no longer wanted
+            return 0.0
+        if not planned.held:
+            self._services.want(planned.needs_services)
+        if planned.needs_services and not self._services_known:
+            self._state.in_sync = False  # without them what is advertised would be withdrawn
             return 0.0
         if planned.held and self._supervisor.configuration:
             self._state.in_sync = False

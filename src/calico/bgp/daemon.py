@@ -27,6 +27,7 @@ from calico.bgp.planning.snapshot import watched_prefixes
 from calico.bgp.problem import Problem
 from calico.bgp.remote.answering import Answerer
 from calico.bgp.secretfiles import SecretFiles
+from calico.bgp.servicefeed import ServiceFeed
 from calico.bgp.status import status_document
 from calico.bgp.statuswatch import StatusWatch
 from calico.datastore.api import Backend
@@ -67,13 +68,14 @@ async def run(settings: BGPSettings) -> None:
 
 
 async def run_with_backend(settings: BGPSettings, backend: Backend, services: ServiceSource | None = None) -> None:
-    """``run`` on any datastore; ``services`` knows of services, where there is something that does."""
+    """``run`` on any datastore; ``services`` knows of services in place of the datastore."""
     directory = Path(settings.run_dir).absolute()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     state = AgentState(node=settings.node, pid=os.getpid(), version=__version__)
     supervisor = Supervisor(directory, settings.bird)
     files, feed = SecretFiles(Path(settings.secrets_dir)), EndpointFeed(backend, settings.node)
-    applier = Applier(settings.node, supervisor, state, settings.export_mode, files, feed)
+    told = ServiceFeed(backend, settings.node)
+    applier = Applier(settings.node, supervisor, state, settings.export_mode, files, feed, told)
     syncer = Syncer(
         backend,
         watched_prefixes(settings.node),
@@ -95,8 +97,7 @@ async def run_with_backend(settings: BGPSettings, backend: Backend, services: Se
             group.create_task(service.run(), name=type(service).__name__)
         group.create_task(health.run(listeners), name="health")
         group.create_task(watch_contact(syncer, state), name="contact")
-        if services is not None:
-            group.create_task(services.run(applier), name="services")
+        group.create_task((services or told).run(applier), name="services")
 
 
 def _document(state: AgentState, supervisor: Supervisor) -> dict[str, Any]:

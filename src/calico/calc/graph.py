@@ -127,9 +127,9 @@ class Graph:
             self._compiled.clear()
             self._changed_profiles.update(self._profiles_used)
 
-    def on_service(self, namespace: str, name: str, value: ServiceEndpoints | None) -> None:
-        """What is behind a service is new or changed; None: there is no such service."""
-        self._members.on_service((namespace, name), value)
+    def on_service(self, namespace: str, name: str, value: ServiceEndpoints | None, part: str = "") -> None:
+        """A part of what is behind a service is new or changed; None: there is no such part."""
+        self._members.on_service((namespace, name), value, part)
 
     def on_block(self, net: bytes, node: str, present: bool) -> None:
         """A block of addresses (a packed net) belongs to a node, or does not."""

@@ -55,7 +55,7 @@ class MemberIndex:
     def __init__(self) -> None:
         self._sets: dict[str, _Set] = {}
         self._changed: set[str] = set()
-        self._services: dict[ServiceName, ServiceEndpoints] = {}
+        self._services: dict[ServiceName, dict[str, ServiceEndpoints]] = {}  # by part
         self._by_service: dict[ServiceName, set[str]] = {}
         # An item is its group and its nets, nothing else: there are a hundred thousand of them.
         self._items: dict[ResourceKey, tuple[LabelGroup[ResourceKey, str], tuple[bytes, ...]]] = {}
@@ -93,11 +93,14 @@ class MemberIndex:
         """Every workload endpoint with its nets."""
         return ((key, nets) for key, (_, nets) in self._items.items() if key.kind == "WorkloadEndpoint")
 
-    def on_service(self, name: ServiceName, value: ServiceEndpoints | None) -> None:
-        """What is behind a service is new or changed; None: there is no such service."""
-        before = self._services.pop(name, None)
+    def on_service(self, name: ServiceName, value: ServiceEndpoints | None, part: str = "") -> None:
+        """A part of what is behind a service is new or changed; None: there is no such part."""
+        parts = self._services.setdefault(name, {})
+        before = parts.pop(part, None)
         if value is not None:
-            self._services[name] = value
+            parts[part] = value
+        elif not parts:
+            del self._services[name]
         for set_id in self._by_service.get(name, ()):
             target = self._sets[set_id]
             old, new = (service_members(target.spec.kind, which) for which in (before, value))
@@ -120,8 +123,9 @@ class MemberIndex:
             self._selectors.on_selector(set_id, spec.selector)
             if spec.service is not None:
                 self._by_service.setdefault(spec.service, set()).add(set_id)
-                for member in service_members(spec.kind, self._services.get(spec.service)):
-                    self._sets[set_id].content.add(member)
+                for part in self._services.get(spec.service, {}).values():
+                    for member in service_members(spec.kind, part):
+                        self._sets[set_id].content.add(member)
 
     def on_match(self, selector_id: str, group: LabelGroup[ResourceKey, str], matched: bool) -> None:
         """See ``MatchSink``."""

@@ -141,6 +141,7 @@ def cni() -> None:
 @click.option("--kubernetes-policy", is_flag=True, help="Pods get the profiles of namespace and service account.")
 @click.option("--socket", default=DEFAULT_SOCKET, show_default=True, help="Socket of `calico cni-daemon`.")
 @click.option("--standalone", is_flag=True, help="Without a daemon: slower, for trials.")
+@click.option("--network", help="Install this network's file as it is, whatever the other options say of it.")
 @click.option("--force", is_flag=True, help="Replace a network's file that differs.")
 def install(
     bin_dirs: tuple[str, ...],
@@ -156,12 +157,14 @@ def install(
     kubernetes_policy: bool,
     socket: str,
     standalone: bool,
+    network: str | None,
     force: bool,
 ) -> None:
     """Install the plugin and a network that uses it. Doing so again changes nothing."""
     from calico.orchestrators.cni.serving.install import (
         conflist,
         install_plugins,
+        read_network,
         shim_text,
         standalone_text,
         write_conflist,
@@ -176,7 +179,7 @@ def install(
         plugin["mtu"] = mtu
     if kubernetes_policy:
         plugin["policy"] = {"type": "k8s"}
-    document = conflist(name, cni_version, plugin, chain)
+    document = read_network(Path(network)) if network else conflist(name, cni_version, plugin, chain)
     text = standalone_text() if standalone else shim_text(socket)
     for directory in _plugin_folders(bin_dirs):
         for made in install_plugins(directory, text):

@@ -49,7 +49,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "kubernetes": (
         "calico.cli.kubernetes.group",
         "kubernetes",
-        "Run what makes the datastore follow a Kubernetes cluster.",
+        "Install Calico in a cluster of Kubernetes, run its controllers, look at both.",
     ),
     "label": ("calico.cli.resources.modify", "label", "Set or remove labels of a resource."),
     "lab": ("calico.cli.lab.group", "lab", "Run many hosts in network namespaces on this machine."),

@@ -45,6 +45,7 @@ from calico.felix.steps import OnStep, unwatched
 from calico.felix.tunnel_addresses import TunnelAddresses
 from calico.ipam.stored.keys import HOST_PREFIX
 from calico.model.keys import RESOURCE_PREFIX
+from calico.model.kubernetes.services import KUBERNETES_PREFIX
 from calico.obs.conditions import Conditions
 from calico.obs.listeners import Listeners
 from calico.obs.log import set_level
@@ -75,9 +76,8 @@ async def run(
     graph = Graph(settings.node, calc_settings(configuration.current))
     inputs = Inputs(settings.node, graph, conditions, wake.set)
     configuration.bind(inputs)
-    syncer = Syncer(
-        backend, (RESOURCE_PREFIX, HOST_PREFIX), inputs, require_ready=True, accept_keys=accept_keys(settings.node)
-    )
+    prefixes = (RESOURCE_PREFIX, HOST_PREFIX, KUBERNETES_PREFIX)
+    syncer = Syncer(backend, prefixes, inputs, require_ready=True, accept_keys=accept_keys(settings.node))
     endpoint_reporter = EndpointStatusReporter(backend, settings.node, config)
     status_files = EndpointStatusFiles(status_directory(configuration.current, settings), conditions)
     flow_reader = open_flow_reader(configuration.current, conditions)

@@ -14,6 +14,7 @@ import structlog
 from calico.calc.graph import Graph
 from calico.datastore.api import SyncStatus, Update
 from calico.errors import InvalidInput
+from calico.felix.services import give_service
 from calico.ipam.stored.affinity import decode_affinity
 from calico.ipam.stored.keys import HOST_PREFIX, parse_affinity_key
 from calico.lib import packed
@@ -21,6 +22,7 @@ from calico.model.codec import decode
 from calico.model.felixconfig import FelixConfiguration
 from calico.model.ippool import IPPool
 from calico.model.keys import RESOURCE_PREFIX, ResourceKey, parse_key
+from calico.model.kubernetes.services import KUBERNETES_PREFIX
 from calico.model.meta import Resource
 from calico.model.node import ClusterInformation, Node
 from calico.model.selector import parse
@@ -127,6 +129,9 @@ class Inputs:
     def _on_update(self, update: Update) -> None:
         if update.key.startswith(HOST_PREFIX):
             self._on_block(update)
+            return
+        if update.key.startswith(KUBERNETES_PREFIX):
+            self._note(self._decode_problems, *give_service(self._graph, update))
             return
         key = parse_key(update.key)
         if key is None:

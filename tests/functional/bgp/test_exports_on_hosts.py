@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -133,8 +134,55 @@ def test_service_addresses_leave_a_host_that_knows_of_services_and_stay_out_of_e
         assert host.ip("route", "show", "proto", "bird") == ""
 
 
-def _learned(host: Any) -> set[str]:
-    lines = host.ask_bird("show route protocol Mesh_10_99_0_1").splitlines()
+TOLD = "/calico/kubernetes/v1/"
+
+
+def test_a_service_whose_traffic_must_not_change_hosts_is_advertised_where_a_ready_endpoint_is(fabric: Any) -> None:
+    fabric.config(**SERVICES)
+    first, second = _mesh(fabric, 1, 2)
+    third = fabric.add_host(3)
+    web = {"clusterIPs": ["10.96.0.7"], "externalIPs": ["192.0.2.7"], "localOnly": True}
+    fabric.put_raw(f"{TOLD}services/shop/web", json.dumps(web))
+
+    def tell(name: str, node: str, *, ready: bool = True) -> None:
+        endpoints = [{"addresses": ["10.65.0.7"], "node": node, "ready": ready}]
+        fabric.put_raw(f"{TOLD}endpointslices/shop/web/{name}", json.dumps({"endpoints": endpoints}))
+
+    tell("web-1", first.name)
+    tell("web-2", second.name, ready=False)
+    fabric.until(lambda: third.is_settled(sessions=4), "the third is up")
+    assert _learned(third) == set(), "nobody has said yet that all is told"
+    ranges, single = {"10.96.0.0/12", "192.0.2.0/24"}, {"10.96.0.7/32", "192.0.2.7/32"}
+    fabric.put_raw(f"{TOLD}source", "{}")
+    fabric.until(lambda: _learned(third) == ranges | single, "the ranges, and the service from where it is")
+    fabric.until(lambda: _learned(third, second) == ranges, "not from where it is not ready")
+    tell("web-2", second.name)
+    fabric.until(lambda: _learned(third, second) == ranges | single, "it is ready there too")
+    tell("web-1", first.name, ready=False)
+    fabric.until(lambda: _learned(third) == ranges, "the first has none any more")
+    labels = {"node.kubernetes.io/exclude-from-external-load-balancers": "true"}
+    addresses = {"ipv4Address": f"{second.ipv4}/24"}
+    fabric.put("nodes", second.name, "Node", {"bgp": addresses}, labels=labels)
+    fabric.until(lambda: _learned(third, second) == {"10.96.0.0/12", "10.96.0.7/32"}, "an excluded node: cluster only")
+
+
+def test_a_restarted_agent_withdraws_no_service_while_it_reads_the_datastore_again(fabric: Any) -> None:
+    fabric.config(**SERVICES)
+    fabric.put_raw(f"{TOLD}source", "{}")
+    first, second = _mesh(fabric, 1, 2)
+    fabric.until(lambda: _learned(second) == {"10.96.0.0/12", "192.0.2.0/24"}, "the ranges arrive")
+    log = fabric.directory / f"{first.name}.log"
+    before, text = log.read_text().count("configuration applied"), (first.run_dir / "bird.conf").read_text()
+    first.terminate_agent()
+    first.start_agent()
+    fabric.until(lambda: first.is_settled(sessions=2), "the agent is back")
+    assert (first.run_dir / "bird.conf").read_text() == text
+    assert log.read_text().count("configuration applied") == before, "BIRD was given the same or nothing"
+
+
+def _learned(host: Any, peer: Any = None) -> set[str]:
+    address = "10_99_0_1" if peer is None else peer.ipv4.replace(".", "_")
+    lines = host.ask_bird(f"show route protocol Mesh_{address}").splitlines()
     return {word for line in lines for word in line.removeprefix("1007-").split()[:1] if "/" in word}
 
 

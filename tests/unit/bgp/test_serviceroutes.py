@@ -100,3 +100,10 @@ def test_a_range_that_is_none_is_named_and_left_out(world: Any, cidr: str) -> No
     planned = world.plan("a", services=ServiceRoutes())
     assert [item.cidr for item in planned.plan.services] == ["10.96.0.0/12"]
     assert [problem.code for problem in planned.problems] == ["bgp-resource-invalid"]
+
+
+@pytest.mark.parametrize(("value", "told"), [("true", ["10.96.0.0/12", "fd96::/108"]), ("false", WHOLE), ("", WHOLE)])
+def test_the_label_of_the_node_excludes_it_from_load_balancing(world: Any, value: str, told: list[str]) -> None:
+    labels = {"node.kubernetes.io/exclude-from-external-load-balancers": value}
+    world.node("a", "10.0.0.1", "fd00::1", labels=labels).config(**RANGES)
+    assert [item.cidr for item in world.plan("a", services=ServiceRoutes()).plan.services] == told

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from calico.calc.compile_entity import SetSpec
 from calico.calc.labels import pack_labels
 from calico.calc.members import Contribution, MemberIndex
@@ -118,3 +123,24 @@ def test_nothing_is_kept_of_what_is_gone() -> None:
         index.on_set(set_id, None)
     index.on_profile_labels("p", None)
     assert retained(index) == retained(MemberIndex())
+
+
+PIECES = st.frozensets(st.sampled_from([net("10.0.0.7"), net("10.0.0.8"), net("10.0.0.9")]))
+PARTS = st.tuples(st.sampled_from("abc"), st.one_of(st.none(), PIECES))
+
+
+@given(st.lists(PARTS, max_size=20), st.integers(0, 20))
+def test_a_set_of_a_service_holds_what_all_its_parts_bring_after_any_history(history: list[Any], used_at: int) -> None:
+    index, parts, told = MemberIndex(), dict[str, frozenset[bytes]](), set[bytes]()
+    for step, (part, addresses) in enumerate(history):
+        if step == used_at:
+            index.on_set("v", WEB_NETS)
+            told |= index.tell("v")[1]
+        index.on_service(WEB, None if addresses is None else ServiceEndpoints(addresses=addresses), part)
+        parts[part] = addresses or frozenset()
+        for _, added, removed in index.take_changes():
+            assert not added & told
+            assert removed <= told
+            told = told - removed | added
+        if step >= used_at:
+            assert told == frozenset().union(*parts.values())

@@ -19,7 +19,7 @@ from calico.bgp.planning.peerannotations import DRAIN
 from calico.bgp.planning.peering import SessionPlanner
 from calico.bgp.planning.peerspec import LocalWorkloads, Peering, peering_of_resource
 from calico.bgp.planning.routefilter import filter_of_resource
-from calico.bgp.planning.serviceroutes import plan_services
+from calico.bgp.planning.serviceroutes import needs_services, plan_services
 from calico.bgp.planning.snapshot import BGPSnapshot
 from calico.bgp.problem import Problem
 from calico.errors import InvalidInput
@@ -36,7 +36,8 @@ _NEVER = ("", "Never")
 class Planned(msgspec.Struct, frozen=True):
     """A plan and all that is wrong. ``held``: keep what runs; the plan only serves where nothing runs yet.
 
-    ``needs_endpoints``: it is complete only when the snapshot has this host's workload endpoints.
+    ``needs_endpoints``: it is complete only when the snapshot has this host's workload endpoints; ``needs_services``:
+    only when it has what is said of services.
 
     ``turn`` numbers this host among the nodes it has sessions with: what must not happen on both ends of a session
     at once goes by turns.
@@ -47,6 +48,7 @@ class Planned(msgspec.Struct, frozen=True):
     held: bool = False
     turn: int = 0
     needs_endpoints: bool = False
+    needs_services: bool = False
 
 
 def build_plan(snapshot: BGPSnapshot, node: str, export_mode: ExportMode = "pools") -> Planned:
@@ -85,7 +87,8 @@ def build_plan(snapshot: BGPSnapshot, node: str, export_mode: ExportMode = "pool
     planner.reverse(peerings)
     planner.mesh(peerings)
     default = snapshot.configs.get("default", BGPConfiguration())
-    services = plan_services(default.spec, snapshot.services, problems.append)
+    labels = snapshot.nodes[node].metadata.labels
+    services = plan_services(default.spec, snapshot.services, problems.append, labels)
     plan = BirdPlan(
         router_id=me.ipv4 or _hashed_router_id(node),
         debug=config.debug,
@@ -111,7 +114,13 @@ def build_plan(snapshot: BGPSnapshot, node: str, export_mode: ExportMode = "pool
         drained=me.drained,
     )
     local = any(isinstance(peering.remote, LocalWorkloads) and peering.is_asked_of(me) for peering in peerings)
-    return Planned(plan, _sorted(problems), turn=_turn(me, hosts, plan), needs_endpoints=local)
+    return Planned(
+        plan,
+        _sorted(problems),
+        turn=_turn(me, hosts, plan),
+        needs_endpoints=local,
+        needs_services=needs_services(default.spec),
+    )
 
 
 def _turn(me: BGPHost, hosts: Mapping[str, BGPHost], plan: BirdPlan) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 import msgspec
@@ -14,10 +15,21 @@ from calico.bgp.problem import Problem
 from calico.errors import InvalidInput
 from calico.model.bgp import BGPConfigurationSpec, ServiceBlock
 
-__all__ = ["ServiceAddress", "ServicePlan", "ServiceRoutes", "ServiceSink", "ServiceSource", "plan_services"]
+__all__ = [
+    "EXCLUDED_LABEL",
+    "ServiceAddress",
+    "ServicePlan",
+    "ServiceRoutes",
+    "ServiceSink",
+    "ServiceSource",
+    "needs_services",
+    "plan_services",
+]
 
 ServiceKind = Literal["cluster", "external", "load-balancer"]
 SUBJECT = "BGPConfiguration default"
+EXCLUDED_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
+_NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 
 class ServiceAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,17 +45,21 @@ class ServiceAddress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServiceRoutes(msgspec.Struct, frozen=True, kw_only=True):
-    """What a source of services says for this host. ``excluded``: it takes no load balancers' traffic
-    (the label node.kubernetes.io/exclude-from-external-load-balancers)."""
+    """What a source of services says for this host, and what it could not read. ``excluded``: the host takes no load
+    balancers' traffic."""
 
     addresses: tuple[ServiceAddress, ...] = ()
     excluded: bool = False
+    problems: tuple[Problem, ...] = ()
 
 
 class ServiceSink(Protocol):
-    """Who takes in what a source of services says; None while there is no source, or it does not know."""
+    """Who takes in what a source of services says; None while nobody tells services. Forgotten: what was said is void
+    until the source speaks again."""
 
     def on_services(self, services: ServiceRoutes | None) -> None: ...
+
+    def on_services_forgotten(self) -> None: ...
 
 
 class ServiceSource(Protocol):
@@ -60,10 +76,24 @@ class ServicePlan(msgspec.Struct, frozen=True, kw_only=True):
     reflected: tuple[BlockPlan, ...] = ()
 
 
+def needs_services(spec: BGPConfigurationSpec) -> bool:
+    """Whether the plan depends on which services there are."""
+    return bool(spec.service_cluster_ips or spec.service_external_ips or spec.service_load_balancer_ips)
+
+
 def plan_services(
-    spec: BGPConfigurationSpec, services: ServiceRoutes | None, report: Callable[[Problem], None]
+    spec: BGPConfigurationSpec,
+    services: ServiceRoutes | None,
+    report: Callable[[Problem], None],
+    labels: Mapping[str, str] = _NO_LABELS,
 ) -> ServicePlan:
-    """The prefixes. Without a source nothing is advertised: a range would draw traffic that nobody here takes."""
+    """The prefixes. Without a source nothing is advertised: a range would draw traffic that nobody here takes.
+
+    ``labels`` are the Node's: with ``EXCLUDED_LABEL: "true"`` only cluster addresses are advertised from it.
+    """
+    for problem in services.problems if services is not None else ():
+        report(problem)
+    excluded = labels.get(EXCLUDED_LABEL) == "true" or (services is not None and services.excluded)
     fields: tuple[tuple[ServiceKind, str, tuple[ServiceBlock, ...]], ...] = (
         ("cluster", "serviceClusterIPs", spec.service_cluster_ips),
         ("external", "serviceExternalIPs", spec.service_external_ips),
@@ -79,7 +109,7 @@ def plan_services(
     advertised: set[Network] = set()
     if services is not None:
         for kind, networks in ranges.items():
-            if not (services.excluded and kind != "cluster"):
+            if not (excluded and kind != "cluster"):
                 as_range = kind != "load-balancer" or whole
                 advertised.update(_advertised(kind, networks, services.addresses, as_range=as_range))
     outside = [*ranges["external"], *ranges["load-balancer"]]

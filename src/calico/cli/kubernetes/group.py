@@ -10,9 +10,12 @@ __all__ = ["kubernetes"]
 
 _COMMANDS = {  # command -> module: imported when it runs
     "controllers": "calico.cli.kubernetes.controllers",
+    "kubeconfig": "calico.cli.kubernetes.kubeconfig",
+    "manifest": "calico.cli.kubernetes.manifest",
+    "status": "calico.cli.kubernetes.status",
 }
 
 
 @click.group(cls=lazy_group(_COMMANDS))
 def kubernetes() -> None:
-    """Run what makes Calico's datastore follow a Kubernetes cluster."""
+    """Install Calico in a cluster of Kubernetes, run its controllers, and look at how it does there."""

@@ -16,6 +16,7 @@ from calico.datastore.sync.acceptance import ACCEPT_PREFIX
 from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY
 from calico.errors import InvalidInput
 from calico.model.keys import RESOURCE_PREFIX, ROOT
+from calico.model.kubernetes.services import KUBERNETES_PREFIX
 from calico.model.names import WorkloadEndpointIdentifiers
 
 __all__ = ["COMPONENTS", "OURS", "PER_HOST", "Access", "Account", "Permission", "Role", "accounts"]
@@ -79,11 +80,11 @@ def _kinds(*plurals: str) -> tuple[str, ...]:
 
 _CLUSTER_INFO = _key(CLUSTER_INFO_KEY, "read")
 _SHARED: Mapping[str, tuple[Permission, ...]] = {
-    "felix": _read(RESOURCE_PREFIX, ACCEPT_PREFIX, ASK_PREFIX, f"{_IPAM}host/"),
+    "felix": _read(RESOURCE_PREFIX, ACCEPT_PREFIX, ASK_PREFIX, f"{_IPAM}host/", KUBERNETES_PREFIX),
     "bgp": (
         *_read(*_kinds("bgpconfigurations", "bgpfilters", "bgppeers", "clusterinformations", "ippools", "nodes")),
         *_read(*_kinds("workloadendpoints")),
-        *_read(_SECRETS, ACCEPT_PREFIX),
+        *_read(_SECRETS, ACCEPT_PREFIX, KUBERNETES_PREFIX),
         *_write(*_kinds("caliconodestatuses")),
         # questions to hosts and their answers: who puts a key under a lease must be allowed to write all of that lease
         *_write(f"{ROOT}bgp/v1/answers/", f"{ROOT}bgp/v1/questions/"),
@@ -104,6 +105,7 @@ _SHARED: Mapping[str, tuple[Permission, ...]] = {
         f"{ROOT}dhcp/",
         f"{ROOT}openstack/",
         f"{ROOT}compaction/",
+        KUBERNETES_PREFIX,
         ACCEPT_PREFIX,
     ),
 }

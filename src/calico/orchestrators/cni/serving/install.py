@@ -13,7 +13,7 @@ from calico.errors import AlreadyExists, InvalidInput
 from calico.orchestrators.cni.protocol.request import VERSIONS
 from calico.orchestrators.cni.serving.daemon import DEFAULT_SOCKET
 
-__all__ = ["PLUGINS", "conflist", "install_plugins", "shim_text", "standalone_text", "write_conflist"]
+__all__ = ["PLUGINS", "conflist", "install_plugins", "read_network", "shim_text", "standalone_text", "write_conflist"]
 
 PLUGINS: Final = ("calico", "calico-ipam")
 _SHIM: Final = Path(__file__).parents[1] / "shim" / "calico.py"
@@ -62,6 +62,20 @@ def conflist(name: str, version: str, plugin: dict[str, Any], chained: Sequence[
         others.append(other)
     own = {"type": "calico", "ipam": {"type": "calico-ipam"}, "capabilities": {"ips": True, "mac": True}, **plugin}
     return {"cniVersion": version, "name": name, "plugins": [own, *others]}
+
+
+def read_network(path: Path) -> dict[str, Any]:
+    """A network's file that somebody made; InvalidInput when it is none of ours."""
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"cannot be read: {error}", subject=str(path)) from error
+    plugins = document.get("plugins") if isinstance(document, dict) else None
+    kinds = [plugin.get("type") for plugin in plugins if isinstance(plugin, dict)] if isinstance(plugins, list) else []
+    if "calico" not in kinds:
+        raise InvalidInput("is no network of the plugin calico", subject=str(path), field="plugins")
+    found: dict[str, Any] = document
+    return found
 
 
 def write_conflist(path: Path, document: dict[str, Any], *, replace: bool) -> bool:

@@ -20,6 +20,7 @@ from calico.orchestrators.kubernetes.controllers.network_policies import Network
 from calico.orchestrators.kubernetes.controllers.nodes import Nodes
 from calico.orchestrators.kubernetes.controllers.pods import Pods
 from calico.orchestrators.kubernetes.controllers.service_accounts import ServiceAccounts
+from calico.orchestrators.kubernetes.controllers.services import ServiceController
 
 __all__ = ["ROSTER", "Office", "Service", "check_names", "controllers"]
 
@@ -50,6 +51,7 @@ ROSTER: Mapping[str, Callable[[Office], Service]] = {
     "networkcondition": lambda office: NetworkCondition(office.client, office.store, office.reporter),
     "node": lambda office: Nodes(office.client, office.store, office.reporter),
     "policy": lambda office: NetworkPolicies(office.client, office.store, office.reporter),
+    "service": lambda office: ServiceController(office.client, office.store.backend, office.reporter.warn),
     "serviceaccount": lambda office: ServiceAccounts(office.client, office.store, office.reporter),
     "workloadendpoint": lambda office: Pods(office.client, office.store, office.reporter),
 }

@@ -37,6 +37,7 @@ class TableState:
         self._counters: set[str] = set()
         self._changes = Changes()
         self._leaving: dict[str, set[bytes]] = {}
+        self._exact_parts: dict[str, str] = {}
 
     @property
     def chains(self) -> Mapping[str, Chain]:
@@ -59,6 +60,18 @@ class TableState:
     def elements(self, set_name: str) -> Mapping[bytes, ElementValue]:
         """Elements of a set or map: key bytes (packed net for interval sets) to value."""
         return self._elements[set_name]
+
+    def exact_part(self, nets: str) -> str | None:
+        """The set of single addresses that makes up one set together with this one of networks, if there is one."""
+        return self._exact_parts.get(nets)
+
+    def pair(self, exact: str, nets: str) -> None:
+        """Two sets are one to those who look it up: addresses that move between them must always be found."""
+        self._exact_parts[nets] = exact
+
+    def unpair(self, nets: str) -> None:
+        """Forget that a set of networks is a part."""
+        self._exact_parts.pop(nets, None)
 
     def room_needed(self, set_name: str) -> int:
         """How many elements the kernel's set must hold at once: the wanted ones and those being removed.

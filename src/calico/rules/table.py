@@ -38,6 +38,7 @@ class TableState:
         self._changes = Changes()
         self._leaving: dict[str, set[bytes]] = {}
         self._exact_parts: dict[str, str] = {}
+        self._needs: dict[str, Set[str]] = {}
 
     @property
     def chains(self) -> Mapping[str, Chain]:
@@ -80,7 +81,15 @@ class TableState:
         """
         return len(self._elements[set_name]) + len(self._leaving.get(set_name, ()))
 
-    def want_chain(self, chain: Chain) -> None:
+    def needs(self, chain: str) -> Set[str]:
+        """The sets without which, or without a member of which, a chain would let more through than it should."""
+        return self._needs.get(chain, frozenset())
+
+    def want_chain(self, chain: Chain, needs: Set[str] = frozenset()) -> None:
+        if needs:
+            self._needs[chain.name] = needs
+        else:
+            self._needs.pop(chain.name, None)
         if self._chains.get(chain.name) != chain:
             self._chains[chain.name] = chain
             self._bases.pop(chain.name, None)
@@ -89,6 +98,7 @@ class TableState:
             self._changes.chains.add(chain.name)
 
     def unwant_chain(self, name: str) -> None:
+        self._needs.pop(name, None)
         if self._chains.pop(name, None) is not None:
             self._bases.pop(name, None)
             self._changes.chains.add(name)

@@ -66,8 +66,10 @@ class Side:
 
 
 async def settle(manager: TunnelManager, repaired: set[str] | None = None) -> None:
-    """Apply until the device that was made has been told by the kernel, and its routes are there. ``repaired`` gets what
-    was put right."""
+    """Apply until the device that was made has been told by the kernel, and its routes are there.
+
+    ``repaired`` gets what was put right.
+    """
     while True:
         manager.monitor.on_readable()  # type: ignore[attr-defined]
         done = await manager.apply()

@@ -125,6 +125,8 @@ class _Planner:
             self._plan_set(name)
             if name in self._plan.sets:
                 chains.update(dict.fromkeys(self._mirror.users(name)))
+        for name in self._excluded.elements:
+            chains.update(dict.fromkeys(self._mirror.users(name)))
         self._rename()
         for name in chains:
             self._plan_chain(name)
@@ -296,6 +298,9 @@ class _Planner:
             self._plan.chains[name] = content
 
     def _encoded(self, want: Chain) -> tuple[Sequence[Rule], list[bytes], bytes]:
+        lacking = sorted(self._state.needs(want.name) & self._excluded.elements.keys())
+        if lacking:
+            self._excluded.refuse("rules", want.name, f"members are missing in {', '.join(lacking)}")
         if want.name not in self._excluded.dropped:
             try:
                 rules = want.rules if not self._excluded.counters else self._uncounted(want.rules)

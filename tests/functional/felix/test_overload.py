@@ -205,6 +205,7 @@ def test_a_full_set_closes_what_needs_it_is_named_and_recovers(world: World) -> 
         world.start_felix()
 
 
+@pytest.mark.alone
 def test_full_connection_tracking_loses_new_connections_and_opens_nothing(
     world: World, record_property: Record
 ) -> None:

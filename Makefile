@@ -6,6 +6,9 @@ JOBS ?= 2
 RERUNS ?= 0
 # rooms of tests/functional whose tests mostly wait for daemons: these run side by side
 WAITING := bgp cli client compute datastore interop
+# rooms whose tests have a kernel namespace of their own: as many side by side as there are processors, but for those
+# that are marked alone
+KERNEL := cni felix host nft packaging rules worlds
 export PYTHONDONTWRITEBYTECODE = 1
 NEUTRON_PYTEST := $(VENV)-openstack/bin/python -m pytest -c /dev/null --rootdir . --noconftest -p no:cacheprovider \
 	-q -W ignore --timeout 240 tests/upstream/ml2_suite.py
@@ -48,7 +51,9 @@ contract: deps ## Fakes and real things held by one suite
 
 functional: runtimes openstack kubernetes ## One real kernel namespace, etcd, BIRD, Neutron
 	$(PYTEST) $(WAITING:%=tests/functional/%) -n $(shell expr $(JOBS) + 1) --dist loadfile -q --reruns $(RERUNS)
-	$(PYTEST) tests/functional $(WAITING:%=--ignore=tests/functional/%) -q --reruns $(RERUNS)
+	$(PYTEST) $(KERNEL:%=tests/functional/%) -n $(JOBS) --dist loadfile -m "not alone" -q --reruns $(RERUNS)
+	$(PYTEST) tests/functional $(patsubst %,--ignore=tests/functional/%,$(WAITING) $(KERNEL)) -q --reruns $(RERUNS)
+	$(PYTEST) $(KERNEL:%=tests/functional/%) -m alone -q --reruns $(RERUNS)
 
 neutron: openstack ## Neutron's own tests of how ports are bound, with our driver
 	$(NEUTRON_PYTEST) -k "Binding or PortSecurity"

@@ -9,7 +9,7 @@ import msgspec
 
 __all__ = ["KINDS", "Drift", "Kind", "OnDrift", "at_once"]
 
-Kind: TypeAlias = Literal["ruleset", "routes", "neighbours", "sysctls", "gateways", "qdiscs"]
+Kind: TypeAlias = Literal["ruleset", "routes", "neighbours", "sysctls", "gateways", "qdiscs", "tunnels"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 

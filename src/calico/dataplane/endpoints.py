@@ -18,7 +18,7 @@ from calico.calc.messages import EndpointId, EndpointUpdate
 from calico.dataplane.bandwidth.qdiscs import QdiscTable
 from calico.dataplane.bandwidth.shaping import UNSHAPED
 from calico.dataplane.claims import Claims
-from calico.dataplane.drift import KINDS, Kind, OnDrift, at_once
+from calico.dataplane.drift import Kind, OnDrift, at_once
 from calico.dataplane.flows.conntrack import Conntrack
 from calico.dataplane.interfaces import Interface
 from calico.dataplane.routing.gateways import GatewayTable
@@ -165,8 +165,13 @@ class EndpointManager:
     @property
     def repaired(self) -> dict[Kind, set[str]]:
         """What the last apply put right that others had changed."""
-        tables = (self.routes, self.neighbours, self.sysctls, self.gateways, self.qdiscs)
-        return dict(zip(KINDS[1:], (table.repaired for table in tables), strict=True))
+        return {
+            "routes": self.routes.repaired,
+            "neighbours": self.neighbours.repaired,
+            "sysctls": self.sysctls.repaired,
+            "gateways": self.gateways.repaired,
+            "qdiscs": self.qdiscs.repaired,
+        }
 
     def resync(self) -> None:
         """Trust nothing that is remembered of the kernel: the next apply reads and compares all."""

@@ -169,5 +169,5 @@ class SyncerSink(Protocol):
 
     def on_updates(self, updates: Sequence[Update], revision: int) -> None:
         """Real changes only (none when keys were rewritten as they were); after this call the sink's view is that of
-        ``revision`` (0 during a snapshot)."""
+        ``revision`` (0 during a snapshot, and for prefixes that tell none)."""
         ...

@@ -19,7 +19,7 @@ from calico.calc.graph import Graph
 from calico.calc.messages import EndpointId
 from calico.dataplane.flows.log_reader import FLOW_LOG_GROUP
 from calico.dataplane.nft.reading import NftSocket
-from calico.datastore.api import SyncStatus
+from calico.datastore.api import Backend, SyncStatus
 from calico.datastore.barrier import Answer
 from calico.datastore.connection import open_backend
 from calico.datastore.sync.acceptance import accept_keys
@@ -76,8 +76,7 @@ async def run(
     graph = Graph(settings.node, calc_settings(configuration.current))
     inputs = Inputs(settings.node, graph, conditions, wake.set)
     configuration.bind(inputs)
-    prefixes = (RESOURCE_PREFIX, HOST_PREFIX, KUBERNETES_PREFIX)
-    syncer = Syncer(backend, prefixes, inputs, require_ready=True, accept_keys=accept_keys(settings.node))
+    syncer = follow(backend, settings.node, inputs)
     endpoint_reporter = EndpointStatusReporter(backend, settings.node, config)
     status_files = EndpointStatusFiles(status_directory(configuration.current, settings), conditions)
     flow_reader = open_flow_reader(configuration.current, conditions)
@@ -157,6 +156,18 @@ async def run(
         host.close()
         await backend.close()
         log.info("felix stopped; routes and ruleset stay in the kernel")
+
+
+def follow(backend: Backend, node: str, inputs: Inputs) -> Syncer:
+    """Felix's syncer. Waits are for revisions of resources, and other prefixes have streams of their own."""
+    return Syncer(
+        backend,
+        (RESOURCE_PREFIX, HOST_PREFIX, KUBERNETES_PREFIX),
+        inputs,
+        require_ready=True,
+        accept_keys=accept_keys(node),
+        revisions_of=RESOURCE_PREFIX,
+    )
 
 
 def applied_answer(inputs: Inputs, apply_loop: ApplyLoop, conditions: Conditions) -> Callable[[], Answer]:

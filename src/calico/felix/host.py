@@ -167,7 +167,7 @@ class Host:
             on_step=on_step,
             on_drift=self.drift.noticed,
         )
-        self.tunnels = TunnelManager(node, tunnel_settings(config))
+        self.tunnels = TunnelManager(node, tunnel_settings(config), self.drift.noticed)
         self._on_step = on_step
         self._policed: set[EndpointId] = set()
         self.established = EstablishedFlows(
@@ -301,6 +301,8 @@ class Host:
             self._conditions.set("tunnel-incomplete", "tunnels", str(error))
             return False
         self._conditions.replace("tunnel-incomplete", dict(self.tunnels.failed))
+        for name, wrong in self.tunnels.repaired.items():
+            self.drift.repaired("tunnels", [name], wrong)
         return done
 
     def _choose_limiter(self, message: Message) -> None:

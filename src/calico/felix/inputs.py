@@ -40,7 +40,7 @@ _DATASTORE_CONDITIONS = {
 
 
 class Inputs:
-    """The sink of Felix's syncer. ``revision`` is the datastore revision the calculation has seen."""
+    """The sink of Felix's syncer. ``revision``: the calculation has seen all resources up to this one."""
 
     def __init__(self, node: str, graph: Graph, conditions: Conditions, wake: Callable[[], None]) -> None:
         self._node = node

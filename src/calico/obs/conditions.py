@@ -37,6 +37,7 @@ CATALOGUE: dict[str, Kind] = {
     "drift-sysctls": Kind("warning", "somebody changed settings of the kernel that Calico needs; they were put right"),
     "drift-gateways": Kind("warning", "somebody removed a gateway's address from lo; it was put right"),
     "drift-qdiscs": Kind("warning", "somebody changed what limits bandwidth; it was put right"),
+    "drift-tunnels": Kind("warning", "somebody changed a tunnel's device, or what leads through it; it was put right"),
     "drift-fight": Kind(
         "error", "another program changes the same thing again and again: it is put right ever more slowly"
     ),

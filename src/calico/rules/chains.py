@@ -15,6 +15,7 @@ from calico.rules.config import RulesConfig
 from calico.rules.constants import ConstantSets
 from calico.rules.ipsets import IPSets
 from calico.rules.names import Style, styled
+from calico.rules.needs import needed_sets
 from calico.rules.policy import (
     Outcome,
     RenderedRules,
@@ -167,7 +168,8 @@ class PolicyChains:
         chain = styled(name, style)
         self._note_size(name, chain, rendered)
         self._constants.use(chain, rendered.constants)
-        self._state.want_chain(Chain(chain, rendered.rules))
+        needs = frozenset[str]() if self.is_staged(name) else needed_sets(rendered.rules)
+        self._state.want_chain(Chain(chain, rendered.rules), needs)
         self._counts[chain] = rendered.counts
 
     def _rendered(self, name: str, style: Style) -> RenderedRules:

@@ -137,8 +137,9 @@ class Dispatch:
                 self._state.unwant_element(name, key)
             return
         ingress, egress = _lists(after)
-        self._state.want_element(FROM_MAP, key, Verdict("goto", egress.chain))
-        self._state.want_element(TO_MAP, key, Verdict("goto", ingress.chain))
+        # Not goto: what comes back undecided must meet the drop behind the map, not the policy of the base chain.
+        self._state.want_element(FROM_MAP, key, Verdict("jump", egress.chain))
+        self._state.want_element(TO_MAP, key, Verdict("jump", ingress.chain))
         self._state.want_element(INTERFACES, key)
         for name in (FROM_MAP, TO_MAP, INTERFACES):
             make_room(self._state, name)

@@ -1,7 +1,8 @@
 """The sets that rules refer to, as kernel sets: a hash of exact addresses, and an interval set of networks.
 
 Both families have a hash from the beginning; an interval set exists only while the set has a network that is more
-than one address, so that in the common case one lookup decides. The two never hold the same address.
+than one address, so that in the common case one lookup decides. The two never hold the same address, but for the
+moment of a move (``calico.dataplane.nft.moves``).
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ class IPSets:
         self._kinds.pop(set_id, None)
         for v6 in FAMILIES:
             self._covers.pop((set_id, v6), None)
+            self._state.unpair(_name("n", set_id, v6))
             for form in ("h", "n", "hp"):
                 self._state.unwant_set(_name(form, set_id, v6))
 
@@ -95,6 +97,7 @@ class IPSets:
             else:
                 cover = self._covers[message.id, v6] = NetCover(v6, mine)
                 self._declare("h", message.id, v6, len(mine))
+                self._state.pair(_name("h", message.id, v6), _name("n", message.id, v6))
                 self._show(message.id, v6, cover.shown, ())
 
     def _change(self, set_id: str, added: Iterable[bytes], removed: Iterable[bytes]) -> None:

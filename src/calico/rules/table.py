@@ -37,6 +37,8 @@ class TableState:
         self._counters: set[str] = set()
         self._changes = Changes()
         self._leaving: dict[str, set[bytes]] = {}
+        self._exact_parts: dict[str, str] = {}
+        self._needs: dict[str, Set[str]] = {}
 
     @property
     def chains(self) -> Mapping[str, Chain]:
@@ -60,6 +62,18 @@ class TableState:
         """Elements of a set or map: key bytes (packed net for interval sets) to value."""
         return self._elements[set_name]
 
+    def exact_part(self, nets: str) -> str | None:
+        """The set of single addresses that makes up one set together with this one of networks, if there is one."""
+        return self._exact_parts.get(nets)
+
+    def pair(self, exact: str, nets: str) -> None:
+        """Two sets are one to those who look it up: addresses that move between them must always be found."""
+        self._exact_parts[nets] = exact
+
+    def unpair(self, nets: str) -> None:
+        """Forget that a set of networks is a part."""
+        self._exact_parts.pop(nets, None)
+
     def room_needed(self, set_name: str) -> int:
         """How many elements the kernel's set must hold at once: the wanted ones and those being removed.
 
@@ -67,7 +81,15 @@ class TableState:
         """
         return len(self._elements[set_name]) + len(self._leaving.get(set_name, ()))
 
-    def want_chain(self, chain: Chain) -> None:
+    def needs(self, chain: str) -> Set[str]:
+        """The sets without which, or without a member of which, a chain would let more through than it should."""
+        return self._needs.get(chain, frozenset())
+
+    def want_chain(self, chain: Chain, needs: Set[str] = frozenset()) -> None:
+        if needs:
+            self._needs[chain.name] = needs
+        else:
+            self._needs.pop(chain.name, None)
         if self._chains.get(chain.name) != chain:
             self._chains[chain.name] = chain
             self._bases.pop(chain.name, None)
@@ -76,6 +98,7 @@ class TableState:
             self._changes.chains.add(chain.name)
 
     def unwant_chain(self, name: str) -> None:
+        self._needs.pop(name, None)
         if self._chains.pop(name, None) is not None:
             self._bases.pop(name, None)
             self._changes.chains.add(name)

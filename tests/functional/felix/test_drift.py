@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -134,6 +135,76 @@ def test_limits_of_bandwidth_are_put_back(host: World) -> None:
         host.expect(4, "a>x tcp:80", "x>a tcp:80")
     finally:
         host.apply(host.endpoint("a"))
+
+
+@pytest.fixture
+def tunnelled(host: World) -> Iterator[World]:
+    """The same host with a tunnel to another one, which has a block of addresses."""
+    pool = resource("IPPool", "tunnelled", {"cidr": "10.66.0.0/16", "vxlanMode": "Always"})
+    nodes = [
+        resource(
+            "Node", name, {"bgp": {"ipv4Address": address}, "ipv4VXLANTunnelAddr": tunnel, "vxlanTunnelMACAddr": mac}
+        )
+        for name, address, tunnel, mac in (
+            ("h1", "192.0.2.1/24", "10.66.0.1", "66:00:00:00:00:01"),
+            ("h2", "192.0.2.2/24", "10.66.1.1", "66:00:00:00:00:02"),
+        )
+    ]
+    host.apply(pool, *nodes)
+    key = "/calico/ipam/v2/host/h2/ipv4/block/10.66.1.0-26"
+    host.put_raw({key: '{"state":"confirmed"}'})
+    until(
+        lambda: "10.66.1.0/26" in host.show("h", "route show dev vxlan.calico"), "the block was routed into the tunnel"
+    )
+    try:
+        yield host
+    finally:
+        host.put_raw({key: None, **{f"nodes/{name}": None for name in ("h1", "h2")}, "ippools/tunnelled": None})
+        until(lambda: "vxlan.calico" not in host.show("h", "link"), "the tunnel was taken down")
+
+
+@pytest.mark.parametrize(
+    ("command", "wrong"),
+    [
+        ("link del vxlan.calico", "was gone"),
+        ("link set vxlan.calico down", "down"),
+        ("link set vxlan.calico mtu 1000", "was of MTU 1000"),
+        ("link set vxlan.calico address 66:00:00:00:00:09", "was of another MAC"),
+        ("addr flush dev vxlan.calico scope global", "was of other addresses"),
+    ],
+)
+def test_a_tunnels_device_is_put_right_counted_and_named(tunnelled: World, command: str, wrong: str) -> None:
+    before = tunnel_of(tunnelled)
+    repairs = repairs_of(tunnelled, "tunnels", "vxlan.calico")
+    tunnelled.ip("h", command)
+    until(lambda: repairs_of(tunnelled, "tunnels", "vxlan.calico") > repairs, "the repair was counted")
+    said = put_right(tunnelled, "tunnels", "vxlan.calico", lambda: tunnel_of(tunnelled) == before)
+    assert wrong in said
+
+
+def test_a_route_into_a_tunnel_comes_back_and_is_named(tunnelled: World) -> None:
+    before = tunnel_of(tunnelled)
+    tunnelled.ip("h", "route del 10.66.1.0/26 metric 1100")
+    put_right(tunnelled, "tunnels", "10.66.1.0/26", lambda: tunnel_of(tunnelled) == before)
+
+
+def repairs_of(world: World, kind: str, name: str) -> int:
+    """How often a thing was put right, as its condition says."""
+    said = world.conditions(f"drift-{kind}").get(name, "")
+    return 1 if "put right once" in said else int((re.findall(r"put right (\d+) times", said) or ["0"])[0])
+
+
+def tunnel_of(world: World) -> list[str]:
+    """The device, its addresses and the routes into it; not its number, which is another each time."""
+    link = re.sub(r"^\d+: ", "", world.show("h", "-d link show dev vxlan.calico")) if has_tunnel(world) else ""
+    if not link:
+        return []
+    more = (world.show("h", f"{what} show dev vxlan.calico") for what in ("-o -4 addr", "route", "neigh"))
+    return [link, *(re.sub(r"^\d+: ", "", text) for text in more)]
+
+
+def has_tunnel(world: World) -> bool:
+    return "vxlan.calico" in world.show("h", "link")
 
 
 def tc(world: World, command: str) -> str:

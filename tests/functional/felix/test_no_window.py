@@ -48,7 +48,6 @@ def test_a_kernel_that_takes_long_for_every_transaction_opens_no_window(
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.flaky(reruns=1)  # 2 of 14 runs saw forbidden packets pass, not understood yet: a RERUN here is a defect
 @pytest.mark.parametrize("ends", [ENDS[::2], ENDS[1::2]], ids=["even", "odd"])
 def test_wherever_felix_ends_between_two_steps_what_it_leaves_opens_no_window(
     world: World, ends: tuple[str, ...], record_property: Callable[[str, object], None]

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from felix_dance import Dance
@@ -161,6 +162,50 @@ def test_sets_of_a_hundred_thousand_members_that_churn_hold_at_every_moment(
 
 
 @pytest.mark.timeout(240)
+def test_a_full_set_closes_what_needs_it_is_named_and_recovers(world: World) -> None:
+    def members(count: int) -> dict[str, Any]:
+        nets = ["198.51.100.7/32", "2001:db8:7::7/128"]  # x2
+        nets += [f"203.0.112.{n}/32" for n in range(count)] + [f"2001:db8:ff::{n:x}/128" for n in range(count)]
+        return resource("GlobalNetworkSet", "many", {"nets": nets}, role="many")
+
+    def policy(name: str, app: str, *rules: dict[str, Any]) -> dict[str, Any]:
+        spec = {"order": 1, "selector": f"app == '{app}'", "types": ["Ingress"], "ingress": list(rules)}
+        return resource("GlobalNetworkPolicy", name, spec)
+
+    source = {"source": {"selector": "role == 'many'"}}
+    others = {"source": {"notSelector": "role == 'many'"}}
+    world.kill_felix()
+    world.start_felix(ENDING, "--room", "48")
+    try:
+        world.apply(
+            members(5),
+            policy("denies-them", "a", {"action": "Deny", **source}, {"action": "Allow"}),
+            policy("allows-them", "b", {"action": "Allow", **source}),
+            policy("allows-others", "c", {"action": "Allow", **others}),
+        )
+        right = ("!x2>a tcp:80", "x>a tcp:80", "x2>b tcp:80", "!x>b tcp:80", "!x2>c tcp:80", "x>c tcp:80", "x>d tcp:80")
+        for family in (4, 6):
+            world.expect(family, *right)
+        world.apply(members(100))
+        for family in (4, 6):
+            world.expect(
+                family, "!x2>a tcp:80", "!x>a tcp:80", "!x>b tcp:80", "!x2>c tcp:80", "!x>c tcp:80", "x>d tcp:80"
+            )
+        named = world.conditions("dataplane-rejected")
+        chains = {name for name, said in named.items() if "members are missing" in said and "drop" in said}
+        assert chains == {"pi-gnp/denies-them", "pi-gnp/allows-others"}, named
+        assert sum(said.startswith("elements:") for said in named.values()) == 2, named
+        world.apply(members(5))
+        until(lambda: not world.conditions("dataplane-rejected"), "nothing was refused any more")
+        for family in (4, 6):
+            world.expect(family, *right)
+    finally:
+        world.kill_felix()
+        world.nft("delete table inet calico")  # its sets have no room
+        world.start_felix()
+
+
+@pytest.mark.alone
 def test_full_connection_tracking_loses_new_connections_and_opens_nothing(
     world: World, record_property: Record
 ) -> None:

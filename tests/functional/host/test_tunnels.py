@@ -65,11 +65,16 @@ class Side:
         in_netns(self.netns, lambda: asyncio.run(main()))
 
 
-async def settle(manager: TunnelManager) -> None:
-    """Apply until the device that was made has been told by the kernel, and its routes are there."""
+async def settle(manager: TunnelManager, repaired: set[str] | None = None) -> None:
+    """Apply until the device that was made has been told by the kernel, and its routes are there.
+
+    ``repaired`` gets what was put right.
+    """
     while True:
         manager.monitor.on_readable()  # type: ignore[attr-defined]
         done = await manager.apply()
+        if repaired is not None:
+            repaired.update(manager.repaired)
         wanted, there = manager.routes.desired, manager.routes.installed
         if done and wanted.keys() == there.keys():
             return
@@ -199,11 +204,33 @@ def test_what_others_change_is_mended(host, pair) -> None:
             ("link", "del", DEVICE[4]),
         ):
             host.ip(*command, netns=a.netns)
+            named: set[str] = set()
             while view(host, a.netns) != before:
-                await settle(manager)
+                await settle(manager, named)
                 await asyncio.sleep(0.01)
+            assert DEVICE[4] in named, command
 
     a.do(work)
+
+
+def test_what_we_change_ourselves_is_nobodys_drift(host, pair) -> None:
+    a, _ = pair
+    named: set[str] = set()
+
+    async def work(manager: TunnelManager) -> None:
+        for message in (end(0), end(1), route()):
+            manager.on_message(message)
+        for change in (None, end(0, mac=bytes.fromhex("660000000077")), end(0, address=addr_bytes("10.65.0.9"))):
+            if change is not None:
+                manager.on_message(change)
+            for _ in range(5):
+                await settle(manager, named)
+                await asyncio.sleep(0.01)
+        manager.resync()
+        await settle(manager, named)
+
+    a.do(work)
+    assert not named
 
 
 def test_an_end_that_changes_changes_only_what_leads_to_it(host, pair) -> None:

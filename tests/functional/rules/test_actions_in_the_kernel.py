@@ -19,7 +19,7 @@ from calico.dataplane.netns import in_netns
 from calico.model.keys import ResourceKey
 from calico.rules.config import RulesConfig
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]  # the kernel has one log, and one switch for who may write into it
 
 NP = ResourceKey("NetworkPolicy", "ns", "web")
 OPEN = ProfileUpdate(name="open", ingress=(ActiveRule(action="allow"),), egress=(ActiveRule(action="allow"),))

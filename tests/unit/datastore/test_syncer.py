@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from calico.datastore.api import Listing, Op, SyncStatus, Update
+from calico.datastore.api import Listing, Op, SyncStatus, Update, WatchBatch
 from calico.datastore.memory import MemoryBackend, Snapshot
 from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY
 from calico.datastore.sync.states import TRANSITIONS, Happening, next_status
@@ -353,6 +353,51 @@ async def test_a_rewrite_of_the_same_bytes_is_no_change_but_moves_the_revision_o
         current, _ = await backend.revision()
     assert (sink.calls, sink.changes) == (calls + 1, changes)
     assert sink.revision == current, rewritten
+
+
+class Late(MemoryBackend):
+    """A store whose changes below the resources arrive when ``release`` is set, all others at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.release = asyncio.Event()
+
+    async def watch(self, prefix: str, from_revision: int) -> AsyncGenerator[WatchBatch, None]:
+        async for batch in super().watch(prefix, from_revision):
+            if batch.updates and prefix == RESOURCES:
+                await self.release.wait()
+            yield batch
+
+
+@pytest.mark.parametrize("revisions_of", [RESOURCES, ""])
+async def test_a_prefix_that_is_ahead_of_the_one_that_tells_revisions_tells_none(revisions_of: str) -> None:
+    backend = Late()
+    put(backend, CLUSTER_INFO_KEY, info())
+    told: list[int] = []
+
+    class Sink(Replay):
+        def on_updates(self, updates: Sequence[Update], revision: int) -> None:
+            super().on_updates(updates, revision)
+            told.append(revision)
+
+    sink = Sink()
+    syncer = Syncer(backend, PREFIXES, sink, sleep=no_time, revisions_of=revisions_of)
+    task = asyncio.create_task(syncer.run())
+    try:
+        await steps()
+        listed = told[-1]
+        resource = put(backend, f"{RESOURCES}nodes/n0", b"1")
+        block = put(backend, f"{BLOCKS}b0", b"1")
+        await steps()
+        assert f"{BLOCKS}b0" in sink.view
+        assert f"{RESOURCES}nodes/n0" not in sink.view
+        assert max(told) == (listed if revisions_of else block)
+        backend.release.set()
+        await steps()
+        assert told[-1] == resource
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 # ---- stores that are not what they were

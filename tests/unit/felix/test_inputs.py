@@ -1,11 +1,16 @@
 """What Felix takes from the datastore: good objects to the calculation, bad ones by name into the conditions."""
 
+import asyncio
 import json
+from collections.abc import AsyncGenerator
 
 from calico.calc.graph import Graph
 from calico.calc.messages import EndpointUpdate, HostEndpointUpdate, InSync, ProblemUpdate
-from calico.datastore.api import SyncStatus, Update
+from calico.datastore.api import Op, SyncStatus, Update, WatchBatch
+from calico.datastore.memory import MemoryBackend
+from calico.felix.daemon import follow
 from calico.felix.inputs import Inputs
+from calico.ipam.keys import HOST_PREFIX
 from calico.obs.conditions import Conditions
 
 PREFIX = "/calico/resources/v3/projectcalico.org/"
@@ -174,3 +179,39 @@ def test_only_what_tells_settings_asks_for_them_to_be_merged_anew() -> None:
     before = setup.inputs.config_changes
     setup.inputs.on_updates([Update(f"{PREFIX}felixconfigurations/default", None, 9)], 9)
     assert setup.inputs.config_changes == before + 1
+
+
+class ResourcesLate(MemoryBackend):
+    """Changes of resources arrive when ``release`` is set, those of blocks at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.release = asyncio.Event()
+
+    async def watch(self, prefix: str, from_revision: int) -> AsyncGenerator[WatchBatch, None]:
+        async for batch in super().watch(prefix, from_revision):
+            if batch.updates and prefix == PREFIX:
+                await self.release.wait()
+            yield batch
+
+
+async def test_blocks_that_overtake_resources_do_not_say_that_these_were_seen() -> None:
+    setup, backend = Setup(), ResourcesLate()
+    backend.apply([Op(f"{PREFIX}clusterinformations/default", b'{"spec": {"datastoreReady": true}}')])
+    following = asyncio.create_task(follow(backend, "h1", setup.inputs).run())
+    try:
+        while not setup.inputs.in_sync:
+            await asyncio.sleep(0)
+        before, updates = setup.inputs.revision, setup.inputs.updates
+        written = backend.apply([Op(ENDPOINT, json.dumps(endpoint()).encode())])
+        backend.apply([Op(f"{HOST_PREFIX}h1/ipv4/block/10.1.0.0-26", b"{}")])
+        while setup.inputs.updates == updates:
+            await asyncio.sleep(0)
+        assert setup.inputs.revision == before
+        backend.release.set()
+        while setup.inputs.revision < written:
+            await asyncio.sleep(0)
+        assert setup.inputs.counts()["WorkloadEndpoint"] == 1
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)

@@ -43,26 +43,32 @@ class VxlanDevice:
         self.name = name
         self._sock = sock
 
-    def ensure(self, wanted: Device) -> int:
-        """Make or change the device; its index. Conflict when something else has its name or network, Transient for
-        what the kernel refuses."""
+    def ensure(self, wanted: Device) -> tuple[int, str]:
+        """Make or change the device; its index, and what was wrong with it (empty: nothing). Conflict when something
+        else has its name or network, Transient for what the kernel refuses."""
+        made, wrong = "", list[str]()
         for _ in range(_ATTEMPTS):
             found = self._read()
             if found is None:
+                made = made or "gone"
                 self._ask(new_vxlan(self._seq(), self.name, wanted.vxlan, mac=wanted.mac, mtu=wanted.mtu), "making")
                 continue
             link, vxlan = found
             if vxlan != wanted.vxlan:
                 if vxlan is None:
                     raise Conflict(f"{self.name} is an interface that is no VXLAN device ({link.kind or 'physical'})")
+                made = "of another network"
                 self.remove()
                 continue
             if (link.mac, link.mtu) != (wanted.mac, wanted.mtu):
+                wrong.append("of another MAC" if link.mac != wanted.mac else f"of MTU {link.mtu}")
                 self._ask(set_link(self._seq(), link.index, mac=wanted.mac, mtu=wanted.mtu), "changing")
-            self._address(link.index, wanted.address)
+            if not self._address(link.index, wanted.address):
+                wrong.append("of other addresses")
             if not link.up:
+                wrong.append("down")
                 self._ask(set_link(self._seq(), link.index, up=True), "setting up")
-            return link.index
+            return link.index, made or ", ".join(wrong)
         raise Transient(f"{self.name}: somebody else keeps changing it")
 
     def exists(self) -> bool:
@@ -85,7 +91,8 @@ class VxlanDevice:
             raise Transient(f"{self.name}: {error}") from error
         return decode_link(payload), decode_vxlan(payload)
 
-    def _address(self, index: int, wanted: bytes) -> None:
+    def _address(self, index: int, wanted: bytes) -> bool:
+        """See that the device has this address and no other; whether it was so."""
         found = []
         for answer in dump_all(self._sock, lambda seq: dump_addresses(seq, _FAMILY[len(wanted)])):
             address = decode_address(answer.payload)
@@ -99,6 +106,7 @@ class VxlanDevice:
         for address in found:  # last, since with the last IPv4 address the kernel drops all routes over the device
             if (address.address, address.prefix_len) != (wanted, length):
                 self._ask(delete_address(self._seq(), address), "removing an address of", errno.EADDRNOTAVAIL)
+        return [(address.address, address.prefix_len) for address in found] == [(wanted, length)]
 
     def _ask(self, request: bytes, what: str, *passed: int) -> None:
         try:

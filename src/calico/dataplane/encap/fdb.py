@@ -29,6 +29,8 @@ class ForwardingTable:
         """The device has this index now; 0: there is none."""
         if index != self._driver.index:
             self._driver.index = index
+            for mac in self._kernel.desired:
+                self._kernel.touch(mac)
             self._kernel.resync()
 
     def want(self, mac: bytes, host: bytes) -> None:
@@ -37,6 +39,11 @@ class ForwardingTable:
 
     def unwant(self, mac: bytes) -> None:
         self._kernel.unwant(mac)
+
+    @property
+    def repaired(self) -> set[str]:
+        """What the last apply put right that others had changed."""
+        return {f"frames to {mac.hex(':')}" for mac in self._kernel.repaired}
 
     def resync(self) -> None:
         """Read the kernel's table at the next apply."""

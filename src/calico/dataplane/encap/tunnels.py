@@ -7,13 +7,14 @@ what the difference needs, at a cost of what changed. What cannot be tunnelled i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 import structlog
 
 from calico.calc.messages import Message, RouteRemove, RouteUpdate, VtepRemove, VtepUpdate
+from calico.dataplane.drift import Drift, OnDrift, at_once
 from calico.dataplane.encap.device import Device, VxlanDevice
 from calico.dataplane.encap.fdb import ForwardingTable
 from calico.dataplane.encap.mtu import DEFAULT_MTU, host_mtu, tunnel_mtu, workload_mtu
@@ -56,14 +57,19 @@ class TunnelSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TunnelManager:
-    """Lives in the namespace of the thread that makes it. ``node`` is this host's name."""
+    """Lives in the namespace of the thread that makes it. ``node`` is this host's name. ``on_drift`` is told what
+    somebody else changed of a device or a route; the rest is found when it is read.
+    """
 
-    def __init__(self, node: str, settings: TunnelSettings) -> None:
+    def __init__(self, node: str, settings: TunnelSettings, on_drift: OnDrift = at_once) -> None:
+        def as_ours(drift: Drift, repair: Callable[[], None]) -> None:
+            on_drift(msgspec.structs.replace(drift, kind="tunnels"), repair)
+
         self._settings = settings
         self._sock = NetlinkSocket(NETLINK_ROUTE)
         self._neighbours = NeighbourTable(self._sock, protocol=settings.protocol)
-        self.routes = RouteTable(self._sock, protocol=settings.protocol)
-        self._networks = {version: _Network(version, node, self._sock, self._neighbours) for version in DEVICES}
+        self.routes = RouteTable(self._sock, protocol=settings.protocol, on_drift=as_ours)
+        self._networks = {v: _Network(v, node, self._sock, self._neighbours, on_drift) for v in DEVICES}
         self._wanted: dict[bytes, RouteUpdate] = {}
         self._direct: dict[bytes, set[bytes]] = {}
         self._interfaces: dict[str, Interface] = {}
@@ -71,6 +77,8 @@ class TunnelManager:
         self._refused: set[bytes] = set()
         self._failed: dict[str, str] = {}
         self._host_mtu = DEFAULT_MTU
+        self.repaired: dict[str, str] = {}
+        """What the last apply put right that others had changed, and what was wrong with it ("": as was noticed)."""
 
     def close(self) -> None:
         """Close the socket; the kernel keeps everything."""
@@ -113,7 +121,7 @@ class TunnelManager:
 
     def on_route(self, route: KernelRoute, gone: bool, port: int = 0) -> None:
         """A route event of the kernel."""
-        self.routes.on_route(route, gone)
+        self.routes.on_route(route, gone, port)
 
     def resync(self) -> None:
         """Trust nothing that is remembered of the kernel: the next apply reads and compares all."""
@@ -148,6 +156,7 @@ class TunnelManager:
         """Bring the kernel to what is wanted; false when something failed that is worth another try. What an earlier
         run left is removed by the first call."""
         failed: dict[str, str] = {}
+        self.repaired = {}
         host = self._host_mtu
         for version, network in self._networks.items():
             try:
@@ -155,8 +164,10 @@ class TunnelManager:
             except CalicoError as error:
                 failed[network.name] = str(error)
             failed.update((network.name, text) for text in (await network.forwarding.apply()).values())
+            self.repaired.update(network.take_repaired())
         failed.update((packed.addr_str(key.address), text) for key, text in (await self._neighbours.apply()).items())
         failed.update((packed.net_str(key[0]), text) for key, text in (await self.routes.apply()).items())
+        self.repaired.update(dict.fromkeys(self._neighbours.repaired | self.routes.repaired, ""))
         for network in self._networks.values():
             try:
                 network.clear_away()
@@ -224,7 +235,11 @@ class _Network:
     """The VXLAN network of one IP version. Always true: forwarding and neighbours are wanted of the device that there
     is, for every end but our own."""
 
-    def __init__(self, version: Version, node: str, sock: NetlinkSocket, neighbours: NeighbourTable) -> None:
+    def __init__(
+        self, version: Version, node: str, sock: NetlinkSocket, neighbours: NeighbourTable, on_drift: OnDrift
+    ) -> None:
+        self._on_drift = on_drift
+        self._wrong = ""
         self.name = DEVICES[version]
         self.forwarding = ForwardingTable(sock)
         self.own: VtepUpdate | None = None
@@ -261,14 +276,27 @@ class _Network:
         """Our device, as the kernel has it: anybody may have changed it. Whether routes over it may be gone, which the
         kernel does not tell when a device loses its last IPv4 address."""
         made = self._made
-        if made is None or interface is None or interface.index != self._index:
+        if made is None:
             self._stale = True
+            return False
+        if interface is None or interface.index != self._index:
+            self._on_drift(Drift("tunnels", self.name, "removed"), self._look_again)
             return False
         has_address = made.address in interface.addresses
         if (interface.up, interface.mac, interface.mtu, has_address) != (True, made.mac, made.mtu, True):
-            self._stale = True
-            self._flushed()
+            self._on_drift(Drift("tunnels", self.name, "changed"), self._look_again)
         return not has_address
+
+    def take_repaired(self) -> dict[str, str]:
+        """What was put right since this was last asked, and what had been wrong with it."""
+        found = dict.fromkeys(self.forwarding.repaired, "")
+        if self._wrong:
+            found[self.name], self._wrong = f"was {self._wrong}", ""
+        return found
+
+    def _look_again(self) -> None:
+        self._stale = True
+        self._flushed()
 
     def resync(self) -> None:
         self._stale = True
@@ -292,9 +320,10 @@ class _Network:
             address=own.address,
         )
         if self._stale or wanted != self._made:
-            self._made = None
-            self._settle(self._device.ensure(wanted))
-            self._made, self._stale = wanted, False
+            was_right, self._made = self._made == wanted, None
+            index, wrong = self._device.ensure(wanted)
+            self._settle(index)
+            self._made, self._stale, self._wrong = wanted, False, wrong if was_right else ""
 
     @property
     def leaving(self) -> bool:

@@ -2,6 +2,9 @@
 
 Order within the transaction, so that nothing refers to what is not there: new counters, sets, chains, elements, rules,
 then removals (rules of removed chains, sets, chains, counters). Work is proportional to what is dirty.
+
+Some of it goes ahead in a transaction of its own (``make_plan_ahead``), and some stays for one after it (``kept``): a
+packet that is being judged goes on with the rules that it began with, but looks sets up as they are by then.
 """
 
 from __future__ import annotations
@@ -10,20 +13,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from calico.dataplane.nft.mirror import KernelChain, Mirror
+from calico.dataplane.nft.moves import Keys
 from calico.dataplane.nft.refusal import Exclusions, Owner
 from calico.netlink.nftables.codec import Request, TableCodec, encode_rules, same_rules
 from calico.netlink.nftables.element_codec import element_chunks
-from calico.netlink.nftables.expr import CountIn, Lookup, Rule
+from calico.netlink.nftables.expr import CountIn, Lookup, Rule, Verdict
 from calico.netlink.nftables.objects import VERDICT_VALUE, Chain, ElementValue, SetDecl
 from calico.netlink.nftables.set_codec import KernelSet, encode_set
 from calico.netlink.wire import WireError
 from calico.rules.drops import drop
 from calico.rules.table import Changes, TableState
 
-__all__ = ["Plan", "make_plan", "may_drop", "same_shape"]
+__all__ = ["Plan", "make_plan", "make_plan_ahead", "may_drop", "same_shape"]
 
 _DROP: Final = (Rule(drop("refused-by-kernel"), "refused by the kernel"),)
 _NO_KEYS: Final[Sequence[bytes]] = ()
+_NOTHING: Final[Keys] = {}
 
 
 class Plan:
@@ -37,6 +42,8 @@ class Plan:
         self.elements: list[tuple[str, Iterable[bytes], Mapping[bytes, ElementValue]]] = []
         self.counters: dict[str, bool] = {}
         """Whether each is there."""
+        self.needs_grace = False
+        """Whether packets that have begun must have ended before the next transaction; else one might pass."""
 
     def add(self, owner: Owner, request: Request) -> None:
         self.owners.append(owner)
@@ -60,9 +67,24 @@ class Plan:
             (mirror.counters.add if present else mirror.counters.discard)(name)
 
 
-def make_plan(codec: TableCodec, state: TableState, mirror: Mirror, dirty: Changes, exclusions: Exclusions) -> Plan:
-    """The plan for what is dirty, without what is excluded. What cannot be encoded is added to ``exclusions``."""
-    return _Planner(codec, state, mirror, dirty, exclusions).make()
+def make_plan(
+    codec: TableCodec,
+    state: TableState,
+    mirror: Mirror,
+    dirty: Changes,
+    exclusions: Exclusions,
+    kept: Keys = _NOTHING,
+) -> Plan:
+    """The plan for what is dirty, without what is excluded. What cannot be encoded is added to ``exclusions``.
+    ``kept``: elements that are not removed yet."""
+    return _Planner(codec, state, mirror, dirty, exclusions, kept).make()
+
+
+def make_plan_ahead(codec: TableCodec, state: TableState, mirror: Mirror, dirty: Changes, early: Keys) -> Plan:
+    """What must be in the kernel before the plan for what is dirty is carried out, and changes no verdict: chains that
+    elements of maps are to lead to, since a packet that began before a chain was there finds it empty; and addresses
+    that move (``early``)."""
+    return _Planner(codec, state, mirror, dirty, Exclusions(), _NOTHING).make_ahead(early)
 
 
 def may_drop(chain: Chain | None) -> bool:
@@ -73,8 +95,15 @@ def may_drop(chain: Chain | None) -> bool:
 
 class _Planner:
     def __init__(
-        self, codec: TableCodec, state: TableState, mirror: Mirror, dirty: Changes, exclusions: Exclusions
+        self,
+        codec: TableCodec,
+        state: TableState,
+        mirror: Mirror,
+        dirty: Changes,
+        exclusions: Exclusions,
+        kept: Keys,
     ) -> None:
+        self._kept = kept
         self._codec = codec
         self._state = state
         self._mirror = mirror
@@ -96,6 +125,8 @@ class _Planner:
             self._plan_set(name)
             if name in self._plan.sets:
                 chains.update(dict.fromkeys(self._mirror.users(name)))
+        for name in self._excluded.elements:
+            chains.update(dict.fromkeys(self._mirror.users(name)))
         self._rename()
         for name in chains:
             self._plan_chain(name)
@@ -105,6 +136,49 @@ class _Planner:
             self._plan_rules(name, bodies)
         self._plan_removals()
         return self._plan
+
+    def make_ahead(self, early: Keys) -> Plan:
+        new = [name for name in sorted(self._dirty.chains) if self._is_new_chain(name)]
+        kinds = {verdict.kind for verdict in self._new_leads() if verdict.chain in new}
+        if kinds and not any(map(self._is_replaced, self._dirty.sets)):
+            self._make_chains_ahead(new)
+        for name, keys in sorted(early.items()):
+            kernel_set = self._mirror.sets[name]
+            assert kernel_set.decl is not None
+            self._write_elements(kernel_set, kernel_set.decl, (), dict.fromkeys(keys))
+        self._plan.needs_grace = bool(early) or "goto" in kinds
+        return self._plan
+
+    def _is_new_chain(self, name: str) -> bool:
+        want = self._state.chains.get(name)
+        return want is not None and want.hook is None and name not in self._mirror.chains
+
+    def _is_replaced(self, name: str) -> bool:
+        want, have = self._state.sets.get(name), self._mirror.sets.get(name)
+        return want is not None and have is not None and have.decl != want
+
+    def _new_leads(self) -> Iterable[Verdict]:
+        """What elements of maps that are in the kernel are to lead to."""
+        for name, keys in self._dirty.elements.items():
+            decl = self._state.sets.get(name)
+            if decl is not None and decl.value == VERDICT_VALUE and name in self._mirror.sets:
+                wanted = self._state.elements(name)
+                yield from (value for key in keys if isinstance(value := wanted.get(key), Verdict))
+
+    def _make_chains_ahead(self, chains: Iterable[str]) -> None:
+        """Nothing in the kernel leads to them yet."""
+        sets = [name for name in sorted(self._dirty.sets) if name in self._state.sets and name not in self._mirror.sets]
+        for name in sorted(self._dirty.counters & self._state.counters):
+            self._plan_counter(name)
+        for name in sets:
+            self._plan_set(name)
+        self._rename()
+        for name in chains:
+            self._plan_chain(name)
+        for name in sets:
+            self._plan_elements(name)
+        for name, bodies in self._bodies:
+            self._plan_rules(name, bodies)
 
     # -- counters ----------------------------------------------------------------------------------------------------
 
@@ -160,6 +234,9 @@ class _Planner:
         if refused:
             gone += [key for key in refused if key in have and key not in gone]
             put = [key for key in put if key not in refused]
+        kept = self._kept.get(name)
+        if kept and not is_new:
+            gone = [key for key in gone if key not in kept]
         if gone or put:
             self._write_elements(target, want, gone, {key: desired[key] for key in put})
 
@@ -221,6 +298,9 @@ class _Planner:
             self._plan.chains[name] = content
 
     def _encoded(self, want: Chain) -> tuple[Sequence[Rule], list[bytes], bytes]:
+        lacking = sorted(self._state.needs(want.name) & self._excluded.elements.keys())
+        if lacking:
+            self._excluded.refuse("rules", want.name, f"members are missing in {', '.join(lacking)}")
         if want.name not in self._excluded.dropped:
             try:
                 rules = want.rules if not self._excluded.counters else self._uncounted(want.rules)

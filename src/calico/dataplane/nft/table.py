@@ -13,8 +13,10 @@ from typing import Final
 
 import msgspec
 
+from calico.dataplane.nft.grace import wait_for_packets
 from calico.dataplane.nft.mirror import Mirror
-from calico.dataplane.nft.plan import Plan, make_plan, may_drop, same_shape
+from calico.dataplane.nft.moves import Keys, find_moves
+from calico.dataplane.nft.plan import Plan, make_plan, make_plan_ahead, may_drop, same_shape
 from calico.dataplane.nft.reading import NftSocket, TableStatus, read_counts, read_generation, read_status, read_table
 from calico.dataplane.nft.refusal import Exclusions, Owner, Refused
 from calico.errors import Transient, Uncertain
@@ -119,7 +121,8 @@ class NftDataplane:
         return not self._still_ours()
 
     def apply(self) -> ApplyResult:
-        """Bring the kernel to the state in one transaction, without what it refuses.
+        """Bring the kernel to the state in one transaction, without what it refuses. What must be there before it or
+        may leave only after it, so that no packet slips between, has a transaction of its own.
 
         Transient if that cannot be done now (another owner, no memory, others writing all the time): all stays dirty.
         """
@@ -136,24 +139,38 @@ class NftDataplane:
 
     def _attempt_all(self) -> tuple[int, int]:
         exclusions = Exclusions()
-        foreign_writes = 0
+        foreign_writes = messages = size = 0
         reread = False
+        prepared = False
         for _ in range(_ATTEMPTS_MAX):
             if self._generation is None:
                 self._read()
-            plan = self._make_plan(exclusions)
-            size, failures = self._send(plan)
-            if not failures and not self._adopting:
-                self._commit(plan, exclusions)
-                return len(plan.requests), size
+            ahead = not prepared and self._may_prepare()
+            late: Keys = (
+                {} if ahead or not self._may_prepare() else find_moves(self._state, self._mirror, self._dirty).late
+            )
+            plan = self._plan_ahead() if ahead else self._make_plan(exclusions, late)
+            sent, failures = self._send(plan)
             if not failures:
-                self._adopting, self._prelude, self._owned = False, [], True
+                messages, size = messages + len(plan.requests), size + sent
+                if ahead:
+                    self._commit_ahead(plan)
+                    prepared = True
+                elif self._adopting:
+                    self._adopting, self._prelude, self._owned = False, [], True
+                else:
+                    self._commit(plan, exclusions, late)
+                    if not self._dirty:
+                        return messages, size
+                    wait_for_packets()
             elif _is_restart(failures):
                 foreign_writes += 1
                 self.conflicts += 1
                 if foreign_writes > _FOREIGN_WRITES_MAX:
                     raise Transient("others write nftables all the time")
                 self._on_foreign_write()
+            elif ahead:
+                prepared = True  # all in one transaction then, which says what is to blame
             elif self._table_refused(failures):
                 pass
             elif _is_stale(failures) and not reread:
@@ -163,12 +180,25 @@ class NftDataplane:
                 raise Transient(f"nftables transaction refused: {failures[0][1]}")
         raise Transient("nftables transaction refused again and again")
 
-    def _make_plan(self, exclusions: Exclusions) -> Plan:
+    def _may_prepare(self) -> bool:
+        """Only a table that we know and have filled: what is made anew or repaired goes in one transaction."""
+        return not self._prelude and self._asked_for is None
+
+    def _plan_ahead(self) -> Plan:
+        early = find_moves(self._state, self._mirror, self._dirty).early
+        return make_plan_ahead(self._codec, self._state, self._mirror, self._dirty, early)
+
+    def _commit_ahead(self, plan: Plan) -> None:
+        plan.commit(self._mirror)
+        if plan.needs_grace:
+            wait_for_packets()
+
+    def _make_plan(self, exclusions: Exclusions, late: Keys) -> Plan:
         """An existing table is adopted by itself: the kernel refuses a new base chain in the transaction that gives its
         table an owner (nf_tables_api.c, ``__NFT_TABLE_F_UPDATE``)."""
         if self._adopting:
             return Plan()
-        return make_plan(self._codec, self._state, self._mirror, self._dirty, exclusions)
+        return make_plan(self._codec, self._state, self._mirror, self._dirty, exclusions, late)
 
     def _send(self, plan: Plan) -> tuple[int, list[tuple[Owner, Failure]]]:
         """Send prelude and plan as one transaction; the bytes sent, and who was refused (nobody: it is in force)."""
@@ -192,7 +222,7 @@ class NftDataplane:
             return len(data), []
         return len(data), [(_owner_of(owners, failure.seq - first - 1), failure) for failure in failures]
 
-    def _commit(self, plan: Plan, exclusions: Exclusions) -> None:
+    def _commit(self, plan: Plan, exclusions: Exclusions, late: Keys) -> None:
         plan.commit(self._mirror)
         if self._asked_for is not None:
             self.repaired = tuple(sorted({name for _, name, _ in plan.owners} - self._asked_for))
@@ -200,6 +230,7 @@ class NftDataplane:
         self._owned = self._wants_ownership()
         self._prelude = []
         self._dirty = Changes()
+        self._dirty.elements.update({name: set(keys) for name, keys in late.items()})
         self._failed = exclusions.report()
 
     def _retry_failed(self) -> None:

@@ -50,6 +50,8 @@ class Syncer:
 
     ``require_ready``: stay WAITING until ClusterInformation/default says ready, and be LOCKED when it stops to.
     ``accept_keys``: where an operator may say that a store held back is right (see ``acceptance``).
+    ``revisions_of``: the only prefix whose changes tell the sink a revision, since streams overtake one another and a
+    change of one says nothing about the others; empty: each tells its own.
     ``sleep`` and ``clock`` (monotonic seconds) can be replaced in tests.
     """
 
@@ -61,6 +63,7 @@ class Syncer:
         *,
         require_ready: bool = False,
         accept_keys: Sequence[str] = (),
+        revisions_of: str = "",
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         relist_after: int = RELIST_AFTER_REVISIONS,
@@ -68,6 +71,7 @@ class Syncer:
         _check_prefixes(prefixes)
         self._backend, self._prefixes, self._sink = backend, tuple(prefixes), sink
         self._require_ready = require_ready
+        self._revisions_of = revisions_of
         self._clock, self._sleep, self._relist_after = clock, sleep, relist_after
         self._facts_watched = any(CLUSTER_INFO_KEY.startswith(prefix) for prefix in prefixes)
 
@@ -263,7 +267,8 @@ class Syncer:
         self._view.remember(prefix, batch)
         self._view.facts = facts
         if batch.updates:  # a rewrite of the same bytes changes nothing but how far the sink's view reaches
-            self._sink.on_updates(changes, batch.revision)
+            tells = self._revisions_of in ("", prefix)
+            self._sink.on_updates(changes, batch.revision if tells else 0)
 
     def _check_facts(self, update: Update, vanishing: int, revision: int) -> ClusterFacts | None:
         """Hold the whole batch back when it takes ClusterInformation away, exchanges it or locks the store."""

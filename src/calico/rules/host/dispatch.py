@@ -15,7 +15,7 @@ from calico.rules.host.claims import HostClaims
 from calico.rules.lists import Direction, ListChains, ListKind, PolicyList, TierList, tier_lists
 from calico.rules.loads import ACCEPT
 from calico.rules.names import ifname_key
-from calico.rules.room import MIN_SIZE, make_room
+from calico.rules.room import make_room
 from calico.rules.static import write_base
 from calico.rules.table import TableState
 
@@ -30,6 +30,9 @@ class _Place(msgspec.Struct, frozen=True):
     direction: Direction
     has_default: bool = True
 
+
+_INTERFACES_SIZE = 1024
+"""So large that these maps are hardly ever made anew: a packet that had begun before would miss its interface."""
 
 _PLACES = (
     _Place(places.RAW_IN, "untracked", "ingress", has_default=False),
@@ -162,7 +165,7 @@ class _PlaceMap:
         elif was_used:
             show()
         else:
-            self._state.want_set(SetDecl(self.map, ("ifname",), "verdict", size=MIN_SIZE))
+            self._state.want_set(SetDecl(self.map, ("ifname",), "verdict", size=_INTERFACES_SIZE))
             for interface in self._interfaces:
                 self._show(interface)
         if before is not None:

@@ -138,15 +138,16 @@ class Reference:
         return self._nat.source(destination, self._nat.destination(source, flow), out_address)
 
     def reaches_host(self, source: str, flow: Flow, translated: Flow | None = None) -> bool:
-        """Whether a packet from an interface reaches this host itself (datamodel 15.4, 15.5)."""
+        """Whether a packet from an interface reaches this host itself (datamodel 15.4, 15.5). What is left out of
+        connection tracking is not translated."""
         if not self._is_genuine(source, flow):
             return False
-        after = translated or self._nat.destination(source, flow)
+        arrival = self._hosts.arrives(source, flow)
+        after = flow if arrival == "untracked" else translated or self._nat.destination(source, flow)
         is_tunnel = self._is_vxlan(after)
         if is_tunnel and not self._in_set(after.src, VXLAN_HOSTS):
             return False
         if not self._is_workload(source):
-            arrival = self._hosts.arrives(source, flow)
             if arrival == "undecided":
                 return is_tunnel or self._hosts.reaches(source, after)
             return arrival != "denied"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -58,3 +59,30 @@ def test_the_package_installs_without_a_network_upgrades_and_goes(tmp_path: Path
     assert said["KEPT"] == "NODENAME=mine"
     assert said["REMOVED"].split() == ["/etc/calico/calico.env"]
     assert said["PURGED"] == ""
+
+
+@pytest.mark.skipif("PACKAGE" not in os.environ, reason="`make deb` builds the package and says which it is")
+def test_the_same_sources_give_the_same_bytes(tmp_path: Path) -> None:
+    package = Path(os.environ["PACKAGE"]).resolve()
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "TZ": "Asia/Tokyo", "LC_ALL": "C"}
+    subprocess.run(
+        [root / "packaging" / "deb" / "build", os.environ.get("VIRTUAL_ENV", root / ".venv"), tmp_path],
+        check=True,
+        env=environment,
+    )
+    (again,) = tmp_path.glob("*.deb")
+    assert again.read_bytes() == package.read_bytes()
+
+
+@pytest.mark.skipif("PACKAGE" not in os.environ, reason="`make deb` builds the package and says which it is")
+def test_the_bill_of_materials_names_everything_that_is_inside(tmp_path: Path) -> None:
+    subprocess.run(["dpkg-deb", "-x", os.environ["PACKAGE"], tmp_path], check=True)
+    bill = json.loads((tmp_path / "usr/share/doc/calico-network/sbom.cdx.json").read_text())
+    said = {(part["name"].lower().replace("_", "-"), part["version"]) for part in bill["components"]}
+    infos = [path.name.removesuffix(".dist-info") for path in tmp_path.glob("opt/calico/lib/python3.*/*/*.dist-info")]
+    inside = {
+        (name.lower().replace("_", "-"), version) for name, _, version in (info.rpartition("-") for info in infos)
+    }
+    assert inside - {("calico-network", bill["metadata"]["component"]["version"])} <= said
+    assert len(inside) > 10

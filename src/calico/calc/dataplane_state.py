@@ -31,6 +31,10 @@ from calico.calc.messages import (
     TierPolicies,
     VtepRemove,
     VtepUpdate,
+    WireguardPeerRemove,
+    WireguardPeerUpdate,
+    WireguardRouteRemove,
+    WireguardRouteUpdate,
 )
 from calico.model.keys import ResourceKey
 
@@ -54,6 +58,8 @@ class DataplaneState(msgspec.Struct, kw_only=True):
     host_endpoints: dict[str, HostEndpointUpdate] = {}
     vteps: dict[tuple[str, int], VtepUpdate] = {}
     routes: dict[bytes, RouteUpdate] = {}
+    peers: dict[tuple[str, int], WireguardPeerUpdate] = {}
+    ways: dict[bytes, WireguardRouteUpdate] = {}
     problems: dict[ResourceKey, tuple[str, ...]] = {}
     in_sync: bool = False
 
@@ -110,6 +116,8 @@ class DataplaneState(msgspec.Struct, kw_only=True):
                 del self.host_endpoints[name]
             case VtepUpdate() | VtepRemove() | RouteUpdate() | RouteRemove():
                 self._apply_route(message)
+            case WireguardPeerUpdate() | WireguardPeerRemove() | WireguardRouteUpdate() | WireguardRouteRemove():
+                self._apply_wireguard(message)
             case ProblemUpdate(key=key, problems=problems):
                 assert self.problems.get(key, ()) != problems, f"problems of {key} are told again"
                 self.problems[key] = problems
@@ -134,6 +142,25 @@ class DataplaneState(msgspec.Struct, kw_only=True):
                 self.routes[dst] = message
             case RouteRemove(dst=dst):
                 del self.routes[dst]
+
+    def _apply_wireguard(
+        self, message: WireguardPeerUpdate | WireguardPeerRemove | WireguardRouteUpdate | WireguardRouteRemove
+    ) -> None:
+        match message:
+            case WireguardPeerUpdate(node=node, version=version):
+                assert self.peers.get((node, version)) != message, f"{message} is what it is"
+                self.peers[node, version] = message
+            case WireguardPeerRemove(node=node, version=version):
+                through = {len(dst) for dst, way in self.ways.items() if (way.kind, way.node) == ("peer", node)}
+                assert (5 if version == 4 else 17) not in through, f"{node} goes while routes lead to it"
+                del self.peers[node, version]
+            case WireguardRouteUpdate(dst=dst):
+                assert self.ways.get(dst) != message, f"{message} is what it is"
+                version = 4 if len(dst) == 5 else 6
+                assert message.kind != "peer" or (message.node, version) in self.peers, f"{message} leads to no peer"
+                self.ways[dst] = message
+            case WireguardRouteRemove(dst=dst):
+                del self.ways[dst]
 
     def _apply_delta(self, delta: IPSetDelta) -> None:
         old = self.ip_sets[delta.id]

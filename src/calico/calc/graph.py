@@ -8,7 +8,8 @@
     WorkloadEndpoint ─┴─► InterfaceClaims ─► PolicyIndex (local endpoints only) ─► rules ─┤
     Tier, policies ───────────────────────────┘      └─► NatClaims                        │
     IPPool, Node ─────► ClusterSets (pools, hosts) ───────────────────────────────────────┤
-          └───blocks──► TunnelRoutes (ends of tunnels, where other hosts' networks are) ──┘
+          ├───blocks──► TunnelRoutes (ends of tunnels, where other hosts' networks are) ──┤
+          └───blocks──► WireguardRoutes (which of them are reached encrypted) ────────────┘
 
 Services, where somebody tells them, go into the MemberIndex. A staged policy is compiled as what it would be.
 No I/O, no clock, no tasks. Indices follow every change at once; rules and endpoints are computed at the flush.
@@ -37,6 +38,8 @@ from calico.calc.services import ServiceEndpoints
 from calico.calc.settings import CalcSettings
 from calico.calc.staged import POLICY_KINDS, AnyPolicy, form_of
 from calico.calc.tunnel_routes import TunnelRoutes
+from calico.calc.wireguard import WireguardRoutes
+from calico.calc.wireguard_ends import wireguard_ends
 from calico.errors import InvalidInput
 from calico.lib.ref_counts import RefCounts
 from calico.model.hostendpoint import HostEndpoint
@@ -87,6 +90,7 @@ class Graph:
         self._nats = NatClaims()
         self._cluster_sets = ClusterSets()
         self._tunnels = TunnelRoutes(hostname, self._settings.vxlan)
+        self._wireguard = WireguardRoutes(hostname, self._settings)
         self._tunnels_fed = False
         self._sequencer = Sequencer(self._members, self._cluster_sets, self._settings)
         self._endpoints: dict[ResourceKey, Endpoint | HostEndpointFacts] = {}  # local and usable
@@ -134,6 +138,8 @@ class Graph:
     def on_block(self, net: bytes, node: str, present: bool) -> None:
         """A block of addresses (a packed net) belongs to a node, or does not."""
         self._tunnels.on_block(net, node, present)
+        if self._wireguard.active:
+            self._wireguard.on_block(net, node, present)
 
     def on_in_sync(self) -> None:
         """Everything that exists has been given; from now on ``flush`` speaks."""
@@ -168,6 +174,8 @@ class Graph:
         self._members.on_contribution(key, contribution)
         if self._tunnels_fed:
             self._tunnels.on_endpoint(key, endpoint.nets if endpoint is not None else ())
+        if self._wireguard.active:
+            self._wireguard.on_endpoint(key, endpoint.nets if endpoint is not None else ())
         self._sequencer.on_problems(key, problems)
         if endpoint is not None and endpoint.node != self._hostname:
             endpoint = None
@@ -232,6 +240,8 @@ class Graph:
             self._tunnels.on_pool(key, (nets[IPAM_POOLS][0], encap) if nets else None)
         else:
             self._tunnels.on_node(key, host_ends(key.name, value)[0] if isinstance(value, Node) else {})
+            if self._wireguard.active:
+                self._wireguard.on_node(key, wireguard_ends(value)[0] if isinstance(value, Node) else {})
         self._cluster_sets.on_nets(key, nets)
         self._cluster_sets.refer(key, sets_of_pool(nets, encap, self._settings))
         self._sequencer.on_problems(key, problems)
@@ -300,6 +310,10 @@ class Graph:
             self._sequencer.on_vtep(end, vtep)
         for dst, route in self._tunnels.take_routes():
             self._sequencer.on_route(dst, route)
+        for end, peer in self._wireguard.take_peers():
+            self._sequencer.on_wireguard_peer(end, peer)
+        for dst, way in self._wireguard.take_routes():
+            self._sequencer.on_wireguard_route(dst, way)
 
     def _tell_endpoint(self, key: ResourceKey, endpoint: Endpoint) -> None:
         nats: Nats = ()

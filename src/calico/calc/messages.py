@@ -1,11 +1,11 @@
 """What the calculation tells this host's dataplane: a minimal, ordered stream of values.
 
 Order within a flush: IP sets created and changed, policies, profiles, endpoints, host endpoints, ends of tunnels,
-routes to other hosts; then removals (of what leads elsewhere first, then in the opposite order); then problems, and
-InSync (once). A thing is therefore never referred to before it exists nor removed while referred to. An interface may
-pass from one endpoint to another within a flush: the update then comes before the remove. Networks, addresses and
-address-port members are packed (see ``calico.lib.packed``). Sets with the ids ``IPAM_POOLS``, ``MASQ_POOLS``,
-``ALL_HOSTS`` and ``VXLAN_HOSTS`` are told like those of selectors.
+routes to other hosts, peers and what is behind them; then removals (of what leads elsewhere first, then in the opposite
+order); then problems, and InSync (once). A thing is therefore never referred to before it exists nor removed while
+referred to. An interface may pass from one endpoint to another within a flush: the update then comes before the remove.
+Networks, addresses and address-port members are packed (see ``calico.lib.packed``). Sets with the ids ``IPAM_POOLS``,
+``MASQ_POOLS``, ``ALL_HOSTS`` and ``VXLAN_HOSTS`` are told like those of selectors.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ __all__ = [
     "TierPolicies",
     "VtepRemove",
     "VtepUpdate",
+    "WireguardPeerRemove",
+    "WireguardPeerUpdate",
+    "WireguardRouteRemove",
+    "WireguardRouteUpdate",
 ]
 
 
@@ -290,6 +294,41 @@ class RouteRemove(_Msg, frozen=True, kw_only=True):
     dst: bytes
 
 
+class WireguardPeerUpdate(_Msg, frozen=True, kw_only=True):
+    """A node that this host sends encrypted to, in an IP version; ``own``: what this host's own Node says, for which
+    only ``address`` (packed, of its device; empty: none) counts. ``key`` has 32 bytes, ``endpoint`` is the packed
+    address that its packets are sent to."""
+
+    node: str
+    version: Literal[4, 6]
+    key: bytes = b""
+    endpoint: bytes = b""
+    address: bytes = b""
+    own: bool = False
+
+
+class WireguardPeerRemove(_Msg, frozen=True, kw_only=True):
+    """The node has no key any more, or there is no such node."""
+
+    node: str
+    version: Literal[4, 6]
+
+
+class WireguardRouteUpdate(_Msg, frozen=True, kw_only=True):
+    """Where a network (packed) is, before all other routes. peer: behind a node, encrypted; throw: as other routes say,
+    although what is around it is encrypted; unreachable: nowhere, since the node's key cannot be used."""
+
+    dst: bytes
+    kind: Literal["peer", "throw", "unreachable"]
+    node: str = ""
+
+
+class WireguardRouteRemove(_Msg, frozen=True, kw_only=True):
+    """Nothing is said of exactly this network any more."""
+
+    dst: bytes
+
+
 class ProblemUpdate(_Msg, frozen=True, kw_only=True):
     """What is wrong with a resource, in sentences that name the field; empty when it is mended or gone."""
 
@@ -317,6 +356,10 @@ Message: TypeAlias = (
     | VtepRemove
     | RouteUpdate
     | RouteRemove
+    | WireguardPeerUpdate
+    | WireguardPeerRemove
+    | WireguardRouteUpdate
+    | WireguardRouteRemove
     | ProblemUpdate
     | InSync
 )

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from calico.calc.encap import PoolEncap, host_ends
 from calico.calc.messages import ALL_HOSTS, IPAM_POOLS, MASQ_POOLS, VXLAN_HOSTS, EndpointUpdate
 from calico.calc.settings import CalcSettings
+from calico.calc.wireguard_ends import wireguard_ends
 from calico.lib import packed
 from calico.model.ippool import IPPool
 from calico.model.node import Node
@@ -44,7 +45,7 @@ def node_addresses(resource: Node) -> tuple[ClusterNets, tuple[str, ...]]:
             problems.append(f"{field}: {text!r} is no {family} address")
     ends, said = host_ends(resource.metadata.name, resource)
     senders = tuple(packed.net_of_host(end.address) for end in ends.values() if end.address)
-    return {ALL_HOSTS: tuple(nets), VXLAN_HOSTS: senders}, (*problems, *said)
+    return {ALL_HOSTS: tuple(nets), VXLAN_HOSTS: senders}, (*problems, *said, *wireguard_ends(resource)[1])
 
 
 def sets_of_pool(nets: ClusterNets, encap: PoolEncap | None, settings: CalcSettings) -> tuple[str, ...]:

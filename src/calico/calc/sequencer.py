@@ -27,6 +27,10 @@ from calico.calc.messages import (
     RouteUpdate,
     VtepRemove,
     VtepUpdate,
+    WireguardPeerRemove,
+    WireguardPeerUpdate,
+    WireguardRouteRemove,
+    WireguardRouteUpdate,
 )
 from calico.calc.policies import Compiled
 from calico.calc.pools import sets_of_endpoint
@@ -55,6 +59,8 @@ class Sequencer:
         self._host_endpoints: Latest[str, HostEndpointUpdate] = Latest()
         self._vteps: Latest[tuple[str, Version], VtepUpdate] = Latest()
         self._routes: Latest[bytes, RouteUpdate] = Latest()
+        self._peers: Latest[tuple[str, Version], WireguardPeerUpdate] = Latest()
+        self._ways: Latest[bytes, WireguardRouteUpdate] = Latest()
         self._ids: dict[ResourceKey, EndpointId] = {}
         self._problems: Latest[ResourceKey, tuple[str, ...]] = Latest()
 
@@ -89,6 +95,14 @@ class Sequencer:
         """Where a network of a pool with a tunnel is; None: no route."""
         self._routes.put(dst, route)
 
+    def on_wireguard_peer(self, key: tuple[str, Version], peer: WireguardPeerUpdate | None) -> None:
+        """A node that is sent to encrypted; None: it is not."""
+        self._peers.put(key, peer)
+
+    def on_wireguard_route(self, dst: bytes, route: WireguardRouteUpdate | None) -> None:
+        """Where a network is before all other routes; None: nothing is said."""
+        self._ways.put(dst, route)
+
     def on_problems(self, key: ResourceKey, problems: tuple[str, ...]) -> None:
         """All that is wrong with a resource now."""
         self._problems.put(key, problems or None)
@@ -112,6 +126,8 @@ class Sequencer:
         host_endpoints, gone_host_endpoints = self._host_endpoints.take()
         vteps, gone_vteps = self._vteps.take()
         routes, gone_routes = self._routes.take()
+        peers, gone_peers = self._peers.take()
+        ways, gone_ways = self._ways.take()
         yield from (policies[key] for key in sorted(policies))
         yield from (profiles[name] for name in sorted(profiles))
         yield from (endpoints[endpoint_id] for endpoint_id in sorted(endpoints))
@@ -120,6 +136,10 @@ class Sequencer:
         yield from (routes[dst] for dst in sorted(routes))
         yield from (RouteRemove(dst=dst) for dst in sorted(gone_routes))
         yield from (VtepRemove(node=node, version=version) for node, version in sorted(gone_vteps))
+        yield from (peers[key] for key in sorted(peers))
+        yield from (ways[dst] for dst in sorted(ways))
+        yield from (WireguardRouteRemove(dst=dst) for dst in sorted(gone_ways))
+        yield from (WireguardPeerRemove(node=node, version=version) for node, version in sorted(gone_peers))
         yield from (HostEndpointRemove(name=name) for name in sorted(gone_host_endpoints))
         yield from (EndpointRemove(id=endpoint_id) for endpoint_id in sorted(gone_endpoints))
         yield from (ProfileRemove(name=name) for name in sorted(gone_profiles))

@@ -33,6 +33,7 @@ from calico.calc.pools import node_addresses, pool_nets
 from calico.calc.services import ServiceEndpoints, ServiceName, service_members
 from calico.calc.settings import CalcSettings
 from calico.calc.spec_routes import Blocks, recompute_tunnels
+from calico.calc.spec_wireguard import recompute_wireguard
 from calico.calc.staged import AnyPolicy, form_of
 from calico.errors import InvalidInput
 from calico.lib import packed
@@ -144,6 +145,8 @@ def recompute(
     holders = [(key, endpoint.node, endpoint.nets) for key, endpoint in usable.items()]
     vteps, state.routes = recompute_tunnels(hostname, resources, blocks, holders, settings)
     state.vteps.update(vteps)
+    peers, state.ways = recompute_wireguard(hostname, resources, blocks, holders, settings)
+    state.peers.update(peers)
     state.ip_sets |= _cluster_sets(resources, state.endpoints.values(), settings, problems)
     return state
 

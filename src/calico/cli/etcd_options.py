@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -60,5 +61,16 @@ def connection_of(
     }
     given = {field: options[name] for name, (field, *_) in _OPTIONS.items()}
     if not given.get("etcdEndpoints") and environment.get(f"{_FELIX}ADDR"):
-        given["etcdEndpoints"] = f"{environment.get(f'{_FELIX}SCHEME', 'http')}://{environment[f'{_FELIX}ADDR']}"
+        address = environment[f"{_FELIX}ADDR"]
+        scheme = environment.get(f"{_FELIX}SCHEME") or ("http" if _is_here(address) else "https")
+        given["etcdEndpoints"] = f"{scheme}://{address}"
     return load_connection(config, environment, given=given, default="")
+
+
+def _is_here(address: str) -> bool:
+    """Whether host:port is on this host, so that nothing that is sent there leaves it."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -15,6 +15,9 @@ import msgspec
 from calico.dataplane.bandwidth.qdiscs import QdiscTable
 from calico.dataplane.encap.device import VxlanDevice
 from calico.dataplane.encap.tunnels import DEVICES, tunnel_protocol
+from calico.dataplane.encap.wgdevice import WireguardDevice
+from calico.dataplane.encap.wgroutes import TableDriver, delete_rules, find_rules
+from calico.dataplane.encap.wireguard import DEVICE_NAMES, ENCRYPTION_TABLE
 from calico.dataplane.nft.reading import read_status
 from calico.dataplane.routing.gateways import GatewayTable
 from calico.dataplane.routing.neighbours import NeighbourTable
@@ -62,6 +65,7 @@ class KernelRemoval:
             parts: list[tuple[str, Callable[[NetlinkSocket], Awaitable[list[Item]]]]] = [
                 ("route", self._routes),
                 ("tunnel", self._tunnels),
+                ("encryption", self._encryption),
                 ("neighbour", self._neighbours),
                 ("gateway address", self._gateways),
                 ("bandwidth limit", self._qdiscs),
@@ -99,6 +103,25 @@ class KernelRemoval:
             device = VxlanDevice(sock, name)
             if device.exists():
                 items.append(Item("tunnel", name))
+                if not self._dry_run:
+                    device.remove()
+        return items
+
+    async def _encryption(self, sock: NetlinkSocket) -> list[Item]:
+        """The rules first, then the table that they lead to, then the devices of the usual names."""
+        items: list[Item] = []
+        for family in (2, 10):
+            rules = find_rules(sock, family, ENCRYPTION_TABLE)
+            items += [Item("rule", f"priority {rule.priority} for table {rule.table}") for rule in rules]
+            if not self._dry_run:
+                delete_rules(sock, rules)
+            table = Reconciler(TableDriver(sock, family, ENCRYPTION_TABLE, tunnel_protocol(self._protocol)))
+            found = [Item("route", packed.net_str(dst)) for dst in await table.look()]
+            faults = [] if self._dry_run else await table.apply()
+            items += _with_faults(found, {packed.net_str(dst): str(error) for dst, error in faults})
+        for device in (WireguardDevice(sock, name) for name in DEVICE_NAMES.values()):
+            if device.exists():
+                items.append(Item("tunnel", device.name))
                 if not self._dry_run:
                     device.remove()
         return items

@@ -113,7 +113,8 @@ def load_connection(
     """Settings by field: ``given`` (options), the environment (``CALICO_ETCD_...`` before ``ETCD_...``), then the file
     ``config``, which must exist, or ``default`` if it exists.
 
-    InvalidInput names the setting that is wrong. Without any setting: http://127.0.0.1:2379.
+    InvalidInput names the setting that is wrong. Without any setting: http://127.0.0.1:2379, which never leaves the
+    host. An endpoint that does not say ``http:`` is reached by TLS, and nothing falls back from that.
     """
     path = config or (default if default and Path(default).exists() else "")
     values = _from_file(Path(path)) if path else {}
@@ -130,7 +131,8 @@ def _connection(values: Mapping[str, str]) -> Connection:
         raise InvalidInput(f"only etcdv3 is supported, not {values['datastoreType']!r}", field="datastoreType")
     from calico.datastore.etcd.channel import parse_endpoint
 
-    endpoints = tuple(part.strip() for part in values.get("etcdEndpoints", "").split(",") if part.strip())
+    given = (part.strip() for part in values.get("etcdEndpoints", "").split(",") if part.strip())
+    endpoints = tuple(part if "://" in part else f"https://{part}" for part in given)
     for endpoint in endpoints:
         parse_endpoint(endpoint)
     key, cert, ca = (_file_or_inline(values, inline) for inline in _INLINE)

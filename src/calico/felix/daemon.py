@@ -43,6 +43,7 @@ from calico.felix.reporter import EndpointStatusReporter, HostStatusReporter
 from calico.felix.status_files import DIRECTORY, EndpointStatusFiles
 from calico.felix.steps import OnStep, unwatched
 from calico.felix.tunnel_addresses import TunnelAddresses
+from calico.felix.wireguard_keys import WireguardKeys
 from calico.ipam.stored.keys import HOST_PREFIX
 from calico.model.keys import RESOURCE_PREFIX
 from calico.model.kubernetes.services import KUBERNETES_PREFIX
@@ -91,6 +92,7 @@ async def run(
         nft_socket=nft_socket,
         settings_record=Path(settings.run_dir) / SETTINGS_RECORD,
         flow_log_group=FLOW_LOG_GROUP if flow_reader is not None else None,
+        key_directory=Path(settings.run_dir),
     )
     flow_logs = make_flow_logs(settings, flow_reader, inputs, host, conditions, config) if flow_reader else None
     configuration.programmed()
@@ -116,7 +118,7 @@ async def run(
         applied_reporter.on_applied,
         programmed.on_applied,
         status_files.on_applied,
-        lambda: mtu_file.write(host.tunnels.mtu),
+        lambda: mtu_file.write(host.mtu),
     )
     configuration.listeners += [endpoint_reporter.on_config, host_reporter.on_config, health.on_config]
     configuration.listeners.append(lambda: host.on_config(configuration.current))
@@ -125,7 +127,8 @@ async def run(
     tunnel_addresses = TunnelAddresses(
         backend, settings.node, inputs, conditions, lambda: config().vxlan_enabled != "false"
     )
-    inputs.on_pools = tunnel_addresses.on_change
+    wireguard_keys = WireguardKeys(backend, settings.node, inputs, conditions, host.wireguard)
+    inputs.on_pools = told(tunnel_addresses.on_change, wireguard_keys.on_change)
     status = StatusServer(
         Path(settings.run_dir) / "felix.sock",
         status_document(settings, configuration, inputs, syncer, apply_loop, host, conditions, flow_logs),
@@ -147,6 +150,7 @@ async def run(
             services.create_task(applied_reporter.run(), name="applied-revision")
             services.create_task(programmed.run(), name="programmed")
             services.create_task(tunnel_addresses.run(), name="tunnel-addresses")
+            services.create_task(wireguard_keys.run(), name="wireguard-keys")
             if configuration.current.endpoint_status_path != "none":
                 services.create_task(status_files.run(), name="endpoint-files")
             if flow_logs is not None:
@@ -276,6 +280,7 @@ def status_document(
             "flow_logs": flow_logs.as_data() if flow_logs is not None else None,
             "staged_policies": staged_counts(host),
             "tunnels": host.tunnels.as_data(),
+            "encryption": host.wireguard.as_data(),
             "config": configuration.merged.as_data(),
             "conditions": conditions.as_data(),
         }

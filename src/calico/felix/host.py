@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import structlog
@@ -26,6 +26,7 @@ from calico.calc.settings import CalcSettings
 from calico.dataplane.bandwidth.redirectdriver import IFB_PREFIX
 from calico.dataplane.drift import Drift
 from calico.dataplane.encap.tunnels import TunnelManager, TunnelSettings, tunnel_protocol
+from calico.dataplane.encap.wireguard import WireguardManager, WireguardSettings
 from calico.dataplane.endpoints import GROUPS, EndpointManager, EndpointStatus
 from calico.dataplane.flows.established import EstablishedFlows
 from calico.dataplane.interfaces import Interface, InterfaceMonitor
@@ -68,6 +69,8 @@ def calc_settings(config: FelixConfig) -> CalcSettings:
         nat_excludes_hosts=config.nat_outgoing_exclusions == "ippoolsandhostips",
         source_spoofing=config.source_spoofing == "any",
         vxlan={"true": True, "false": False, "": None}[config.vxlan_enabled],
+        wireguard=encrypted_versions(config),
+        wireguard_hosts=config.wireguard_hosts,
     )
 
 
@@ -80,6 +83,27 @@ def tunnel_settings(config: FelixConfig) -> TunnelSettings:
         mtu_v6=config.vxlan_mtu_v6,
         mtu_pattern=config.mtu_pattern,
         protocol=tunnel_protocol(config.device_route_protocol),
+    )
+
+
+def encrypted_versions(config: FelixConfig) -> frozenset[Literal[4, 6]]:
+    """The IP versions in which packets between hosts are encrypted."""
+    wanted: tuple[tuple[Literal[4, 6], bool], ...] = ((4, config.wireguard_v4), (6, config.wireguard_v6))
+    return frozenset(version for version, enabled in wanted if enabled)
+
+
+def wireguard_settings(config: FelixConfig, key_directory: Path) -> WireguardSettings:
+    """What of Felix's settings shapes encryption."""
+    return WireguardSettings(
+        versions=encrypted_versions(config),
+        names={4: config.wireguard_name_v4, 6: config.wireguard_name_v6},
+        ports={4: config.wireguard_port_v4, 6: config.wireguard_port_v6},
+        mtus={4: config.wireguard_mtu_v4, 6: config.wireguard_mtu_v6},
+        keepalive_s=round(config.wireguard_keepalive_s),
+        mark=config.encryption_mark,
+        priority=config.wireguard_rule_priority,
+        protocol=tunnel_protocol(config.device_route_protocol),
+        key_directory=key_directory,
     )
 
 
@@ -112,6 +136,10 @@ def rules_config(config: FelixConfig, flow_log_group: int | None = None) -> Rule
         nat_excludes_hosts=config.nat_outgoing_exclusions == "ippoolsandhostips",
         nat_interface=config.nat_outgoing_interface,
         flow_log_group=flow_log_group,
+        encrypted_ports=tuple(
+            (version, config.wireguard_port_v4 if version == 4 else config.wireguard_port_v6)
+            for version in sorted(encrypted_versions(config))
+        ),
     )
 
 
@@ -141,9 +169,11 @@ class Host:
         nft_socket: Callable[[], NftSocket] | None = None,
         settings_record: Path | None = None,
         flow_log_group: int | None = None,
+        key_directory: Path = Path("/run/calico"),
     ) -> None:
-        """``flow_log_group``: where rules log what they decide. ``nft_socket`` makes the socket to nf_tables, if it is
-        to be another than the usual. ``settings_record``: the file that remembers what kernel settings were before."""
+        """``flow_log_group``: where rules log what they decide. ``key_directory``: for this host's private keys.
+        ``nft_socket`` makes the socket to nf_tables, if it is to be another than the usual. ``settings_record``: the
+        file that remembers what kernel settings were before."""
         self._conditions = conditions
         self._on_status = on_status
         self._known: dict[EndpointId, EndpointUpdate] = {}
@@ -168,6 +198,7 @@ class Host:
             on_drift=self.drift.noticed,
         )
         self.tunnels = TunnelManager(node, tunnel_settings(config), self.drift.noticed)
+        self.wireguard = WireguardManager(wireguard_settings(config, key_directory))
         self._on_step = on_step
         self._policed: set[EndpointId] = set()
         self.established = EstablishedFlows(
@@ -205,6 +236,7 @@ class Host:
         self._choose_limiter(message)
         self._ruleset.on_message(message)
         self.tunnels.on_message(message)
+        self.wireguard.on_message(message)
         if isinstance(message, EndpointUpdate):
             self._known[message.id] = message
             self._rewritten.add(message.id)
@@ -229,6 +261,7 @@ class Host:
         self.host_endpoints.refresh(self._ruleset.host_endpoint_interfaces)
         self.established.on_applied(self._ruleset.take_affected())
         tunnelled = await self._apply_tunnels()
+        tunnelled = await self._apply_encryption() and tunnelled
         await self._endpoints.apply()
         for kind, names in self._endpoints.repaired.items():
             self.drift.repaired(kind, sorted(names))
@@ -277,6 +310,12 @@ class Host:
         """Read routes, neighbours and sysctls back at the next apply."""
         self._endpoints.resync()
         self.tunnels.resync()
+        self.wireguard.resync()
+
+    @property
+    def mtu(self) -> int:
+        """The longest packet that workloads may send: it fits every tunnel that there is."""
+        return min(self.tunnels.mtu, self.wireguard.mtu(self.tunnels.host_mtu))
 
     def on_config(self, config: FelixConfig) -> None:
         """Settings changed that need no new start."""
@@ -289,6 +328,7 @@ class Host:
         self.drift.close()
         self.established.close()
         self.tunnels.close()
+        self.wireguard.close()
         self._endpoints.close()
         self._nft.close()
 
@@ -303,6 +343,18 @@ class Host:
         self._conditions.replace("tunnel-incomplete", dict(self.tunnels.failed))
         for name, wrong in self.tunnels.repaired.items():
             self.drift.repaired("tunnels", [name], wrong)
+        return done
+
+    async def _apply_encryption(self) -> bool:
+        """What goes wrong here keeps no endpoint from being set up, either."""
+        try:
+            done = await self.wireguard.apply(self.tunnels.host_mtu)
+        except CalicoError as error:
+            self.wireguard.resync()
+            self._conditions.set("encryption-incomplete", "WireGuard", str(error))
+            return False
+        self._conditions.replace("encryption-incomplete", dict(self.wireguard.failed))
+        self._conditions.replace("encryption-unavailable", dict(self.wireguard.refused))
         return done
 
     def _choose_limiter(self, message: Message) -> None:
@@ -336,6 +388,7 @@ class Host:
         """One of the host's own: it may be a host endpoint, by its name or its addresses."""
         self.host_endpoints.on_interface(name, interface)
         self.tunnels.on_interface(name, interface)
+        self.wireguard.on_interface(name, interface)
         addresses = interface.addresses if interface is not None else None
         if self._addresses.get(name) != addresses:
             self._ruleset.on_host_interface(name, addresses)
@@ -347,6 +400,7 @@ class Host:
     def _on_events_lost(self) -> None:
         self._endpoints.resync()
         self.tunnels.resync()
+        self.wireguard.resync()
         self._wake()
 
     def _commit_filters(self) -> ApplyResult:

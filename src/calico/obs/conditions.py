@@ -48,6 +48,16 @@ CATALOGUE: dict[str, Kind] = {
     "tunnel-address-missing": Kind(
         "error", "this host has no address in a tunnel network: other hosts are unreachable by it"
     ),
+    "encryption-unavailable": Kind(
+        "error",
+        "this host is to encrypt and cannot: hosts that have a key are unreachable, nothing goes to them in the clear",
+    ),
+    "encryption-incomplete": Kind(
+        "error", "what should be encrypted does not arrive; it is not sent in the clear, and tried again"
+    ),
+    "encryption-key-unpublished": Kind(
+        "error", "other hosts do not know this host's key: they send to it in the clear, or not at all"
+    ),
     "mtu-file-not-written": Kind("warning", "workloads that are attached get the MTU that the kernel chooses"),
     "flows-not-rechecked": Kind("error", "established flows that policy forbids may go on; it is tried again"),
     "config-invalid": Kind(

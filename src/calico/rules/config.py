@@ -43,6 +43,8 @@ class RulesConfig(msgspec.Struct, frozen=True, kw_only=True):
     Log rules write ``log_prefix`` (see ``calico.rules.logprefix``), each at most ``log_rate`` (packets, in so many
     seconds) times after the first ``log_burst`` packets.
 
+    ``encrypted_ports``: IP versions and UDP ports of WireGuard on this host, which host endpoints leave open.
+
     ``flow_log_group``: the nflog group that decisions of policy are logged to, or None.
 
     Of connections that leave the pools: ``nat_ports`` are the first and last source port of masqueraded ones,
@@ -74,6 +76,7 @@ class RulesConfig(msgspec.Struct, frozen=True, kw_only=True):
     nat_excludes_hosts: bool = False
     nat_interface: str = ""
     flow_log_group: int | None = None
+    encrypted_ports: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse an empty or overlong prefix, and marks that are not exactly one bit each."""

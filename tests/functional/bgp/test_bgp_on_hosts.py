@@ -127,6 +127,23 @@ def test_a_change_that_would_reset_sessions_goes_through_graceful_restart_withou
     assert lost == 0
 
 
+def test_a_far_end_that_sends_more_prefixes_than_it_may_loses_its_session(fabric: Any) -> None:
+    _pools(fabric)
+    fabric.put("bgpconfigurations", "default", "BGPConfiguration", {"nodeToNodeMeshEnabled": False})
+    limit = {"bgp.calico-network/max-prefixes": "2"}
+    fabric.put("bgppeers", "tor", "BGPPeer", {"node": "node1", "peerSelector": "has(tor)"}, annotations=limit)
+    first, second = fabric.add_host(1), fabric.add_host(2, labels={"tor": ""})
+    fabric.until(lambda: len(first.established) == 2, "both families are up")
+    for number in (1, 2):
+        second.workload(number, f"10.65.2.{number}")
+    fabric.until(lambda: first.has_route("10.65.2.2"), "as many as it may are taken")
+    second.workload(3, "10.65.2.3")
+    fabric.until(lambda: len(first.established) == 1, "the third is one too many")
+    assert not first.has_route("10.65.2.3")
+    second.ip("link", "del", "cali3")
+    fabric.until(lambda: first.has_route("10.65.2.2"), "the session is back when the far end has mended its ways")
+
+
 def test_a_route_reflector_serves_nodes_that_have_no_mesh(fabric: Any) -> None:
     _pools(fabric)
     fabric.put("bgpconfigurations", "default", "BGPConfiguration", {"nodeToNodeMeshEnabled": False})

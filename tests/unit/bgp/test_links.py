@@ -9,6 +9,7 @@ import pytest
 from calico.bgp.birdconf.difference import Effect, compare
 from calico.bgp.birdconf.render import render
 from calico.bgp.planning.birdplan import BfdPlan, ReachPlan
+from calico.bgp.planning.peerannotations import MAX_PREFIXES
 
 OVER = {"bgp.calico-network/ipv4-over-ipv6": "true"}
 ON_ETH1 = {"bgp.calico-network/interface": "eth1"}
@@ -241,3 +242,22 @@ def test_an_interface_too_strange_for_a_name_still_makes_one(world: Any, bird_re
     text = _text(world)
     assert "Node_fe80__ffff_ffff_ffff_fff1_on_bond0_100_a_b_port_65535 {" in text
     assert bird_refusal(text) == ""
+
+
+def test_a_limit_of_prefixes_is_one_of_each_session_and_changes_none(world: Any, bird_refusal: Any) -> None:
+    world.node("a", "10.0.0.1").peer("tor", {MAX_PREFIXES: "100"}, peerIP="10.0.0.9", asNumber=65000)
+    text = _text(world)
+    assert "receive limit 100 action restart;" in text
+    assert bird_refusal(text) == ""
+    more = _text(world.peer("tor", {MAX_PREFIXES: "200"}, peerIP="10.0.0.9", asNumber=65000))
+    assert more != text
+    assert not compare(text, more).resets
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "many", "1e3", "4294967296", "٣"])
+def test_a_limit_that_is_no_number_stops_its_peering(world: Any, text: str) -> None:
+    world.node("a", "10.0.0.1").peer("tor", {MAX_PREFIXES: text}, peerIP="10.0.0.9", asNumber=65000)
+    planned = world.plan("a")
+    assert planned.plan.peers == ()
+    (problem,) = planned.problems
+    assert "max-prefixes" in problem.message

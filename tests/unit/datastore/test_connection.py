@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 import yaml
 
 from calico.cli.etcd_options import connection_of
-from calico.datastore.connection import Connection, load_connection
-from calico.errors import InvalidInput
+from calico.datastore.connection import Connection, load_connection, open_backend
+from calico.errors import CalicoError, InvalidInput
 
 
 @pytest.fixture
@@ -48,6 +49,40 @@ def test_felix_knows_the_names_of_calico_for_its_address() -> None:
     assert connection_of(None, {"etcd_endpoints": "http://o:1"}, environment).endpoints == ("http://o:1",)
 
 
+@pytest.mark.parametrize(
+    ("address", "scheme"),
+    [("etcd.example:2379", "https"), ("192.0.2.1:2379", "https"), ("[2001:db8::1]:2379", "https"),
+     ("127.0.0.1:2379", "http"), ("localhost:2379", "http"), ("[::1]:2379", "http")],
+)  # fmt: skip
+def test_what_leaves_the_host_is_encrypted_unless_somebody_said_http(address: str, scheme: str) -> None:
+    assert connection_of(None, {}, {"FELIX_ETCDADDR": address}).endpoints == (f"{scheme}://{address}",)
+    plain = {"FELIX_ETCDADDR": address, "FELIX_ETCDSCHEME": "http"}
+    assert connection_of(None, {}, plain).endpoints == (f"http://{address}",)
+    assert load_connection(None, {"ETCD_ENDPOINTS": address}, default="").endpoints == (f"https://{address}",)
+
+
+async def test_a_server_that_knows_no_tls_is_told_nothing_in_the_clear() -> None:
+    heard: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read(64))
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    environment = {"ETCD_ENDPOINTS": f"127.0.0.1:{port}", "ETCD_USERNAME": "me", "ETCD_PASSWORD": "secret"}
+    backend = open_backend(load_connection(None, environment, default=""))
+    try:
+        with pytest.raises((CalicoError, TimeoutError)):
+            async with asyncio.timeout(3):
+                await backend.get("/calico/x")
+    finally:
+        await backend.close()
+        server.close()
+    assert heard
+    assert {data[:2] for data in heard if data} == {b"\x16\x03"}, "what is said is the beginning of a TLS handshake"
+
+
 def test_a_user_without_a_password_is_no_user_as_in_calico() -> None:
     assert load_connection(None, {"ETCD_USERNAME": "u"}).username == ""
     found = load_connection(None, {"ETCD_USERNAME": "u", "ETCD_PASSWORD": "p"})
@@ -69,7 +104,7 @@ def test_pem_may_stand_in_the_file_itself(tmp_path: Path) -> None:
         ({"etcdEndpoints": "https://a:1", "etcdKeyFile": "k"}, "needed together"),
         ({"etcdEndpoints": "https://a:1,http://b:1", "etcdCACertFile": "ca"}, "must begin with https"),
         ({"etcdCACertFile": "ca"}, "must begin with https"),
-        ({"etcdEndpoints": "a:1"}, "http://host:port"),
+        ({"etcdEndpoints": "ftp://a:1"}, "http://host:port"),
         ({"datastoreType": "kubernetes"}, "only etcdv3"),
         ({"etcdEndPoints": "x"}, "unknown field"),
     ],

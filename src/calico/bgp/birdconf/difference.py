@@ -14,7 +14,10 @@ import msgspec
 __all__ = ["Difference", "Effect", "compare", "sessions_in"]
 
 _BGP = re.compile(r"^protocol bgp (\S+) \{\n(.*?)^\}$", re.MULTILINE | re.DOTALL)
-_FILTERS = re.compile(r"(?:(?:import|export) filter (?:[a-z0-9_]+|\{[^{}]*\})|import keep filtered on); ?")
+_FILTERS = re.compile(
+    r"(?:(?:import|export) filter (?:[a-z0-9_]+|\{[^{}]*\})|import keep filtered on"
+    r"|receive limit [0-9]+ action restart); ?"
+)
 _CHANNEL = re.compile(r"^  ipv[46] \{.*$", re.MULTILINE)
 _BFD = re.compile(r"^  bfd \{.*\n", re.MULTILINE)
 _PASSWORD = re.compile(r"^  password .*$", re.MULTILINE)

@@ -74,6 +74,7 @@ class PeerPlan(msgspec.Struct, frozen=True, kw_only=True):
     direct: bool = False
     free_bind: bool = False
     bfd: BfdPlan | None = None
+    max_prefixes: int | None = None
 
     @property
     def families(self) -> tuple[Family, ...]:

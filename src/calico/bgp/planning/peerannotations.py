@@ -18,17 +18,20 @@ __all__ = [
     "INSTEAD_OF_MESH",
     "INTERFACE",
     "IPV4_OVER_IPV6",
+    "MAX_PREFIXES",
     "bfd",
     "drain",
     "instead_of_mesh",
     "interface",
     "ipv4_over_ipv6",
+    "max_prefixes",
 ]
 
 INSTEAD_OF_MESH = "bgp.calico-network/instead-of-mesh"
 BFD = "bgp.calico-network/bfd"
 IPV4_OVER_IPV6 = "bgp.calico-network/ipv4-over-ipv6"
 INTERFACE = "bgp.calico-network/interface"
+MAX_PREFIXES = "bgp.calico-network/max-prefixes"
 DRAIN = "bgp.calico-network/drain"
 
 _MULTIPLIER = 3
@@ -64,6 +67,16 @@ def bfd(annotations: Mapping[str, str]) -> BfdPlan | None:
 def ipv4_over_ipv6(annotations: Mapping[str, str]) -> bool:
     """``true``: IPv6 sessions carry IPv4 routes, too (RFC 8950)."""
     return _truth(annotations, IPV4_OVER_IPV6)
+
+
+def max_prefixes(annotations: Mapping[str, str]) -> int | None:
+    """How many prefixes of an IP version a far end may send before the session ends."""
+    text = annotations.get(MAX_PREFIXES, "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:11]) <= 0xFFFFFFFF):
+        raise InvalidInput(f"{text[:60]!r} is no number between 1 and 4294967295", field=_field(MAX_PREFIXES))
+    return int(text)
 
 
 def drain(annotations: Mapping[str, str]) -> bool:

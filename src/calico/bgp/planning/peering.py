@@ -255,6 +255,7 @@ class SessionPlanner:
             direct=ends.direct,
             free_bind=ends.free_bind,
             bfd=options.bfd,
+            max_prefixes=options.max_prefixes,
         )
 
     def _is_extended(self, peering: Peering, far: _FarEnd) -> bool:

@@ -63,6 +63,7 @@ class PeerOptions(msgspec.Struct, frozen=True, kw_only=True):
     reachable_by: str = ""
     ipv4_over_ipv6: bool = False
     bfd: BfdPlan | None = None
+    max_prefixes: int | None = None
     instead_of_mesh: bool = False
 
 
@@ -193,6 +194,7 @@ def _options(peer: BGPPeer, remote: Remote | Selector | LocalWorkloads, subject:
         reachable_by=_gateway(spec, remote),
         ipv4_over_ipv6=over,
         bfd=peerannotations.bfd(peer.metadata.annotations),
+        max_prefixes=peerannotations.max_prefixes(peer.metadata.annotations),
         instead_of_mesh=_instead_of_mesh(peer, remote),
     )
 

@@ -131,6 +131,11 @@ class TunnelManager:
             network.resync()
 
     @property
+    def host_mtu(self) -> int:
+        """The longest packet that may leave this host."""
+        return self._host_mtu
+
+    @property
     def mtu(self) -> int:
         """The longest packet that workloads may send: it fits every tunnel that there is."""
         host = self._host_mtu

@@ -12,6 +12,7 @@ from calico.felix.config.parsing import (
     address_or_name,
     boolean,
     choice,
+    device_name,
     enabled,
     integer,
     interface_filter,
@@ -143,6 +144,60 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     Parameter(
         "VXLANMTUV6", "vxlan_mtu_v6", mtu, "restart", "The same for IPv6; 0: that of the host less 70.", "vxlanMTUV6"
+    ),
+    Parameter(
+        "WireguardEnabled",
+        "wireguard_v4",
+        boolean,
+        "restart",
+        "Encrypt what is sent by IPv4 to hosts that have a key, and publish a key of this host.",
+    ),
+    Parameter("WireguardEnabledV6", "wireguard_v6", boolean, "restart", "The same for IPv6."),
+    Parameter(
+        "WireguardHostEncryptionEnabled",
+        "wireguard_hosts",
+        boolean,
+        "restart",
+        "Encrypt also what is sent to the hosts themselves. etcd must then not run on them.",
+    ),
+    Parameter(
+        "WireguardInterfaceName", "wireguard_name_v4", device_name, "restart", "Name of the WireGuard device of IPv4."
+    ),
+    Parameter("WireguardInterfaceNameV6", "wireguard_name_v6", device_name, "restart", "The same for IPv6."),
+    Parameter(
+        "WireguardListeningPort", "wireguard_port_v4", integer(1, 65535), "restart", "UDP port of WireGuard by IPv4."
+    ),
+    Parameter("WireguardListeningPortV6", "wireguard_port_v6", integer(1, 65535), "restart", "The same for IPv6."),
+    Parameter(
+        "WireguardMTU",
+        "wireguard_mtu_v4",
+        mtu,
+        "restart",
+        "MTU of the WireGuard device of IPv4; 0: that of the host less 60.",
+        "wireguardMTU",
+    ),
+    Parameter(
+        "WireguardMTUV6",
+        "wireguard_mtu_v6",
+        mtu,
+        "restart",
+        "The same for IPv6; 0: that of the host less 80.",
+        "wireguardMTUV6",
+    ),
+    Parameter(
+        "WireguardPersistentKeepAlive",
+        "wireguard_keepalive_s",
+        seconds,
+        "restart",
+        "How often a silent peer is sent something, so that middleboxes remember the way; 0: never.",
+        "wireguardKeepAlive",
+    ),
+    Parameter(
+        "WireguardRoutingRulePriority",
+        "wireguard_rule_priority",
+        integer(1, 32765),
+        "restart",
+        "Priority of the rule by which the table of encrypted routes is asked; it must be before that of the main one.",
     ),
     Parameter(
         "MTUIfacePattern",

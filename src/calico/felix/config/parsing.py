@@ -16,6 +16,7 @@ __all__ = [
     "address_or_name",
     "boolean",
     "choice",
+    "device_name",
     "enabled",
     "integer",
     "interface_filter",
@@ -173,6 +174,14 @@ def ipv6(value: Any) -> str:
 def metadata_server(value: Any) -> str:
     """An IPv4 address, or none."""
     return "none" if str(value).lower() == "none" else ipv4(value)
+
+
+def device_name(value: Any) -> str:
+    """A name that a network interface can have."""
+    text = str(value)
+    if not 0 < len(text.encode()) <= 15 or text in (".", "..") or any(c in "/:\0" or c.isspace() for c in text):
+        raise ValueError("must be a name of an interface: at most 15 characters, without blanks, / and :")
+    return text
 
 
 def interface_filter(value: Any) -> str:

@@ -29,6 +29,17 @@ class FelixConfig(msgspec.Struct, frozen=True, kw_only=True):
     vxlan_vni: int = 4096
     vxlan_mtu_v4: int = 0
     vxlan_mtu_v6: int = 0
+    wireguard_v4: bool = False
+    wireguard_v6: bool = False
+    wireguard_hosts: bool = False
+    wireguard_name_v4: str = "wireguard.cali"
+    wireguard_name_v6: str = "wg-v6.cali"
+    wireguard_port_v4: int = 51820
+    wireguard_port_v6: int = 51821
+    wireguard_mtu_v4: int = 0
+    wireguard_mtu_v6: int = 0
+    wireguard_keepalive_s: float = 0.0
+    wireguard_rule_priority: int = 99
     mtu_pattern: str = "^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)"
     disable_conntrack_invalid_check: bool = False
     mark_mask: int = 0xFFFF0000
@@ -75,6 +86,14 @@ class FelixConfig(msgspec.Struct, frozen=True, kw_only=True):
     flow_logs_files: int = 5
     endpoint_status_path: str = ""
     metrics_client_auth: Literal["noclientcert", "requireandverifyclientcert"] = "noclientcert"
+
+    @property
+    def encryption_mark(self) -> int:
+        """The bit of the packet mark that encrypted packets carry: the third that Felix may use."""
+        rest = self.mark_mask
+        for _ in range(2):
+            rest &= rest - 1
+        return rest & -rest
 
     @property
     def openstack(self) -> bool:

@@ -25,6 +25,7 @@ __all__ = [
     "TABLE_MAIN",
     "TYPE_BLACKHOLE",
     "TYPE_LOCAL",
+    "TYPE_THROW",
     "TYPE_UNICAST",
     "TYPE_UNREACHABLE",
     "KernelRoute",
@@ -49,6 +50,8 @@ TYPE_UNICAST: Final = 1
 TYPE_LOCAL: Final = 2
 TYPE_BLACKHOLE: Final = 6
 TYPE_UNREACHABLE: Final = 7
+TYPE_THROW: Final = 9
+"""The next rule is asked."""
 PROTO_KERNEL: Final = 2
 PROTO_BOOT: Final = 3
 PROTO_STATIC: Final = 4

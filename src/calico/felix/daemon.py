@@ -93,6 +93,7 @@ async def run(
         settings_record=Path(settings.run_dir) / SETTINGS_RECORD,
         flow_log_group=FLOW_LOG_GROUP if flow_reader is not None else None,
     )
+    inputs.watchers.append(host.migrations.on_resource)
     flow_logs = make_flow_logs(settings, flow_reader, inputs, host, conditions, config) if flow_reader else None
     configuration.programmed()
 

@@ -198,8 +198,8 @@ class RouteTable:
 
     @property
     def removed(self) -> set[bytes]:
-        """Destinations that lost a route of ours in the last apply and are not wanted with that metric any more."""
-        return {key[0] for key in self._driver.deleted if key not in self._routes}
+        """Destinations that lost a route of ours in the last apply and are not wanted any more."""
+        return {key[0] for key in self._driver.deleted if key[0] not in self._metrics}
 
     def _gate(self, key: RouteKey) -> None:
         route = self._routes[key]

@@ -15,10 +15,15 @@ from calico.orchestrators.openstack.driver.journal.table import JournalEntry
 __all__ = [
     "ADDRESS_GROUP",
     "GROUP_PORTS",
+    "ISOLATED_NETWORK",
+    "ISOLATED_PROJECT",
+    "ISOLATION",
     "MIRRORED",
     "NETWORK",
+    "OTHERS",
     "PORT",
     "QOS_POLICY",
+    "ROUTER",
     "SECURITY_GROUP",
     "SUBNET",
     "SUBNET_PORTS",
@@ -32,7 +37,14 @@ ADDRESS_GROUP = "address_group"
 SECURITY_GROUP = "security_group"
 SUBNET = "subnet"
 PORT = "port"
-MIRRORED = (ADDRESS_GROUP, SECURITY_GROUP, SUBNET, PORT)
+ISOLATION = "isolation"
+"""The tier of isolation and the region's policy that denies; its one id is ``OTHERS``."""
+OTHERS = "others"
+ISOLATED_NETWORK = "isolated_network"
+"""The policy that lets the peers of a network pass."""
+ISOLATED_PROJECT = "isolated_project"
+"""The policy that lets the endpoints of a project pass to each other."""
+MIRRORED = (ADDRESS_GROUP, SECURITY_GROUP, ISOLATION, ISOLATED_NETWORK, ISOLATED_PROJECT, SUBNET, PORT)
 """Kinds of objects that have documents in etcd, in the order to write them: what is referred to comes first."""
 
 GROUP_PORTS = "group_ports"
@@ -43,6 +55,8 @@ NETWORK = "network"
 """The ports and subnets of a network."""
 QOS_POLICY = "qos_policy"
 """The ports that a QoS policy limits."""
+ROUTER = "router"
+"""The networks that a router joins, and its subnets."""
 
 Place = tuple[str, str]
 """A host and the device id that a port had there."""

@@ -16,7 +16,11 @@ from sqlalchemy import select
 from calico.orchestrators.openstack.driver.journal.recording import (
     ADDRESS_GROUP,
     GROUP_PORTS,
+    ISOLATED_NETWORK,
+    ISOLATED_PROJECT,
+    ISOLATION,
     NETWORK,
+    OTHERS,
     PORT,
     QOS_POLICY,
     SECURITY_GROUP,
@@ -32,12 +36,18 @@ _MODELS: dict[str, Any] = {
     ADDRESS_GROUP: address_models.AddressGroup,
     SECURITY_GROUP: group_models.SecurityGroup,
     SUBNET: models_v2.Subnet,
+    ISOLATED_NETWORK: models_v2.Network,
     PORT: models_v2.Port,
 }
 
 
 def identifiers(session: Any, kind: str) -> set[str]:
-    """All ids of a mirrored kind."""
+    """All ids of a mirrored kind; of projects those that have a port."""
+    if kind == ISOLATION:
+        return {OTHERS}
+    if kind == ISOLATED_PROJECT:
+        column = models_v2.Port.__table__.c.project_id
+        return {row.project_id for row in session.execute(select(column.distinct())) if row.project_id}
     return {row.id for row in session.execute(select(_MODELS[kind].__table__.c.id))}
 
 

@@ -139,6 +139,9 @@ class EndpointManager:
             self._stages[endpoint] = stage
         if endpoint in self._claims:
             self._dirty.add(endpoint)
+        if stage == "arrived" and endpoint in self._wirings:  # what is sent meanwhile goes to where it was
+            for route in self._wiring(endpoint).routes:
+                self.routes.hasten(route)
 
     def on_interface(self, name: str, interface: Interface | None) -> None:
         """An interface changed, appeared or (None) went."""

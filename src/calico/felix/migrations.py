@@ -8,7 +8,11 @@
          ▼                                   ▼
       arriving ── its first frame ────────► arrived        no migration any more: settled at once
                                              │
-                                             └── some time after the migration has gone: settled, or leaving again
+                                             └── some time after the migration has gone: settled
+                                                 source of another one: leaving
+
+Neutron makes the new host the source as soon as the migration is activated, before the old host's binding goes: who is
+target and then source at once stays arrived.
 """
 
 from __future__ import annotations
@@ -36,15 +40,23 @@ Role = Literal["source", "target"]
 class Migrations:
     """The endpoints of ``node`` that are the source or target of a LiveMigration that names them."""
 
-    def __init__(self, node: str, hold_s: Callable[[], float], on_stage: Callable[[EndpointId, Stage], None]) -> None:
+    def __init__(
+        self,
+        node: str,
+        hold_s: Callable[[], float],
+        on_stage: Callable[[EndpointId, Stage], None],
+        listen: Callable[[str, bytes, Callable[[], None]], FirstFrame] = FirstFrame,
+    ) -> None:
         """``hold_s``: for how long routes stay elevated after the migration has gone. ``on_stage`` is told every
-        change; apply soon."""
-        self._node, self._hold_s, self._on_stage = node, hold_s, on_stage
+        change; apply soon. ``listen`` waits for the first frame on an interface from a MAC."""
+        self._node, self._hold_s, self._on_stage, self._first_frame = node, hold_s, on_stage, listen
         self._roles: dict[ResourceKey, tuple[tuple[EndpointId, Role], ...]] = {}
         self._by_endpoint: dict[EndpointId, set[ResourceKey]] = {}
         self._endpoints: dict[EndpointId, EndpointUpdate] = {}
         self._interfaces: dict[str, int] = {}
         self._stages: dict[EndpointId, Stage] = {}
+        self._told: dict[EndpointId, Role] = {}
+        self._to_move: set[EndpointId] = set()
         self._waiting: dict[EndpointId, FirstFrame] = {}
         self._holding: dict[EndpointId, asyncio.TimerHandle] = {}
 
@@ -62,8 +74,9 @@ class Migrations:
                 del self._by_endpoint[endpoint]
         for endpoint, _ in roles:
             self._by_endpoint.setdefault(endpoint, set()).add(key)
-        for endpoint in dict.fromkeys(endpoint for endpoint, _ in (*old, *roles)):
-            self._move(endpoint)
+        if not self._to_move:  # what comes with it (one migration ends, another begins) is looked at together
+            asyncio.get_running_loop().call_soon(self._move_all)
+        self._to_move.update(endpoint for endpoint, _ in (*old, *roles))
 
     def on_endpoint(self, endpoint: EndpointId, update: EndpointUpdate | None) -> None:
         """A local endpoint is new, changed or (None) gone."""
@@ -73,7 +86,7 @@ class Migrations:
             return
         self._endpoints[endpoint] = update
         if endpoint in self._by_endpoint:
-            self._move(endpoint)
+            self._move_one(endpoint)
 
     def on_interface(self, name: str, interface: Interface | None) -> None:
         """A workload's interface appeared, changed or (None) went."""
@@ -111,14 +124,24 @@ class Migrations:
         roles = {role for key in keys for named, role in self._roles[key] if named == endpoint}
         return "target" if "target" in roles else "source" if roles else None
 
-    def _move(self, endpoint: EndpointId) -> None:
+    def _move_all(self) -> None:
+        moved, self._to_move = self._to_move, set()
+        for endpoint in moved:
+            self._move_one(endpoint)
+
+    def _move_one(self, endpoint: EndpointId) -> None:
         role, stage = self._role(endpoint), self._stages.get(endpoint, "settled")
-        if stage == "arrived" and role != "target":
+        before = self._told.pop(endpoint, None)
+        if role is not None:
+            self._told[endpoint] = role
+        if stage == "arrived" and role == "source" and before is None:  # it leaves again
+            self._stop_holding(endpoint)
+            self._enter(endpoint, "leaving")
+        elif stage == "arrived" and role != "target":
             if endpoint not in self._holding:
                 loop = asyncio.get_running_loop()
                 self._holding[endpoint] = loop.call_later(self._hold_s(), self._held, endpoint)
-            return
-        if role == "target":
+        elif role == "target":
             self._stop_holding(endpoint)
             self._enter(endpoint, "arrived" if stage == "arrived" else "arriving")
         else:
@@ -156,7 +179,7 @@ class Migrations:
         if self._stages.get(endpoint) != "arriving" or update is None or update.interface not in self._interfaces:
             return
         try:
-            self._waiting[endpoint] = FirstFrame(update.interface, update.mac, lambda: self._arrive(endpoint))
+            self._waiting[endpoint] = self._first_frame(update.interface, update.mac, lambda: self._arrive(endpoint))
         except OSError as error:  # it went in this moment; its coming back is told
             log.warning("cannot wait for an endpoint's first frame", interface=update.interface, error=str(error))
 

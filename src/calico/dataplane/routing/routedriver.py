@@ -67,6 +67,12 @@ class RouteDriver:
                 failed.append((key, Transient(f"route to {packed.net_str(key[0])}: {failure}")))
         return failed + self._settle({key: plan.put[key] for key in taken}) + self._delete(late)
 
+    def put_now(self, key: RouteKey, route: KernelRoute) -> None:
+        """Write one of ours in place of whoever's has its key; a failure is found by whoever writes it again."""
+        if not self._put({key: route}, replace=(key,)):
+            for rival in [rival for rival in self._foreign.get(key[0], ()) if rival.metric == key[1]]:
+                self.note_foreign(rival, gone=True)
+
     def forget(self, key: RouteKey, oif: int) -> bool:
         """The kernel dropped its routes over an interface; whether that concerns what we installed for ``key``."""
         route = self.installed.get(key)

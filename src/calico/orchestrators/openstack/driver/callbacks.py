@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from calico.orchestrators.openstack.driver.journal.recording import (
     ADDRESS_GROUP,
+    FORWARDING_PORTS,
     GROUP_PORTS,
     PORT,
     ROUTER,
@@ -100,7 +101,9 @@ def _on_address_group(resource: str, event: str, trigger: object, payload: Any) 
 
 
 def _on_forwarding(resource: str, event: str, trigger: object, payload: Any) -> None:
+    """All ports of the address: which host has it may be another than before."""
     _record_after(payload, PORT, [state.internal_port_id for state in payload.states])
+    _record_after(payload, FORWARDING_PORTS, [state.floatingip_id for state in payload.states])
 
 
 def _record_after(payload: Any, kind: str, identifiers: list[str]) -> None:

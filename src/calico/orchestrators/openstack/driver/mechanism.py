@@ -14,6 +14,7 @@ from oslo_config import cfg
 
 from calico.orchestrators.openstack.driver import bindings, callbacks, routers, settings, subnets
 from calico.orchestrators.openstack.driver.journal.recording import (
+    FORWARDED_WITH,
     ISOLATED_NETWORK,
     ISOLATED_PROJECT,
     NETWORK,
@@ -101,7 +102,10 @@ class CalicoMechanismDriver(mech_agent.SimpleAgentMechanismDriverBase):
     def update_port_precommit(self, context: Any) -> None:
         super().update_port_precommit(context)
         if _differ(context.current, context.original):
-            self._record_port(context, _places(context.current) | _places(context.original))
+            here, there = _places(context.current), _places(context.original)
+            self._record_port(context, here | there)
+            if here != there:
+                record(context.plugin_context.session, FORWARDED_WITH, [context.current["id"]])
 
     def delete_port_precommit(self, context: Any) -> None:
         self._record_port(context, _places(context.current))

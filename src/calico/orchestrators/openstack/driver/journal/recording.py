@@ -14,6 +14,8 @@ from calico.orchestrators.openstack.driver.journal.table import JournalEntry
 
 __all__ = [
     "ADDRESS_GROUP",
+    "FORWARDED_WITH",
+    "FORWARDING_PORTS",
     "GROUP_PORTS",
     "ISOLATED_NETWORK",
     "ISOLATED_PROJECT",
@@ -51,6 +53,10 @@ GROUP_PORTS = "group_ports"
 """The ports of a security group, for they carry its name."""
 SUBNET_PORTS = "subnet_ports"
 """The ports of a subnet, for they carry its gateway."""
+FORWARDING_PORTS = "forwarding_ports"
+"""The ports that a floating address, some of whose ports are forwarded, leads to."""
+FORWARDED_WITH = "forwarded_with"
+"""The ports that share a floating address with a port, by their forwards."""
 NETWORK = "network"
 """The ports and subnets of a network."""
 QOS_POLICY = "qos_policy"

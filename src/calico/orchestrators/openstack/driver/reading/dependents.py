@@ -8,6 +8,7 @@ from typing import Any
 from neutron.db import models_v2
 from neutron.db.models import address_group as address_models
 from neutron.db.models import l3 as l3_models
+from neutron.db.models import port_forwarding as forwarding_models
 from neutron.db.models import securitygroup as group_models
 from neutron.db.qos import models as qos_models
 from neutron.plugins.ml2 import models as ml2_models
@@ -15,6 +16,8 @@ from sqlalchemy import select
 
 from calico.orchestrators.openstack.driver.journal.recording import (
     ADDRESS_GROUP,
+    FORWARDED_WITH,
+    FORWARDING_PORTS,
     GROUP_PORTS,
     ISOLATED_NETWORK,
     ISOLATED_PROJECT,
@@ -76,6 +79,13 @@ def dependent_ports(session: Any, kind: str, wanted: Iterable[str]) -> set[str]:
     if kind == NETWORK:
         table = models_v2.Port.__table__
         return {row.id for row in where_in(session, table, "network_id", objects, table.c.id)}
+    if kind == FORWARDING_PORTS:
+        rows = where_in(session, forwarding_models.PortForwarding.__table__, "floatingip_id", objects)
+        return {row.internal_neutron_port_id for row in rows}
+    if kind == FORWARDED_WITH:
+        table = forwarding_models.PortForwarding.__table__
+        own = where_in(session, table, "internal_neutron_port_id", objects)
+        return dependent_ports(session, FORWARDING_PORTS, {row.floatingip_id for row in own})
     if kind == SUBNET_PORTS:
         return {row.port_id for row in where_in(session, models_v2.IPAllocation.__table__, "subnet_id", objects)}
     if kind == QOS_POLICY:

@@ -48,6 +48,38 @@ def test_networks_reach_each_other_while_a_router_joins_them(cloud: Cloud, red: 
     cloud.api.call("DELETE", f"routers/{router['id']}")
 
 
+def test_a_forwarded_port_of_a_floating_address_leads_to_the_instance(cloud: Cloud) -> None:
+    """By Neutron's ``port_forwarding``; security groups see the client and the instance's own port."""
+    outer = cloud.api.create("network", name="public", **{"router:external": True})
+    cloud.api.create("subnet", network_id=outer["id"], ip_version=4, cidr="203.0.113.0/24", enable_dhcp=False)
+    router = cloud.api.create("router", name="forwards", external_gateway_info={"network_id": outer["id"]})
+    cloud.api.call("PUT", f"routers/{router['id']}/add_router_interface", {"subnet_id": cloud.subnet["id"]})
+    floating = cloud.api.create("floatingip", floating_network_id=outer["id"])
+    path, address = f"floatingips/{floating['id']}/port_forwardings", floating["floating_ip_address"]
+    asked = {
+        "protocol": "tcp", "external_port": 2280, "internal_port": 80, "internal_ip_address": cloud.a.address,
+        "internal_port_id": cloud.instance("a").port,
+    }  # fmt: skip
+    made = cloud.api.call("POST", path, {"port_forwarding": asked})["port_forwarding"]
+    with cloud.with_groups("a", cloud.group()):
+        cloud.settle()
+        assert not cloud.outside.connects(address, 2280)
+    allowed = {"protocol": "tcp", "port_range_min": 80, "port_range_max": 80}
+    with cloud.with_groups("a", cloud.group({**allowed, "remote_ip_prefix": f"{cloud.outside.address}/32"})):
+        cloud.until("the port is forwarded", lambda: cloud.outside.connects(address, 2280) == cloud.outside.address)
+        assert not cloud.outside.connects(address, 443)
+        assert not cloud.b.connects(address, 2280), "it is not the prefix that the group allows"
+        cloud.api.call("PUT", f"{path}/{made['id']}", {"port_forwarding": {"external_port": 2281}})
+        cloud.opens(cloud.outside, address, 2281)
+        cloud.closes(cloud.outside, address, 2280)
+        cloud.api.call("DELETE", f"{path}/{made['id']}")
+        cloud.closes(cloud.outside, address, 2281)
+    cloud.api.call("DELETE", f"floatingips/{floating['id']}")
+    cloud.api.call("PUT", f"routers/{router['id']}/remove_router_interface", {"subnet_id": cloud.subnet["id"]})
+    cloud.api.call("DELETE", f"routers/{router['id']}")
+    cloud.api.call("DELETE", f"networks/{outer['id']}")
+
+
 def test_what_leaves_by_a_translating_router_comes_from_the_host(cloud: Cloud, red: dict[str, Any], c: Machine) -> None:
     """Each host translates for its instances; between instances nothing is translated."""
     outer = cloud.api.create("network", name="outer", **{"router:external": True})

@@ -70,7 +70,7 @@ class Stack:
         addresses: Addresses | None = None,
         prefix: Sequence[str] = (),
         mechanism: str = "calico",
-        services: str = "calico_l3,qos,revisions",
+        services: str = "calico_l3,calico_port_forwarding,qos,revisions",
         settings: str = "",
         apis: int = 1,
         workers: int = 1,

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from calico.calc.forwards import Forwards, decode_forwards
 from calico.calc.labels import Labels, NamedPort, pack_labels
 from calico.calc.messages import EndpointId, QoS
 from calico.calc.nats import Nats, decode_nats
@@ -52,6 +53,7 @@ class Endpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     ports: tuple[NamedPort, ...]
     qos: QoS | None = None
     nats: Nats = ()
+    forwards: Forwards = ()
     spoofed: tuple[bytes, ...] = ()
     problems: tuple[str, ...] = ()
 
@@ -78,6 +80,7 @@ def decode_endpoint(key: ResourceKey, resource: WorkloadEndpoint, settings: Calc
     qos, bad_limits = decode_qos(spec.qos_controls, resource.metadata.annotations)
     nets = _addresses(spec.ip_networks)
     nats, bad_nats = decode_nats(spec.ip_nats, nets)
+    forwards, bad_forwards = decode_forwards(resource.metadata.annotations, nets)
     return Endpoint(
         id=EndpointId(
             names.orchestrator,
@@ -95,8 +98,9 @@ def decode_endpoint(key: ResourceKey, resource: WorkloadEndpoint, settings: Calc
         ports=named_ports(spec.ports),
         qos=qos,
         nats=nats,
+        forwards=forwards,
         spoofed=_networks(spec.allow_spoofed_source_prefixes, "spec.allowSpoofedSourcePrefixes"),
-        problems=bad_nats + bad_limits,
+        problems=bad_nats + bad_forwards + bad_limits,
     )
 
 

@@ -6,7 +6,7 @@
     network sets ─────┤                                                                   ├─► Sequencer ─► messages
     HostEndpoint ─────┤                                                                   │
     WorkloadEndpoint ─┴─► InterfaceClaims ─► PolicyIndex (local endpoints only) ─► rules ─┤
-    Tier, policies ───────────────────────────┘      └─► NatClaims                        │
+    Tier, policies ───────────────────────────┘      └─► NatClaims, ForwardClaims         │
     IPPool, Node ─────► ClusterSets (pools, hosts) ───────────────────────────────────────┤
           ├───blocks──► TunnelRoutes (ends of tunnels, where other hosts' networks are) ──┤
           └───blocks──► WireguardRoutes (which of them are reached encrypted) ────────────┘
@@ -22,6 +22,8 @@ from typing import Final
 from calico.calc.cluster_sets import ClusterSets
 from calico.calc.encap import host_ends, pool_encap
 from calico.calc.endpoints import Endpoint, decode_endpoint, node_of
+from calico.calc.forward_claims import ForwardClaims
+from calico.calc.forwards import Forwards
 from calico.calc.host_endpoints import HostEndpointFacts, decode_host_endpoint, host_endpoint_update
 from calico.calc.interface_claims import InterfaceClaims
 from calico.calc.members import Contribution, MemberIndex
@@ -59,7 +61,7 @@ def profile_key(name: str) -> ResourceKey:
 
 
 def endpoint_update(
-    key: ResourceKey, endpoint: Endpoint, tiers: tuple[TierPolicies, ...], nats: Nats = ()
+    key: ResourceKey, endpoint: Endpoint, tiers: tuple[TierPolicies, ...], nats: Nats = (), forwards: Forwards = ()
 ) -> EndpointUpdate:
     """What the host is told of an endpoint."""
     return EndpointUpdate(
@@ -74,6 +76,7 @@ def endpoint_update(
         profiles=endpoint.profiles,
         qos=endpoint.qos,
         nats=nats,
+        forwards=forwards,
         spoofed=endpoint.spoofed,
     )
 
@@ -88,6 +91,7 @@ class Graph:
         self._policies = PolicyIndex()
         self._claims = InterfaceClaims()
         self._nats = NatClaims()
+        self._forwards = ForwardClaims()
         self._cluster_sets = ClusterSets()
         self._tunnels = TunnelRoutes(hostname, self._settings.vxlan)
         self._wireguard = WireguardRoutes(hostname, self._settings)
@@ -210,6 +214,7 @@ class Graph:
             return
         if self._settings.floating_ips and not isinstance(endpoint, HostEndpointFacts):
             self._granted |= self._nats.on_endpoint(key, endpoint)
+            self._granted |= self._forwards.on_endpoint(key, endpoint)
         self._policies.on_endpoint(key, endpoint)
         for name in endpoint.profiles if endpoint else ():
             if self._profiles_used.acquire(name):
@@ -317,7 +322,10 @@ class Graph:
 
     def _tell_endpoint(self, key: ResourceKey, endpoint: Endpoint) -> None:
         nats: Nats = ()
+        forwards: Forwards = ()
         if self._settings.floating_ips:
             nats, problems = self._nats.granted(key)
-            self._sequencer.on_problems(key, endpoint.problems + problems)
-        self._sequencer.on_endpoint(key, endpoint_update(key, endpoint, self._policies.tiers_of(key), nats))
+            forwards, refused = self._forwards.granted(key)
+            self._sequencer.on_problems(key, endpoint.problems + problems + refused)
+        tiers = self._policies.tiers_of(key)
+        self._sequencer.on_endpoint(key, endpoint_update(key, endpoint, tiers, nats, forwards))

@@ -202,11 +202,22 @@ class QoS(_Msg, frozen=True, kw_only=True):
     dscp: int | None = None
 
 
+class Forward(msgspec.Struct, frozen=True, gc=False, order=True):
+    """What comes for a port of ``external`` goes to ``own_port`` of ``own``; packed addresses of one family."""
+
+    protocol: int
+    external: bytes
+    external_port: int
+    own: bytes
+    own_port: int
+
+
 class EndpointUpdate(_Msg, frozen=True, kw_only=True):
     """A local workload endpoint with everything the host needs to program it. ``nets`` are /32 or /128.
 
     ``nats`` are floating addresses as (own address, external address), packed without length and of one family;
-    ``spoofed`` are networks that it may send from although they are not its own.
+    ``forwards`` are ports of external addresses, which other endpoints may have ports of, too. ``spoofed`` are networks
+    that it may send from although they are not its own.
     """
 
     id: EndpointId
@@ -219,6 +230,7 @@ class EndpointUpdate(_Msg, frozen=True, kw_only=True):
     tiers: tuple[TierPolicies, ...] = ()
     profiles: tuple[str, ...] = ()
     nats: tuple[tuple[bytes, bytes], ...] = ()
+    forwards: tuple[Forward, ...] = ()
     qos: QoS | None = None
     spoofed: tuple[bytes, ...] = ()
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from calico.lib import packed
 from calico.model.workload import IPNAT
 
-__all__ = ["Nats", "decode_nats"]
+__all__ = ["Nats", "can_float", "decode_nats", "packed_address"]
 
 Nats = tuple[tuple[bytes, bytes], ...]
 """(own address, external address), packed without length, in the order of the resource; no external one twice."""
@@ -24,10 +24,10 @@ def decode_nats(nats: Iterable[IPNAT], nets: Collection[bytes]) -> tuple[Nats, t
     problems: list[str] = []
     for position, nat in enumerate(nats):
         where = f"spec.ipNATs[{position}]"
-        own, external = _address(nat.internal_ip), _address(nat.external_ip)
+        own, external = packed_address(nat.internal_ip), packed_address(nat.external_ip)
         if packed.net_of_host(own) not in nets:
             problems.append(f"{where}.internalIP: {nat.internal_ip!r} is not one of ipNetworks")
-        elif not external or not _can_float(external):
+        elif not external or not can_float(external):
             problems.append(f"{where}.externalIP: {nat.external_ip!r} is no address that can be a workload's")
         elif len(own) != len(external):
             problems.append(f"{where}.externalIP: {nat.external_ip!r} is not of the family of {nat.internal_ip!r}")
@@ -37,14 +37,15 @@ def decode_nats(nats: Iterable[IPNAT], nets: Collection[bytes]) -> tuple[Nats, t
     return tuple((own, external) for external, own in found.items()), tuple(problems)
 
 
-def _address(text: str) -> bytes:
+def packed_address(text: str) -> bytes:
+    """An address as bytes; none of what is no address."""
     try:
         return b"" if "%" in text else packed.addr_bytes(text)
     except ValueError:
         return b""
 
 
-def _can_float(address: bytes) -> bool:
+def can_float(address: bytes) -> bool:
     """Not an address that means something else on every host: translating it would take it from the host itself."""
     parsed = ipaddress.ip_address(address)
     special = parsed.is_loopback or parsed.is_unspecified or parsed.is_multicast or parsed.is_link_local

@@ -14,6 +14,8 @@ from calico.calc.compile_entity import SetSpec
 from calico.calc.dataplane_state import DataplaneState, IPSet
 from calico.calc.encap import pool_encap
 from calico.calc.endpoints import Endpoint, decode_endpoint, node_of
+from calico.calc.forward_claims import forward_refusal
+from calico.calc.forwards import Forwards
 from calico.calc.host_endpoints import HostEndpointFacts, decode_host_endpoint
 from calico.calc.labels import Labels, NamedPort, unpack_labels
 from calico.calc.messages import (
@@ -98,6 +100,7 @@ def recompute(
     local = _without_conflicts({key: e for key, e in usable.items() if e.node == hostname}, problems)
     policies = _policies(resources, problems)
     nats = _nats(local, problems) if settings.floating_ips else {}
+    forwards = _forwards(local, problems) if settings.floating_ips else {}
 
     state = DataplaneState(problems=problems, in_sync=True)
     used_policies = {key: policy for key, (policy, _) in policies.items() if is_preloaded(policy)}
@@ -119,6 +122,7 @@ def recompute(
             profiles=endpoint.profiles,
             qos=endpoint.qos,
             nats=nats.get(key, ()),
+            forwards=forwards.get(key, ()),
             spoofed=endpoint.spoofed,
         )
     for key, host in hosts.items():
@@ -262,6 +266,26 @@ def _nats(local: Mapping[ResourceKey, Endpoint], problems: Problems) -> dict[Res
             said[-1] = f"spec.ipNATs: {packed.addr_str(external)} {said[-1]}"
         if said:
             problems[key] = (*endpoint.problems, *said)
+    return granted
+
+
+def _forwards(local: Mapping[ResourceKey, Endpoint], problems: Problems) -> dict[ResourceKey, Forwards]:
+    """Forwarded ports: the first endpoint by key gets one, and none of an address that is an endpoint's own."""
+    granted: dict[ResourceKey, Forwards] = {}
+    for key, endpoint in local.items():
+        for forward in endpoint.forwards:
+            port = (forward.protocol, forward.external, forward.external_port)
+            owners = [other for other, e in local.items() if packed.net_of_host(forward.external) in e.nets]
+            claimants = [
+                other
+                for other, e in local.items()
+                if any((f.protocol, f.external, f.external_port) == port for f in e.forwards)
+            ]
+            refusal = forward_refusal(key, forward, owners, claimants)
+            if refusal:
+                problems[key] = (*problems.get(key, endpoint.problems), refusal)
+            else:
+                granted[key] = (*granted.get(key, ()), forward)
     return granted
 
 

@@ -30,7 +30,12 @@ class Share(msgspec.Struct, frozen=True):
 
 def claimed_nets(update: EndpointUpdate) -> tuple[bytes, ...]:
     """What leads to an endpoint: its own addresses and the external ones that are translated to them."""
-    return (*update.nets, *(packed.net_of_host(external) for _, external in update.nats))
+    return (*update.nets, *(packed.net_of_host(external) for _, external in update.nats), *_shared(update))
+
+
+def _shared(update: EndpointUpdate) -> dict[bytes, None]:
+    """External addresses of forwarded ports. It is no matter who gets the route: ports are translated before it."""
+    return dict.fromkeys(packed.net_of_host(forward.external) for forward in update.forwards)
 
 
 class Claims:
@@ -79,12 +84,12 @@ class Claims:
         owner = self.interface_owner(update.interface)
         if owner is not None and owner != endpoint:
             return Share(False, (), (f"interface {update.interface} belongs to {self._endpoints[owner].key}",))
-        nets, problems = [], []
+        nets, problems, shared = [], [], _shared(update)
         for net in dict.fromkeys(claimed_nets(update)):
             winner = self.net_owner(net)
             if winner is None or winner == endpoint:
                 nets.append(net)
-            else:
+            elif net not in shared:
                 problems.append(f"address {packed.net_str(net)} belongs to {self._endpoints[winner].key}")
         return Share(True, tuple(nets), tuple(problems))
 

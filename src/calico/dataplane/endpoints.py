@@ -21,13 +21,14 @@ from calico.dataplane.claims import Claims
 from calico.dataplane.drift import Kind, OnDrift, at_once
 from calico.dataplane.flows.conntrack import Conntrack
 from calico.dataplane.interfaces import Interface
+from calico.dataplane.migration import Priorities, Stage
 from calico.dataplane.routing.gateways import GatewayTable
 from calico.dataplane.routing.neighbours import NeighbourTable
 from calico.dataplane.routing.routes import OUR_PROTOCOL, RouteTable
 from calico.dataplane.sysctl import Sysctls
 from calico.dataplane.wiring import NO_SOURCES, NOTHING, Sources, Wiring, wiring_of
 from calico.errors import CalicoError, InvalidInput, Transient
-from calico.lib.packed import net_of_host
+from calico.lib.packed import is_v6, net_of_host
 from calico.netlink.rtnetlink.event import GROUP_NEIGHBOUR, GROUP_TRAFFIC_CONTROL
 from calico.netlink.rtnetlink.neighbour import RTM_DELNEIGH, RTM_NEWNEIGH, decode_neighbour
 from calico.netlink.rtnetlink.netconf import ALL, GROUP_NETCONF4, GROUP_NETCONF6, RTM_NEWNETCONF, decode_netconf
@@ -46,6 +47,9 @@ GROUPS: Final = (GROUP_NEIGHBOUR, GROUP_TRAFFIC_CONTROL, GROUP_NETCONF4, GROUP_N
 """Groups of kernel events that ``on_other`` understands."""
 
 _TRAFFIC_CONTROL: Final = frozenset({RTM_NEWQDISC, RTM_DELQDISC, RTM_NEWTFILTER, RTM_DELTFILTER})
+
+
+MOVING: Final = Priorities()
 
 
 class EndpointStatus(msgspec.Struct, frozen=True):
@@ -72,6 +76,7 @@ class EndpointManager:
         *,
         protocol: int = OUR_PROTOCOL,
         metric: int = 0,
+        priorities: Priorities = MOVING,
         sources: Sources = NO_SOURCES,
         forwarding: bool = True,
         prefixes: tuple[str, ...] = ("cali",),
@@ -82,9 +87,9 @@ class EndpointManager:
         on_drift: OnDrift = at_once,
     ) -> None:
         """``wake``: the kernel changed behind our back, call ``apply`` soon. ``metric`` is that of the routes,
-        ``sources`` the addresses the host uses on them, ``forwarding`` whether to turn that on for the whole host;
-        ``prefixes`` are those of workload interfaces. ``on_step`` is told when each step of an apply is done,
-        ``on_drift`` what somebody else changed of ours."""
+        ``priorities`` those of routes to workloads that migrate, ``sources`` the addresses the host uses on them,
+        ``forwarding`` whether to turn that on for the whole host; ``prefixes`` are those of workload interfaces.
+        ``on_step`` is told when each step of an apply is done, ``on_drift`` what somebody else changed of ours."""
         self._sock = NetlinkSocket(NETLINK_ROUTE)
         self._netfilter = NetlinkSocket(NETLINK_NETFILTER)
         self.routes = RouteTable(self._sock, protocol=protocol, on_dirty=self._on_route_dirty, on_drift=on_drift)
@@ -94,6 +99,8 @@ class EndpointManager:
         self.sysctls = sysctls or Sysctls(on_drift=on_drift)
         self._conntrack = Conntrack(self._netfilter)
         self._metric = metric
+        self._priorities = priorities
+        self._stages: dict[EndpointId, Stage] = {}
         self._sources = sources
         self._on_status_change = on_status_change
         self._wake = wake
@@ -123,6 +130,18 @@ class EndpointManager:
         self._dirty |= self._claims.remove(endpoint)
         if endpoint in self._wirings or endpoint in self._statuses:
             self._dirty.add(endpoint)
+
+    def on_stage(self, endpoint: EndpointId, stage: Stage) -> None:
+        """An endpoint, which may come later, is about to move to or from this host, or has."""
+        if stage == "settled":
+            self._stages.pop(endpoint, None)
+        else:
+            self._stages[endpoint] = stage
+        if endpoint in self._claims:
+            self._dirty.add(endpoint)
+        if stage == "arrived" and endpoint in self._wirings:  # what is sent meanwhile goes to where it was
+            for route in self._wiring(endpoint).routes:
+                self.routes.hasten(route)
 
     def on_interface(self, name: str, interface: Interface | None) -> None:
         """An interface changed, appeared or (None) went."""
@@ -258,7 +277,10 @@ class EndpointManager:
         if not share.interface:
             return NOTHING
         interface = self._interfaces.get(update.interface)
-        return wiring_of(update, share.nets, interface, metric=self._metric, sources=self._sources)
+        return wiring_of(update, share.nets, interface, metrics=self._metrics_of(endpoint), sources=self._sources)
+
+    def _metrics_of(self, endpoint: EndpointId) -> tuple[int, int] | None:
+        return self._priorities.of(self._stages.get(endpoint, "settled"), self._metric)
 
     def _lost(self, wanted: Mapping[EndpointId, Wiring]) -> set[bytes]:
         """Addresses that an endpoint has and will not have at the same interface, or not translated to the same own
@@ -266,7 +288,9 @@ class EndpointManager:
         lost: set[bytes] = set()
         for endpoint, wiring in wanted.items():
             old = self._wirings.get(endpoint, NOTHING)
-            lost.update(route.dst[:-1] for route in old.routes - wiring.routes)
+            stays = {(route.dst, route.interface, route.source) for route in wiring.routes}
+            left = (route for route in old.routes if (route.dst, route.interface, route.source) not in stays)
+            lost.update(route.dst[:-1] for route in left)
             lost.update(external for _, external in old.nats - wiring.nats)
         return lost
 
@@ -351,7 +375,9 @@ class EndpointManager:
             return None
         share = self._claims.share(endpoint)
         problems = [*share.problems, *failures]
-        problems += filter(None, (self.routes.problem(net, self._metric) for net in share.nets))
+        metrics = self._metrics_of(endpoint)
+        if metrics is not None and self._stages.get(endpoint) != "leaving":  # then another route may be better
+            problems += filter(None, (self.routes.problem(net, metrics[is_v6(net)]) for net in share.nets))
         interface = self._interfaces.get(update.interface)
         if interface is None:
             waiting = f"interface {update.interface} does not exist"

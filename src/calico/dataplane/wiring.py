@@ -46,14 +46,14 @@ def wiring_of(
     nets: Collection[bytes],
     interface: Interface | None,
     *,
-    metric: int = 0,
+    metrics: tuple[int, int] | None = (0, 0),
     sources: Sources = NO_SOURCES,
 ) -> Wiring:
     """The wiring of an endpoint that owns its interface and these of its nets.
 
     Routes are wanted whatever the interface does (the route table waits for it), neighbours while it is up, because
     the kernel drops them when it is not, and settings while it exists. External addresses get routes only: what comes
-    for them is translated before it is sent on.
+    for them is translated before it is sent on. ``metrics`` are those of IPv4 and IPv6 routes; None: none are wanted.
     """
     own = [net for net in nets if net in update.nets]
     has_v6 = any(packed.is_v6(net) for net in own)
@@ -64,13 +64,16 @@ def wiring_of(
             neighbours = {NeighbourKey(interface.index, net[:-1]): update.mac for net in own}
         if update.gateway_v6 and has_v6:
             neighbours[NeighbourKey(interface.index, update.gateway_v6, True)] = b""
+    routes = (
+        Route(dst=net, interface=update.interface, metric=metrics[v6], source=sources[v6])
+        for net, v6 in ((net, packed.is_v6(net)) for net in nets)
+        if metrics is not None
+    )
     return Wiring(
         interface=update.interface,
         index=interface.index if interface else 0,
         sysctls=None if interface is None else "any-source" if update.spoofed else "strict",
-        routes=frozenset(
-            Route(dst=net, interface=update.interface, metric=metric, source=sources[packed.is_v6(net)]) for net in nets
-        ),
+        routes=frozenset(routes),
         neighbours=neighbours,
         gateway=(update.gateway_v4 or DEFAULT_GATEWAY_V4) if has_v4 else b"",
         shape=shape_of(update.qos, interface.mtu) if interface is not None else UNSHAPED,

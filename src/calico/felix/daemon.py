@@ -94,6 +94,7 @@ async def run(
         flow_log_group=FLOW_LOG_GROUP if flow_reader is not None else None,
         key_directory=Path(settings.run_dir),
     )
+    inputs.watchers.append(host.migrations.on_resource)
     flow_logs = make_flow_logs(settings, flow_reader, inputs, host, conditions, config) if flow_reader else None
     configuration.programmed()
 

@@ -30,6 +30,7 @@ from calico.dataplane.encap.wireguard import WireguardManager, WireguardSettings
 from calico.dataplane.endpoints import GROUPS, EndpointManager, EndpointStatus
 from calico.dataplane.flows.established import EstablishedFlows
 from calico.dataplane.interfaces import Interface, InterfaceMonitor
+from calico.dataplane.migration import Priorities, Stage
 from calico.dataplane.nft.own_table import TABLE
 from calico.dataplane.nft.reading import NftSocket
 from calico.dataplane.nft.table import ApplyResult, NftDataplane
@@ -39,6 +40,7 @@ from calico.errors import CalicoError
 from calico.felix.config.settings import FelixConfig
 from calico.felix.drift import DriftWatch
 from calico.felix.host_endpoints import HostEndpointStates, OnHostEndpointStatus
+from calico.felix.migrations import Migrations
 from calico.felix.steps import OnStep, unwatched
 from calico.lib import packed
 from calico.model.keys import ResourceKey
@@ -188,6 +190,10 @@ class Host:
         remember = SettingsRecord(settings_record).before_write if settings_record else lambda paths: None
         self._endpoints = EndpointManager(
             protocol=config.device_route_protocol,
+            priorities=Priorities(
+                (config.normal_priority_v4, config.normal_priority_v6),
+                (config.elevated_priority_v4, config.elevated_priority_v6),
+            ),
             sources=(_address(config.route_source_v4), _address(config.route_source_v6)),
             forwarding=config.ip_forwarding,
             prefixes=config.interface_prefixes,
@@ -199,6 +205,8 @@ class Host:
         )
         self.tunnels = TunnelManager(node, tunnel_settings(config), self.drift.noticed)
         self.wireguard = WireguardManager(wireguard_settings(config, key_directory))
+        self._migration_hold_s = config.migration_hold_s
+        self.migrations = Migrations(node, lambda: self._migration_hold_s, self._on_stage)
         self._on_step = on_step
         self._policed: set[EndpointId] = set()
         self.established = EstablishedFlows(
@@ -240,8 +248,10 @@ class Host:
         if isinstance(message, EndpointUpdate):
             self._known[message.id] = message
             self._rewritten.add(message.id)
+            self.migrations.on_endpoint(message.id, message)
             self._endpoints.on_endpoint(message)
         elif isinstance(message, EndpointRemove):
+            self.migrations.on_endpoint(message.id, None)
             self._endpoints.on_endpoint_removed(message.id)
         elif isinstance(message, HostEndpointUpdate | HostEndpointRemove):
             self.host_endpoints.on_message(message)
@@ -319,12 +329,14 @@ class Host:
 
     def on_config(self, config: FelixConfig) -> None:
         """Settings changed that need no new start."""
+        self._migration_hold_s = config.migration_hold_s
         if self.established.switch(config.established_flows == "recheck"):
             self._ruleset.affect_everything()
             self._wake()
 
     def close(self) -> None:
         """Close the sockets; the kernel keeps everything."""
+        self.migrations.close()
         self.drift.close()
         self.established.close()
         self.tunnels.close()
@@ -373,8 +385,13 @@ class Host:
         self._endpoints.on_route(route, gone, port)
         self.tunnels.on_route(route, gone, port)
 
+    def _on_stage(self, endpoint: EndpointId, stage: Stage) -> None:
+        self._endpoints.on_stage(endpoint, stage)
+        self._wake()
+
     def _on_interface(self, name: str, interface: Interface | None) -> None:
         if self._rules_config.is_workload(name):
+            self.migrations.on_interface(name, interface)
             self._endpoints.on_interface(name, interface)
         else:
             if name.startswith(IFB_PREFIX):

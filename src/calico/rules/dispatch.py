@@ -12,6 +12,7 @@ from calico.rules.antispoof import SOURCES_V4, SOURCES_V6
 from calico.rules.config import RulesConfig
 from calico.rules.floating import FloatingMaps
 from calico.rules.foreign_sources import ForeignSources
+from calico.rules.forwards import ForwardMaps
 from calico.rules.lists import Direction, ListChains, PolicyList, policy_list
 from calico.rules.names import ifname_key
 from calico.rules.nat import NatChains
@@ -36,6 +37,7 @@ class Dispatch:
         config: RulesConfig,
         lists: ListChains,
         floating: FloatingMaps,
+        forwards: ForwardMaps,
         nat: NatChains,
         limits: Limits,
     ) -> None:
@@ -43,6 +45,7 @@ class Dispatch:
         self._config = config
         self._lists = lists
         self._floating = floating
+        self._forwards = forwards
         self._nat = nat
         self._limits = limits
         self._foreign = ForeignSources(state)
@@ -121,7 +124,8 @@ class Dispatch:
                 self._touched.setdefault(interface, set()).update(directions)
 
     def _write(self, interface: str, before: EndpointUpdate | None, after: EndpointUpdate | None) -> None:
-        if self._floating.change(before, after):
+        came_or_went = self._forwards.change(before, after)
+        if self._floating.change(before, after) or came_or_went:
             self._nat.render()
         self._foreign.change(interface, before, after)
         key = ifname_key(interface)

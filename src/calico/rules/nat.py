@@ -15,6 +15,7 @@ from calico.netlink.nftables.expr import Cmp, Immediate, Lookup, Masquerade, Met
 from calico.netlink.nftables.objects import Chain, Hook
 from calico.rules.config import RulesConfig
 from calico.rules.floating import DNAT, SELF, SNAT, FloatingMaps
+from calico.rules.forwards import ForwardMaps, forwarded
 from calico.rules.ipsets import IPSets
 from calico.rules.loads import (
     RETURN,
@@ -45,11 +46,14 @@ _METADATA = net("169.254.169.254/32")
 class NatChains:
     """Always true: a NAT chain is in the table iff it has something to translate, and then refers to what there is."""
 
-    def __init__(self, state: TableState, config: RulesConfig, sets: IPSets, floating: FloatingMaps) -> None:
+    def __init__(
+        self, state: TableState, config: RulesConfig, sets: IPSets, floating: FloatingMaps, forwards: ForwardMaps
+    ) -> None:
         self._state = state
         self._config = config
         self._sets = sets
         self._floating = floating
+        self._forwards = forwards
         self.render()
 
     def refresh(self, set_id: str) -> None:
@@ -59,7 +63,8 @@ class NatChains:
 
     def render(self) -> None:
         """Bring the chains to what there is. Cost is the same whatever the number of endpoints."""
-        external = [_external(version) for version in _VERSIONS] if self._floating else []
+        external = [forwarded(version) for version in _VERSIONS] if self._forwards else []
+        external += [_external(version) for version in _VERSIONS] if self._floating else []
         outgoing = self._masquerades()
         self._want("nat-prerouting", Hook("prerouting", -100, type="nat"), [*self._metadata(), *external])
         self._want("nat-output", Hook("output", -100, type="nat"), external)

@@ -30,6 +30,7 @@ from calico.rules.chains import Definition, PolicyChains
 from calico.rules.config import RulesConfig
 from calico.rules.dispatch import Dispatch
 from calico.rules.floating import FloatingMaps
+from calico.rules.forwards import ForwardMaps
 from calico.rules.host.dispatch import HostDispatch
 from calico.rules.ipsets import IPSets
 from calico.rules.lists import Direction, ListChains
@@ -69,8 +70,9 @@ class Ruleset:
         self._lists = ListChains(state, config, self._policies)
         self._limits = Limits(state, self._sets)
         floating = FloatingMaps(state)
-        self._nat = NatChains(state, config, self._sets, floating)
-        self._dispatch = Dispatch(state, config, self._lists, floating, self._nat, self._limits)
+        forwards = ForwardMaps(state)
+        self._nat = NatChains(state, config, self._sets, floating, forwards)
+        self._dispatch = Dispatch(state, config, self._lists, floating, forwards, self._nat, self._limits)
         self._hosts = HostDispatch(state, config, self._lists)
         self._tunnels = TunnelGuard(state, config, self._sets, self._hosts)
         self._affected = AffectedFlows(self._policies, self._lists, self._dispatch, self._hosts)

@@ -51,11 +51,14 @@ def caught(world: World, source: str, packet: Packet, *machines: str) -> list[Se
     return [found[name] for name in machines]
 
 
-def peer_of(world: World, client: str, server: str, family: int, kind: int, address: str, port: int) -> str:
+def peer_of(
+    world: World, client: str, server: str, family: int, kind: int, address: str, port: int, *, asked: int = 0
+) -> str:
     """A connection or datagram and its answer between ordinary sockets of the machines' own addresses: the client's
     address as the server sees it.
 
-    ``address`` is what the client asks for; AssertionError (TimeoutError) when no answer comes.
+    ``address`` is what the client asks for, on ``asked`` if not on the port where the server listens;
+    AssertionError (TimeoutError) when no answer comes.
     """
     with closing(world.socket(server, family, kind)) as listener, closing(world.socket(client, family, kind)) as asking:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -63,13 +66,13 @@ def peer_of(world: World, client: str, server: str, family: int, kind: int, addr
         asking.bind((world.address(client, family), 0))
         if kind == socket.SOCK_STREAM:
             listener.listen()
-            asking.connect((address, port))
+            asking.connect((address, asked or port))
             accepted, peer = listener.accept()
             with accepted:
                 accepted.sendall(b"answer")
                 assert asking.recv(100) == b"answer"
         else:
-            asking.connect((address, port))
+            asking.connect((address, asked or port))
             asking.send(b"question")
             _, peer = listener.recvfrom(100)
             listener.sendto(b"answer", peer)

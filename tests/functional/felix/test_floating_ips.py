@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 
@@ -9,6 +10,8 @@ import pytest
 from felix_nat import caught, peer_of, seen
 from felix_packets import Packet
 from felix_world import World, resource, until
+
+from calico.model.forwards import PORT_FORWARDS
 
 STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
 KINDS = pytest.mark.parametrize("kind", [STREAM, DATAGRAM], ids=["tcp", "udp"])
@@ -251,3 +254,83 @@ def test_in_an_openstack_cluster_they_are_always_enabled(fip: World, family: int
     finally:
         fip.apply(resource("ClusterInformation", "default", information), settle=False)
         fip.restart_felix(FELIX_FLOATINGIPS="Enabled")
+
+
+def forwarding(world: World, name: str, *ports: tuple[str, int, int], **fields: object) -> dict[str, object]:
+    """A workload's endpoint with ports (protocol, external, own) of the external address of each family."""
+    forwards = [
+        {"protocol": protocol, "externalIP": EXTERNAL[family], "externalPort": external,
+         "internalIP": world.address(name, family), "internalPort": own}
+        for protocol, external, own in ports for family in (4, 6)
+    ]  # fmt: skip
+    made = world.endpoint(name, **fields)
+    made["metadata"]["annotations"] = {PORT_FORWARDS: json.dumps(forwards)}
+    return made
+
+
+@pytest.fixture
+def ports(host: World) -> World:
+    """Workloads a and b share the external addresses: tcp and udp 2222 is a's 7201, tcp 2223 b's."""
+    host.clear()
+    host.apply(
+        forwarding(host, "a", ("tcp", 2222, 7201), ("udp", 2222, 7201)), forwarding(host, "b", ("tcp", 2223, 7201))
+    )
+    return host
+
+
+@KINDS
+@pytest.mark.parametrize("client", ["x", "b", "h"])
+def test_a_forwarded_port_reaches_the_workloads_own_and_is_answered(
+    ports: World, family: int, kind: int, client: str
+) -> None:
+    """From outside, from another workload and from the host; the workload sees who asks."""
+    peer = peer_of(ports, client, "a", family, kind, EXTERNAL[family], 7201, asked=2222)
+    assert peer == ports.address(client, family)
+
+
+def test_workloads_share_an_external_address(ports: World, family: int) -> None:
+    assert peer_of(ports, "x", "b", family, STREAM, EXTERNAL[family], 7201, asked=2223) == ports.address("x", family)
+    assert ports.conditions("resource-invalid") == {}
+
+
+def test_policy_sees_the_own_port_and_the_client(ports: World, family: int) -> None:
+    def arrives() -> bool:
+        packet = to_external(ports, "x>a tcp:2222", family)
+        (found,) = ports.passed(("x", "a", packet))
+        return found
+
+    def policy(port: int, source: str) -> dict[str, object]:
+        rule = {"action": "Allow", "protocol": "TCP", "source": {"nets": [source]}, "destination": {"ports": [port]}}
+        return resource("GlobalNetworkPolicy", "p", {"selector": "all()", "types": ["Ingress"], "ingress": [rule]})
+
+    client = f"{ports.address('x', family)}/{32 if family == 4 else 128}"
+    ports.apply(policy(7201, client))
+    assert arrives()
+    ports.apply(policy(2222, client))
+    assert not arrives()
+    ports.apply(policy(7201, f"{ports.address('b', family)}/{32 if family == 4 else 128}"))
+    assert not arrives()
+
+
+def test_other_ports_of_the_address_and_other_protocols_are_translated_to_nobody(ports: World, family: int) -> None:
+    """What is not forwarded may get to a tap, but not to a workload's address."""
+    for flow in ("x>a tcp:2224", "x>a udp:2223", "x>a icmp"):
+        packet = to_external(ports, flow, family)
+        for machine in ("a", "b"):
+            (found,) = ports.passed(("x", machine, packet))
+            assert not found or seen(ports, "x", machine, packet).destination == EXTERNAL[family], flow
+
+
+def test_of_two_claimants_of_a_port_the_first_has_it_and_the_other_is_named(ports: World, family: int) -> None:
+    ports.apply(forwarding(ports, "b", ("tcp", 2222, 7201)))
+    problem = ports.conditions("resource-invalid")["WorkloadEndpoint default/h1-cni-b-eth0"]
+    assert f"tcp port 2222 of {EXTERNAL[family]}" in problem
+    assert peer_of(ports, "x", "a", family, STREAM, EXTERNAL[family], 7201, asked=2222) == ports.address("x", family)
+    ports.apply(ports.endpoint("a"))
+    assert peer_of(ports, "x", "b", family, STREAM, EXTERNAL[family], 7201, asked=2222) == ports.address("x", family)
+
+
+def test_the_maps_go_with_the_last_forwarded_port(ports: World) -> None:
+    assert "pf-addr4" in ports.ruleset()
+    ports.apply(ports.endpoint("a"), ports.endpoint("b"))
+    assert "pf-" not in ports.ruleset()

@@ -18,6 +18,8 @@ _SETTINGS = """\
 election_ttl_s = 4
 agent_report_interval_s = 1
 audit_interval_s = 3600
+isolation = network+router
+subnet_pools = true
 """
 
 

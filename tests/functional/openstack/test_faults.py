@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -208,3 +209,21 @@ def _one_call(
             api.delete("port", mine.pop())
         else:
             api.update("security_group", group, name=f"raced-{number}")
+
+
+def test_of_overlapping_subnets_made_in_the_same_instant_one_is_made(cloud: Cloud, doubled: Stack) -> None:
+    """Ten calls at two API processes, each for a network of its own."""
+    networks = [cloud.api.create("network", name=f"same-{number}") for number in range(10)]
+    clients = [doubled.client(cloud.api.project, api=number % 2) for number in range(10)]
+    together = threading.Barrier(10)
+
+    def ask(number: int) -> int:
+        together.wait()
+        try:
+            clients[number].create("subnet", network_id=networks[number]["id"], ip_version=4, cidr="10.77.0.0/16")
+        except ApiError as error:
+            return error.status
+        return 201
+
+    with ThreadPoolExecutor(10) as pool:
+        assert sorted(pool.map(ask, range(10))) == [201] + [409] * 9

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from functional.openstack.cloud import Cloud, annotation
 from stack.client import ApiError
+from stack.stack import Stack
+
+_ROOT = "/calico/resources/v3/projectcalico.org/"
 
 pytestmark = [pytest.mark.neutron, pytest.mark.timeout(600)]
 
@@ -218,3 +224,74 @@ def test_a_subnet_that_overlaps_another_networks_is_refused(cloud: Cloud) -> Non
     with pytest.raises(ApiError, match=f"overlaps subnet {subnet['id']}") as refused:
         cloud.api.create("subnet", network_id=other["id"], ip_version=4, cidr=subnet["cidr"])
     assert refused.value.status == 409
+
+
+def test_forwarded_ports_of_an_address_are_told_to_its_ports_of_one_host(cloud: Cloud, stack: Stack) -> None:
+    """The first port's host has the address. A port elsewhere is ERROR, until it comes to that host."""
+    host, other = cloud.host(), cloud.host()
+    network, subnet = cloud.network()
+    outer = cloud.api.create("network", name="outer", **{"router:external": True})
+    cloud.subnet(outer)
+    router = cloud.api.create("router", name="r", external_gateway_info={"network_id": outer["id"]})
+    cloud.api.call("PUT", f"routers/{router['id']}/add_router_interface", {"subnet_id": subnet["id"]})
+    floating = cloud.api.create("floatingip", floating_network_id=outer["id"])
+
+    def forward(port: dict[str, Any], external: int) -> str:
+        body = {
+            "protocol": "tcp", "external_port": external, "internal_port": 22, "internal_port_id": port["id"],
+            "internal_ip_address": port["fixed_ips"][0]["ip_address"],
+        }  # fmt: skip
+        path = f"floatingips/{floating['id']}/port_forwardings"
+        return str(cloud.api.call("POST", path, {"port_forwarding": body})["port_forwarding"]["id"])
+
+    def forwarded(port: dict[str, Any]) -> list[int]:
+        text = cloud.endpoint(port)["metadata"]["annotations"].get("nat.calico-network/port-forwards", "[]")
+        return [each["externalPort"] for each in json.loads(text)]
+
+    first, second = cloud.port(network, host), cloud.port(network, other)
+    ids = {forward(first, 2201): (first, 2201), forward(second, 2202): (second, 2202)}
+    (winner, wins), (loser, loses) = (ids[each] for each in sorted(ids))
+    stack.until("the first has its port", lambda: forwarded(winner) == [wins])
+    assert forwarded(loser) == []
+    cloud.until_status(loser, "ERROR")
+    cloud.api.update("port", loser["id"], **{"binding:host_id": winner["binding:host_id"]})
+    stack.until("the second has its port", lambda: forwarded(loser) == [loses])
+    assert forwarded(winner) == [wins]
+
+
+def test_a_network_is_joined_to_those_that_a_router_joins_and_parted_again(cloud: Cloud, stack: Stack) -> None:
+    """With ``isolation = network+router`` the policy of each network passes its peers; with pools hosts translate."""
+    (blue, in_blue), (red, in_red) = cloud.network(), cloud.network()
+    outer = cloud.api.create("network", name="outer", **{"router:external": True})
+    cloud.subnet(outer)
+    router = cloud.api.create("router", name="r", external_gateway_info={"network_id": outer["id"]})
+
+    def peers(network: dict[str, Any]) -> set[str]:
+        stack.settle()
+        policy = stack.resources("networkpolicies")[f"openstack-isolation.network-{network['id']}"]
+        (rule,) = policy["spec"]["ingress"]
+        return {each for each in (blue["id"], red["id"], outer["id"]) if each in rule["source"]["selector"]}
+
+    def translates(subnet: dict[str, Any]) -> bool:
+        return bool(stack.stored(f"{_ROOT}ippools/")[f"openstack.{subnet['id']}"]["spec"].get("natOutgoing"))
+
+    assert peers(blue) == {blue["id"]}
+    assert not translates(in_blue)
+    for subnet in (in_blue, in_red):
+        cloud.api.call("PUT", f"routers/{router['id']}/add_router_interface", {"subnet_id": subnet["id"]})
+    assert peers(blue) == peers(red) == {blue["id"], red["id"]}
+    assert peers(outer) == {blue["id"], red["id"], outer["id"]}
+    assert translates(in_blue)
+    cloud.api.update("router", router["id"], external_gateway_info={"network_id": outer["id"], "enable_snat": False})
+    stack.settle()
+    assert not translates(in_blue)
+    cloud.api.call("PUT", f"routers/{router['id']}/remove_router_interface", {"subnet_id": in_red["id"]})
+    assert peers(red) == {red["id"]}
+    assert peers(blue) == {blue["id"]}
+    cloud.api.delete("network", red["id"])
+    stack.settle()
+    assert f"openstack-isolation.network-{red['id']}" not in stack.resources("networkpolicies")
+    assert f"openstack.{in_red['id']}" not in stack.stored(f"{_ROOT}ippools/")
+    others = stack.resources("networkpolicies")["openstack-isolation.others"]["spec"]
+    assert [rule["action"] for rule in others["ingress"]] == ["Deny", "Pass"]
+    assert stack.stored(f"{_ROOT}tiers/")["openstack-isolation"]["spec"]["defaultAction"] == "Pass"

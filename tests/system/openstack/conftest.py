@@ -25,7 +25,7 @@ externals: [{{name: outside}}]
 pools: []
 openstack:
   metadataSecret: a secret of the lab
-  settings: {{agent_report_interval_s: 1, audit_interval_s: 0}}
+  settings: {{agent_report_interval_s: 1, audit_interval_s: 0, isolation: network+router, subnet_pools: true}}
 resources:
   - apiVersion: projectcalico.org/v3
     kind: FelixConfiguration

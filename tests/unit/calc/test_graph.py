@@ -13,6 +13,7 @@ from calico.calc.services import ServiceEndpoints, ServiceName
 from calico.calc.settings import CalcSettings
 from calico.calc.spec import DataplaneState, recompute
 from calico.lib import packed
+from calico.model.forwards import PORT_FORWARDS, PortForward, forwards_text
 from calico.model.hostendpoint import HostEndpoint, HostEndpointPort, HostEndpointSpec
 from calico.model.ippool import IPPool, IPPoolSpec
 from calico.model.keys import ResourceKey
@@ -227,6 +228,18 @@ ANNOTATIONS = st.one_of(
         st.sampled_from(("10", "1M", "fast")),
         max_size=2,
     ),
+    st.lists(
+        st.builds(
+            PortForward,
+            protocol=mostly(st.sampled_from(("tcp", "udp")), "icmp"),
+            external_ip=st.sampled_from(("192.0.2.1", "10.0.0.1", "2001:db8::1", "127.0.0.1")),
+            external_port=mostly(st.sampled_from((80, 81)), 0),
+            internal_ip=st.sampled_from(("10.0.0.1", "10.0.0.2", "fd00::1")),
+            internal_port=st.sampled_from((8080, 8081)),
+        ),
+        max_size=3,
+    ).map(lambda forwards: {PORT_FORWARDS: forwards_text(forwards)}),
+    st.just({PORT_FORWARDS: "nonsense"}),
 )
 
 

@@ -16,6 +16,7 @@ from calico.calc.messages import (
     EndpointId,
     EndpointRemove,
     EndpointUpdate,
+    Forward,
     IPSetRemove,
     IPSetUpdate,
     Message,
@@ -46,6 +47,7 @@ NETS = [
     *(net(text) for text in ("10.0.0.0/30", "10.0.0.2/31", "192.0.2.0/31", "0.0.0.0/0", "fd00::/126", "::/0")),
     *(net_of_host(address) for family in (4, 6) for address in (*OWN[family], *EXTERNAL[family], HOSTS[family])),
 ]
+PORTS = (53, 80, 8080)
 PAIRS = [(own, external) for family in (4, 6) for own in OWN[family] for external in EXTERNAL[family]]
 ADDRESSES = {family: [*OWN[family], *EXTERNAL[family], HOSTS[family]] for family in (4, 6)}
 
@@ -54,7 +56,9 @@ def several(values: list[Any], most: int) -> st.SearchStrategy[tuple[Any, ...]]:
     return st.lists(st.sampled_from(values), max_size=most, unique=True).map(tuple)
 
 
-def endpoint(number: int, interface: str, nats: tuple[Any, ...], has_policy: bool) -> EndpointUpdate:
+def endpoint(
+    number: int, interface: str, nats: tuple[Any, ...], has_policy: bool, forwards: tuple[Forward, ...] = ()
+) -> EndpointUpdate:
     tier = TierPolicies(name="t", default_action="pass", ingress=(POLICY,), egress=(POLICY,))
     unambiguous = {external: own for own, external in reversed(nats)}
     return EndpointUpdate(
@@ -65,13 +69,25 @@ def endpoint(number: int, interface: str, nats: tuple[Any, ...], has_policy: boo
         tiers=(tier,) if has_policy else (),
         profiles=("open",),
         nats=tuple((own, external) for external, own in unambiguous.items()),
+        forwards=forwards,
     )
 
 
 sides = st.builds(RuleSide, nets=several(NETS, 2), not_nets=several(NETS, 1))
 rules = st.lists(st.builds(ActiveRule, action=st.sampled_from(["allow", "deny"]), src=sides, dst=sides), max_size=2)
+forwards = st.lists(
+    st.builds(
+        lambda protocol, pair, external_port, own_port: Forward(protocol, pair[1], external_port, pair[0], own_port),
+        st.sampled_from((6, 17)),
+        st.sampled_from(PAIRS),
+        st.sampled_from(PORTS),
+        st.sampled_from(PORTS),
+    ),
+    max_size=3,
+    unique_by=lambda forward: (forward.protocol, forward.external, forward.external_port),
+).map(tuple)
 endpoints = st.builds(
-    endpoint, st.integers(1, 3), st.sampled_from(["cali1", "cali2", "eth0"]), several(PAIRS, 4), st.booleans()
+    endpoint, st.integers(1, 3), st.sampled_from(["cali1", "cali2", "eth0"]), several(PAIRS, 4), st.booleans(), forwards
 )
 POOLS = {
     IPAM_POOLS: several([n for n in NETS if n[-1]], 3).map(frozenset),

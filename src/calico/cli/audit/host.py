@@ -66,6 +66,8 @@ def check_routes(kernel: Kernel, intent: Intent) -> Iterator[Finding]:
             owners[net] = name
         for _, external in endpoint.nats:
             owners[packed.net_of_host(external)] = name
+        for forward in endpoint.forwards:
+            owners[packed.net_of_host(forward.external)] = name
     for route in kernel.routes:
         if not route.hops or (route.dst[0] in (0xFE, 0xFF) and packed.is_v6(route.dst)):
             continue
@@ -109,6 +111,7 @@ def check_ownership(kernel: Kernel, intent: Intent) -> Iterator[Finding]:
     yield from min((list(_differences(table, kernel.table)) for table in intent.tables), key=len)
     wanted = {net for e in intent.endpoints.values() for net in e.nets}
     wanted |= {packed.net_of_host(external) for e in intent.endpoints.values() for _, external in e.nats}
+    wanted |= {packed.net_of_host(forward.external) for e in intent.endpoints.values() for forward in e.forwards}
     tunnels = tunnel_protocol(intent.config.device_route_protocol)
     for route in kernel.routes:
         text = packed.net_str(route.dst)

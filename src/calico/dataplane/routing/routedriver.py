@@ -54,15 +54,24 @@ class RouteDriver:
         return self.installed
 
     async def write(self, plan: Plan[RouteKey, KernelRoute]) -> Iterable[tuple[RouteKey, Exception]]:
-        """Deletions, then additions, in batches. A new route never replaces anything, a changed one our own."""
-        failed = self._delete(plan.delete)
+        """Deletions, then additions, in batches; what only gets another metric keeps its old route until the new one
+        is there. A new route never replaces anything, a changed one our own."""
+        hops = {key[0]: route.hops for key, route in plan.put.items()}
+        late = {key for key in plan.delete if key in self.installed and hops.get(key[0]) == self.installed[key].hops}
+        failed = self._delete(plan.delete - late)
         taken: list[RouteKey] = []
         for key, failure in self._put(plan.put, replace=self.installed.keys()).items():
             if failure.errno == errno.EEXIST:
                 taken.append(key)
             else:
                 failed.append((key, Transient(f"route to {packed.net_str(key[0])}: {failure}")))
-        return failed + self._settle({key: plan.put[key] for key in taken})
+        return failed + self._settle({key: plan.put[key] for key in taken}) + self._delete(late)
+
+    def put_now(self, key: RouteKey, route: KernelRoute) -> None:
+        """Write one of ours in place of whoever's has its key; a failure is found by whoever writes it again."""
+        if not self._put({key: route}, replace=(key,)):
+            for rival in [rival for rival in self._foreign.get(key[0], ()) if rival.metric == key[1]]:
+                self.note_foreign(rival, gone=True)
 
     def forget(self, key: RouteKey, oif: int) -> bool:
         """The kernel dropped its routes over an interface; whether that concerns what we installed for ``key``."""

@@ -165,6 +165,14 @@ class RouteTable:
         self._failed = {key: str(error) for key, error in await self._kernel.apply()}
         return self._failed
 
+    def hasten(self, route: Route) -> None:
+        """Want a route, and put it into the kernel now, in place of one of the same metric: BIRD's may be there, which
+        it leaves for seconds when its metric changes. If that fails, the next apply puts it there."""
+        self.want(route)
+        wanted = self._kernel.desired.get(route.key)
+        if wanted is not None:
+            self._driver.put_now(route.key, wanted)
+
     def problem(self, dst: bytes, metric: int = 0) -> str:
         """Why packets to a wanted destination do not take our route; "" if they do, or will with its interface."""
         key = Route(dst=dst, metric=metric).key
@@ -198,8 +206,8 @@ class RouteTable:
 
     @property
     def removed(self) -> set[bytes]:
-        """Destinations that lost a route of ours in the last apply and are not wanted with that metric any more."""
-        return {key[0] for key in self._driver.deleted if key not in self._routes}
+        """Destinations that lost a route of ours in the last apply and are not wanted any more."""
+        return {key[0] for key in self._driver.deleted if key[0] not in self._metrics}
 
     def _gate(self, key: RouteKey) -> None:
         route = self._routes[key]

@@ -65,6 +65,11 @@ class FelixConfig(msgspec.Struct, frozen=True, kw_only=True):
     openstack_cluster: bool = False
     log_level: LogLevel = "info"
     ip_forwarding: bool = True
+    normal_priority_v4: int = 1024
+    normal_priority_v6: int = 1024
+    elevated_priority_v4: int = 512
+    elevated_priority_v6: int = 512
+    migration_hold_s: float = 30.0
     route_source_v4: str = ""
     route_source_v6: str = ""
     health_enabled: bool = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +21,7 @@ from calico.lab.down import lab_namespaces
 from calico.lab.fabric import make_namespace
 from calico.lab.openstack.api import PROJECT, NeutronApi, open_api
 from calico.lab.openstack.controller import events_file
-from calico.lab.openstack.guest import configure, move_guest, plug, unplug
+from calico.lab.openstack.guest import configure, move_guest, plug, prepare_move, unplug
 from calico.lab.openstack.instance import Instance
 from calico.lab.processes import end_processes, find_processes
 from calico.lab.state import LabState, lab_dir, lab_lock, load_state, save_state
@@ -96,10 +97,19 @@ def delete(lab: str, name: str, project: str = PROJECT) -> Instance:
         return instance
 
 
-def migrate(lab: str, name: str, target: str, project: str = PROJECT) -> Instance:
-    """Move a running instance to another host as Nova does: second binding, second tap, event, switch, activate.
+def migrate(
+    lab: str,
+    name: str,
+    target: str,
+    project: str = PROJECT,
+    *,
+    on_resumed: Callable[[float, float], object] = lambda paused, resumed: None,
+) -> Instance:
+    """Move a running instance to another host as Nova does: second binding, second tap, event, switch, activate, and
+    the end of what is left at its old host.
 
     Nothing inside the guest ends. Transient when the target does not become ready; the instance then stays where it is.
+    ``on_resumed`` is told when the guest was paused and when it ran again.
     """
     with lab_lock(lab):
         state = load_state(lab)
@@ -119,7 +129,7 @@ def migrate(lab: str, name: str, target: str, project: str = PROJECT) -> Instanc
         try:
             _check_bound({f"binding:{key}": value for key, value in bound.items()}, target)
             port = api.port(instance.port)
-            plug(instance, target_netns, _tap_mac(port), _mtu(api, port), moved.interface)
+            prepare_move(instance, target_netns, _tap_mac(port), _mtu(api, port), moved.interface)
             _until_plugged(layout, api, moved, told)
         except CalicoError:
             with suppress(CalicoError):
@@ -127,9 +137,10 @@ def migrate(lab: str, name: str, target: str, project: str = PROJECT) -> Instanc
             with suppress(CalicoError):
                 api.call("DELETE", f"{path}/{target}")
             raise
-        move_guest(instance, source_netns, moved.interface)
+        on_resumed(*move_guest(instance, moved.interface))
         _remember(state, moved)
         api.call("PUT", f"{path}/{target}/activate")
+        unplug(instance, source_netns)
         api.call("DELETE", f"{path}/{instance.host}")
         return moved
 

@@ -29,7 +29,7 @@ _NEUTRON = """\
 [DEFAULT]
 auth_strategy = trusted
 core_plugin = ml2
-service_plugins = calico_l3,qos,revisions
+service_plugins = calico_l3,calico_port_forwarding,qos,revisions
 api_paste_config = {directory}/api-paste.ini
 state_path = {directory}/neutron
 transport_url = fake://

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from calico.dataplane.netns import in_netns
 from calico.errors import NotFound, Transient
 from calico.lab.openstack.instance import Instance
 
-__all__ = ["configure", "move_guest", "plug", "unplug"]
+__all__ = ["configure", "move_guest", "plug", "prepare_move", "unplug"]
 
 _TRIES, _PAUSE_S = 10, 1
 
@@ -77,10 +79,18 @@ def configure(instance: Instance, directory: Path) -> None:
         raise Transient(f"{instance.name} got no address by DHCP on {instance.host}: {last[0]}")
 
 
-def move_guest(instance: Instance, old_host_netns: str, interface: str) -> None:
-    """What a guest had on its interface it has on another one; the old one goes, as when a guest is resumed elsewhere.
+def prepare_move(instance: Instance, host_netns: str, tap_mac: str, mtu: int, interface: str) -> None:
+    """Plug a second interface to another host. Like a guest that does not run there yet, it takes and sends nothing."""
+    in_netns(instance.netns, lambda: _generate_addresses("default", on=False))
+    plug(instance, host_netns, tap_mac, mtu, interface)
+    _hold(instance, interface)
 
-    Sockets and namespace stay: nothing inside notices but for what was on its way.
+
+def move_guest(instance: Instance, interface: str) -> tuple[float, float]:
+    """Pause the guest, let it go on with its other interface, and announce it there as QEMU does (RARP).
+
+    Returns when it was paused and when it ran again (CLOCK_MONOTONIC). The old interface stays, and takes nothing any
+    more. Sockets and namespace stay: nothing inside notices but for what was on its way.
     """
     lines = []
     for address in _ip(instance, "addr", "show", "dev", instance.interface)[0].get("addr_info", []):
@@ -94,10 +104,45 @@ def move_guest(instance: Instance, old_host_netns: str, interface: str) -> None:
             via = f" via {route['gateway']} onlink" if "gateway" in route else ""
             moved.append(f"route replace {route['dst']}{via} dev {interface}")
     moved.sort(key=lambda line: " via " in line)
-    unplug(instance, old_host_netns)
-    done = _inside(instance, "ip", "-batch", "-", text="\n".join([*lines, *moved, ""]))
+    with in_netns(instance.netns, lambda: _packet_socket(interface)) as announcer:
+        paused = time.monotonic()
+        _hold(instance, instance.interface)
+        done = _inside(instance, "ip", "-batch", "-", text="\n".join([*lines, *moved, ""]))
+        if done.returncode != 0:
+            raise Transient(f"{instance.name} cannot go on with {interface}: {done.stderr.strip()}")
+        _nft(instance, f"delete chain netdev paused {interface}")
+        resumed = time.monotonic()
+        announcer.send(_announcement(_bytes(instance.mac)))
+    in_netns(instance.netns, lambda: _generate_addresses(interface, on=True))
+    return paused, resumed
+
+
+def _hold(instance: Instance, interface: str) -> None:
+    """Whatever comes in on the interface is lost."""
+    hook = f"type filter hook ingress device {interface} priority -500; policy drop;"
+    _nft(instance, f"add table netdev paused; add chain netdev paused {interface} {{ {hook} }}")
+
+
+def _nft(instance: Instance, commands: str) -> None:
+    done = _inside(instance, "nft", "-f", "-", text=f"{commands}\n")
     if done.returncode != 0:
-        raise Transient(f"{instance.name} cannot go on with {interface}: {done.stderr.strip()}")
+        raise Transient(f"{instance.name} cannot be paused or resumed: {done.stderr.strip()}")
+
+
+def _packet_socket(interface: str) -> socket.socket:
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    sock.bind((interface, 0))
+    return sock
+
+
+def _announcement(mac: bytes) -> bytes:
+    """A reverse ARP request of a station for itself, to everybody (RFC 903)."""
+    return b"\xff" * 6 + mac + bytes.fromhex("8035 0001 0800 06 04 0003") + (mac + bytes(4)) * 2
+
+
+def _generate_addresses(interface: str, *, on: bool) -> None:
+    """Whether an interface gives itself a link-local address, and speaks because of it."""
+    Path("/proc/sys/net/ipv6/conf", interface, "addr_gen_mode").write_text("0" if on else "1")
 
 
 def _accept_routers() -> None:

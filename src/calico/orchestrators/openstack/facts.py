@@ -215,7 +215,8 @@ class FloatingIp(Fact, frozen=True, kw_only=True):
 
 
 class PortForwarding(Fact, frozen=True, kw_only=True):
-    """One port (or range, as ``8000:8010``) of a floating address to one of a port's address."""
+    """One port (or range, as ``8000:8010``) of a floating address to one of a port's address. ``host`` is where the
+    floating address is: all its forwards lead from there (empty: unknown)."""
 
     id: str
     floating_ip_id: str
@@ -225,6 +226,7 @@ class PortForwarding(Fact, frozen=True, kw_only=True):
     internal_port_id: str
     internal_ip_address: str
     internal_port: str
+    host: str = ""
 
 
 class BandwidthLimit(Fact, frozen=True, kw_only=True):

@@ -26,6 +26,7 @@ __all__ = [
     "PROJECT_ID_LABEL",
     "PROJECT_NAME_LABEL",
     "PROJECT_PARENT_LABEL",
+    "TIER_KEY",
     "Mirrored",
     "address_group_key",
     "address_group_label",
@@ -63,6 +64,8 @@ GROUP_NAME_LABEL: Final = "sg-name.projectcalico.org/openstack-"
 ADDRESS_GROUP_LABEL: Final = "ag.projectcalico.org/openstack-"
 """Prefix of the label of an address group's NetworkSet; not of networking-calico, which follows no address groups."""
 ISOLATION_TIER: Final = "openstack-isolation"
+TIER_KEY: Final = ResourceKey("Tier", "", ISOLATION_TIER)
+"""Identity of the tier of isolation, which all regions share."""
 
 _GROUP_POLICY: Final = "ossg.default."
 _ADDRESS_GROUP_SET: Final = "osag."
@@ -75,7 +78,8 @@ _INTERFACE_ID_CHARACTERS: Final = 11
 
 class Mirrored(msgspec.Struct, frozen=True, kw_only=True):
     """The Neutron object behind a key. ``kind`` is ``port``, ``security_group``, ``address_group``, ``subnet``,
-    ``network`` or ``project`` (isolation of one) or ``isolation`` (of the region); ``host`` is a port's."""
+    ``isolated_network`` or ``isolated_project`` (who passes to one) or ``isolation`` (the region's); ``host`` is a
+    port's."""
 
     kind: str
     id: str
@@ -156,8 +160,8 @@ def identify(path: str, region: str = "") -> Mirrored | None:
         return Mirrored(kind="isolation", id="others")
     for kind, beginning, what in (
         ("NetworkPolicy", _GROUP_POLICY, "security_group"),
-        ("NetworkPolicy", f"{ISOLATION_TIER}.network-", "network"),
-        ("NetworkPolicy", f"{ISOLATION_TIER}.project-", "project"),
+        ("NetworkPolicy", f"{ISOLATION_TIER}.network-", "isolated_network"),
+        ("NetworkPolicy", f"{ISOLATION_TIER}.project-", "isolated_project"),
         ("NetworkSet", _ADDRESS_GROUP_SET, "address_group"),
         ("IPPool", f"{namespace(region)}.", "subnet"),
     ):

@@ -36,6 +36,15 @@ class ReferenceNat:
         """The packet after its destination is translated, before any policy; ``source`` is empty for the host's own."""
         if self._asks_for_metadata(source, flow):
             return msgspec.structs.replace(flow, dst=self._config.metadata_v4, dport=self._config.metadata_port)
+        if not flow.fragment:
+            for endpoint in sorted(self._endpoints(), key=lambda endpoint: endpoint.id):
+                for forward in endpoint.forwards:
+                    if (forward.protocol, forward.external, forward.external_port) == (
+                        flow.protocol,
+                        flow.dst,
+                        flow.dport,
+                    ):
+                        return msgspec.structs.replace(flow, dst=forward.own, dport=forward.own_port)
         for own, external in self._granted():
             if external == flow.dst:
                 return msgspec.structs.replace(flow, dst=own)

@@ -288,8 +288,8 @@ def test_a_key_tells_the_object_that_it_mirrors() -> None:
     base = "/calico/resources/v3/projectcalico.org"
     for path, kind, identifier in (
         (f"{base}/networksets/openstack/osag.a", "address_group", "a"),
-        (f"{base}/networkpolicies/openstack/openstack-isolation.network-n", "network", "n"),
-        (f"{base}/networkpolicies/openstack/openstack-isolation.project-p", "project", "p"),
+        (f"{base}/networkpolicies/openstack/openstack-isolation.network-n", "isolated_network", "n"),
+        (f"{base}/networkpolicies/openstack/openstack-isolation.project-p", "isolated_project", "p"),
         (f"{base}/networkpolicies/openstack/openstack-isolation.others", "isolation", "others"),
         (f"{base}/ippools/openstack.s", "subnet", "s"),
     ):

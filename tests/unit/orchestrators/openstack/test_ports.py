@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
 
 import pytest
 
 from calico.errors import InvalidInput
+from calico.model.forwards import PORT_FORWARDS
 from calico.model.livemigration import LiveMigration
 from calico.model.workload import WorkloadEndpoint
 from calico.orchestrators.openstack import records
 from calico.orchestrators.openstack.convert import (
     Converted,
     Options,
+    compare,
     convert_port,
     convert_security_group,
     endpoint_hosts,
     is_endpoint,
+    to_store,
 )
 from calico.orchestrators.openstack.facts import (
     AddressPair,
@@ -320,15 +324,51 @@ def test_floating_addresses_are_in_one_order_and_lead_to_fixed_addresses_only() 
     assert codes(converted) == [("floating-ip-astray", "denied")]
 
 
-def test_forwarded_ports_are_told_not_to_be() -> None:
+def forwarding(name: str = "pf", **fields: str) -> PortForwarding:
+    given = {
+        "floating_ip_address": "198.18.0.1", "protocol": "tcp", "external_port": "2222",
+        "internal_ip_address": "10.65.0.5", "internal_port": "22", **fields,
+    }  # fmt: skip
+    return PortForwarding(id=ident(name), floating_ip_id=ident("f"), internal_port_id=ident("one"), **given)
+
+
+def forwards(converted: Converted) -> list[tuple[str, int, int]]:
+    text = endpoint(converted).metadata.annotations.get(PORT_FORWARDS, "[]")
+    return [(each["protocol"], each["externalPort"], each["internalPort"]) for each in json.loads(text)]
+
+
+def test_forwarded_ports_are_told_one_by_one() -> None:
+    given = (forwarding(), forwarding("pf2", protocol="udp", external_port="8000:8002", internal_port="53:55"))
+    converted = convert_port(view(port("one", "10.65.0.5"), port_forwardings=given), OPTIONS)
+    assert codes(converted) == []
+    assert forwards(converted) == [("tcp", 2222, 22), ("udp", 8000, 53), ("udp", 8001, 54), ("udp", 8002, 55)]
+    (written,) = converted.documents
+    assert compare(written, to_store(written, None, uid="u", created="2026-01-01T00:00:00Z")).verdict == "unchanged"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"protocol": "icmp"},
+        {"external_port": "80:81"},
+        {"external_port": "0", "internal_port": "0"},
+        {"internal_ip_address": "10.65.0.9"},
+        {"external_port": "1000:3000", "internal_port": "1000:3000"},
+    ],
+)
+def test_a_forward_that_cannot_be_translated_is_denied_and_others_stay(wrong: dict[str, str]) -> None:
+    given = (forwarding(), forwarding("pf2", **{"external_port": "80", **wrong}))
+    converted = convert_port(view(port("one", "10.65.0.5"), port_forwardings=given), OPTIONS)
+    assert codes(converted) == [("port-forwarding-invalid", "denied")]
+    assert forwards(converted) == [("tcp", 2222, 22)]
+
+
+def test_all_forwards_of_an_address_lead_from_one_host() -> None:
     one = port("one", "10.65.0.5")
-    forwarding = PortForwarding(
-        id=ident("pf"), floating_ip_id=ident("f"), floating_ip_address="198.18.0.1", protocol="tcp",
-        external_port="2222", internal_port_id=one.id, internal_ip_address="10.65.0.5", internal_port="22",
-    )  # fmt: skip
-    converted = convert_port(view(one, port_forwardings=(forwarding,)), OPTIONS)
-    assert codes(converted) == [("port-forwarding-unsupported", "denied")]
-    assert endpoint(converted).spec.ip_nats == ()
+    for host, expected in ((one.bindings[0].host, []), ("elsewhere", [("port-forwarding-elsewhere", "denied")])):
+        converted = convert_port(view(one, port_forwardings=(forwarding(host=host),)), OPTIONS)
+        assert codes(converted) == expected
+        assert len(forwards(converted)) == 1 - len(expected)
 
 
 def test_limits_are_neutrons_in_calicos_units() -> None:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from calico.model.decoding import decode
 from calico.model.encoding import encode, merge_unknown, to_stored
+from calico.model.forwards import PORT_FORWARDS
 from calico.model.keys import ResourceKey, parse_key
 from calico.model.meta import Resource
 from calico.orchestrators.openstack import naming, records
@@ -24,6 +25,7 @@ __all__ = ["Change", "Difference", "compare", "compare_all", "to_store"]
 EXTRAS = ("allowedIps",)
 """Members of an endpoint's spec that are Neutron's although no schema knows them."""
 
+_OUR_ANNOTATIONS = (records.PREFIX, PORT_FORWARDS)
 REVISION_FIELD = f"metadata.annotations[{records.REVISION}]"
 _RECORD_REVISION = "neutron_revision"
 _OUR_LABELS = (naming.GROUP_LABEL, naming.GROUP_NAME_LABEL, naming.ADDRESS_GROUP_LABEL, "projectcalico.org/")
@@ -108,7 +110,7 @@ def to_store(document: Document, stored: bytes | None, *, uid: str, created: str
             uid=(old.uid if old else "") or uid,
             creation_timestamp=(old.creation_timestamp if old else None) or created,
             labels={**_others(old.labels if old else {}, _OUR_LABELS), **metadata.labels},
-            annotations=_sorted({**_others(old.annotations if old else {}, (records.PREFIX,)), **metadata.annotations}),
+            annotations=_sorted({**_others(old.annotations if old else {}, _OUR_ANNOTATIONS), **metadata.annotations}),
             finalizers=old.finalizers if old else (),
             owner_references=old.owner_references if old else (),
         ),
@@ -147,7 +149,7 @@ def _differences(document: Document, stored: bytes) -> list[Difference]:
         before.update({name: extras[name] for name in EXTRAS if name in extras})
     after.update(document.extra)
     old, new = found.resource.metadata, wanted.resource.metadata
-    ours = (records.PREFIX,)
+    ours = _OUR_ANNOTATIONS
     return [
         *_members("metadata.labels", _ours(old.labels, _OUR_LABELS), _ours(new.labels, _OUR_LABELS)),
         *_members("metadata.annotations", _ours(old.annotations, ours), _ours(new.annotations, ours)),

@@ -31,7 +31,7 @@ def convert_isolation_tier(options: Options) -> Converted:
     """The tier of all these policies, which all regions share, and the region's policy that denies."""
     if options.isolation == "none":
         return Converted()
-    tier_key = ResourceKey("Tier", "", naming.ISOLATION_TIER)
+    tier_key = naming.TIER_KEY
     tier = Tier(metadata=Metadata(name=tier_key.name), spec=TierSpec(order=_TIER_ORDER, default_action="Pass"))
     key = naming.isolation_key(options.region, "others", "")
     everybody = f"has({naming.NETWORK_ID_LABEL})"

@@ -23,6 +23,7 @@ from calico.model.meta import Resource
 from calico.model.workload import IPNAT, WorkloadEndpoint, WorkloadEndpointSpec
 from calico.orchestrators.openstack import naming, records
 from calico.orchestrators.openstack.convert.documents import Converted, Options, Problem, finished, metadata_of
+from calico.orchestrators.openstack.convert.forwards import convert_forwards
 from calico.orchestrators.openstack.convert.limits import convert_qos
 from calico.orchestrators.openstack.facts import AddressPair, Port, PortView
 
@@ -67,6 +68,7 @@ def convert_port(view: PortView, options: Options) -> Converted:
         raise InvalidInput(f"{view.network.id} is not the network of port {port.id}", field="network.id")
     spec, extra, problems = _spec(view, options)
     labels, annotations = _labels(view), _annotations(view)
+    annotations |= convert_forwards(view, host, problems)
     resources: list[tuple[ResourceKey, Resource, dict[str, Any]]] = []
     try:
         for at in (host, *targets):
@@ -125,12 +127,6 @@ def _spec(view: PortView, options: Options) -> tuple[dict[str, Any], dict[str, A
         if floating.id in view.floating_qos:
             text = f"port {port.id}: QoS of floating address {floating.floating_ip_address} has no effect"
             problems.append(Problem(code="qos-unsupported", kind="port", id=port.id, text=text, severity="notice"))
-    for forwarding in view.port_forwardings:
-        text = (
-            f"port {port.id}: {forwarding.protocol} port {forwarding.external_port} of floating address "
-            f"{forwarding.floating_ip_address} is not forwarded; Calico translates whole addresses only"
-        )
-        problems.append(Problem(code="port-forwarding-unsupported", kind="port", id=port.id, text=text))
     allowed = tuple(_host_net(address) for address in paired if address not in fixed)
     return spec, ({"allowedIps": list(allowed)} if allowed else {}), problems
 

@@ -14,7 +14,7 @@ from neutron.plugins.ml2 import models
 from neutron_lib import constants
 from sqlalchemy.orm import object_session
 
-from calico.orchestrators.openstack.driver.journal.recording import PORT
+from calico.orchestrators.openstack.driver.journal.recording import FORWARDED_WITH, PORT
 from calico.orchestrators.openstack.driver.journal.table import JournalEntry
 from calico.orchestrators.openstack.driver.poke import poke
 
@@ -38,7 +38,8 @@ def _on_binding(mapper: object, connection: Any, binding: Any) -> None:
     device = connection.execute(sa.select(ports.c.device_id).where(ports.c.id == binding.port_id)).scalar()
     places = json.dumps([[binding.host, device]] if binding.host and device else [])
     entry = {"kind": PORT, "object_id": binding.port_id, "places": places}
-    connection.execute(JournalEntry.__table__.insert().values(entry))
+    others = {"kind": FORWARDED_WITH, "object_id": binding.port_id, "places": "[]"}
+    connection.execute(JournalEntry.__table__.insert(), [entry, others] if changed else [entry])
     session = object_session(binding)
     if session is not None:
         sa.event.listen(session, "after_commit", lambda _: poke(), once=True)

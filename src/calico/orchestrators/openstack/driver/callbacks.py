@@ -15,8 +15,10 @@ from sqlalchemy import select
 
 from calico.orchestrators.openstack.driver.journal.recording import (
     ADDRESS_GROUP,
+    FORWARDING_PORTS,
     GROUP_PORTS,
     PORT,
+    ROUTER,
     SECURITY_GROUP,
     record,
 )
@@ -43,6 +45,7 @@ def subscribe() -> None:
     for resource, (receiver, kinds) in in_transaction.items():
         for event in kinds:
             registry.subscribe(receiver, resource, event)
+    registry.subscribe(_on_router, resources.ROUTER, events.PRECOMMIT_UPDATE)
     after = (events.AFTER_CREATE, events.AFTER_UPDATE, events.AFTER_DELETE)
     for event in after:
         registry.subscribe(_on_address_group, resources.ADDRESS_GROUP, event)
@@ -58,6 +61,11 @@ def _on_group(resource: str, event: str, trigger: object, payload: Any) -> None:
         before, after = payload.states[0], payload.desired_state
         if any(before.get(name) != after.get(name) for name in ("name", "stateful")):
             record(session, GROUP_PORTS, [payload.resource_id])
+
+
+def _on_router(resource: str, event: str, trigger: object, payload: Any) -> None:
+    """Whether it translates may have changed; its interfaces and gateway are told by ``routers``."""
+    record(payload.context.session, ROUTER, [payload.resource_id])
 
 
 def _on_rule(resource: str, event: str, trigger: object, payload: Any) -> None:
@@ -93,7 +101,9 @@ def _on_address_group(resource: str, event: str, trigger: object, payload: Any) 
 
 
 def _on_forwarding(resource: str, event: str, trigger: object, payload: Any) -> None:
+    """All ports of the address: which host has it may be another than before."""
     _record_after(payload, PORT, [state.internal_port_id for state in payload.states])
+    _record_after(payload, FORWARDING_PORTS, [state.floatingip_id for state in payload.states])
 
 
 def _record_after(payload: Any, kind: str, identifiers: list[str]) -> None:

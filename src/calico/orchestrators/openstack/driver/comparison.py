@@ -11,15 +11,23 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
-from calico.datastore.api import Backend
-from calico.model.keys import kind_prefix, parse_key
+from calico.datastore.api import Backend, Query
+from calico.model.keys import key_path, kind_prefix, parse_key
 from calico.model.names import parse_workload_endpoint_name
 from calico.orchestrators.openstack import naming
 from calico.orchestrators.openstack.convert import Change, Options, compare_all
 from calico.orchestrators.openstack.driver import desired
 from calico.orchestrators.openstack.driver.desired import Key
 from calico.orchestrators.openstack.driver.journal.claims import journalled
-from calico.orchestrators.openstack.driver.journal.recording import MIRRORED, Place, Work
+from calico.orchestrators.openstack.driver.journal.recording import (
+    ISOLATED_NETWORK,
+    ISOLATED_PROJECT,
+    ISOLATION,
+    MIRRORED,
+    OTHERS,
+    Place,
+    Work,
+)
 from calico.orchestrators.openstack.driver.reading.dependents import identifiers
 from calico.orchestrators.openstack.driver.reading.rows import reading
 
@@ -27,6 +35,7 @@ __all__ = ["Drift", "Scope", "everything", "find_drift"]
 
 _CHUNK = 1000
 _KINDS = ("NetworkSet", "NetworkPolicy", "WorkloadEndpoint", "LiveMigration")
+_ONLY_WITH = {ISOLATED_NETWORK: "network+router", ISOLATED_PROJECT: "project"}
 
 
 class Drift(msgspec.Struct, frozen=True):
@@ -45,10 +54,13 @@ Scope = Collection[Key] | None
 """The objects to compare; None: all."""
 
 
-def everything() -> set[Key]:
-    """All objects of the database that may have documents; four queries."""
+def everything(options: Options) -> set[Key]:
+    """All objects of the database that may have documents; a query for each kind."""
+    kinds = [kind for kind in MIRRORED if _ONLY_WITH.get(kind, options.isolation) == options.isolation]
+    if options.isolation == "none":
+        kinds.remove(ISOLATION)
     with reading() as session:
-        return {(kind, each) for kind in MIRRORED for each in identifiers(session, kind)}
+        return {(kind, each) for kind in kinds for each in identifiers(session, kind)}
 
 
 async def find_drift(backend: Backend, options: Options, scope: Scope = None) -> tuple[list[Drift], int]:
@@ -65,8 +77,8 @@ async def find_drift(backend: Backend, options: Options, scope: Scope = None) ->
 
 
 async def _compare(backend: Backend, options: Options, scope: Scope) -> tuple[list[Drift], int]:
-    stored = await _stored(backend, options.region)
-    keys = set(scope) if scope is not None else await asyncio.to_thread(everything) | stored.keys()
+    stored = await _stored(backend, options)
+    keys = set(scope) if scope is not None else await asyncio.to_thread(everything, options) | stored.keys()
     order = sorted(keys, key=lambda key: (MIRRORED.index(key[0]), key[1]))
     paths = {path for of_one in stored.values() for path in of_one}
     found: list[Drift] = []
@@ -80,11 +92,16 @@ async def _compare(backend: Backend, options: Options, scope: Scope) -> tuple[li
     return found, len(order)
 
 
-async def _stored(backend: Backend, region: str) -> Mapping[Key, dict[str, bytes]]:
+async def _stored(backend: Backend, options: Options) -> Mapping[Key, dict[str, bytes]]:
     """What etcd has of each object, by path."""
+    region = options.region
     found: dict[Key, dict[str, bytes]] = defaultdict(dict)
     prefixes = [kind_prefix(kind, naming.namespace(region)) for kind in _KINDS]
-    for prefix in (*prefixes, naming.subnet_prefix(region)):
+    prefixes += [naming.subnet_prefix(region), key_path(naming.pool_key(region, ""))]
+    if options.isolation != "none":  # another region may want the tier when this one does not
+        for tier in (await backend.read([Query(key_path(naming.TIER_KEY))]))[0]:
+            found[ISOLATION, OTHERS][tier.key] = tier.value
+    for prefix in prefixes:
         for item in (await backend.list(prefix)).items:
             mirrored = naming.identify(item.key, region)
             if mirrored is not None and mirrored.kind in MIRRORED:

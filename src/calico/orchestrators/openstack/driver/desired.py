@@ -14,20 +14,28 @@ from calico.orchestrators.openstack.convert import (
     Converted,
     Options,
     convert_address_group,
+    convert_isolation_tier,
+    convert_network_isolation,
     convert_port,
+    convert_project_isolation,
     convert_security_group,
     convert_subnet,
 )
 from calico.orchestrators.openstack.driver.journal.recording import (
     ADDRESS_GROUP,
+    ISOLATED_NETWORK,
+    ISOLATED_PROJECT,
+    ISOLATION,
     NETWORK,
+    OTHERS,
     PORT,
+    ROUTER,
     SECURITY_GROUP,
     SUBNET,
     Place,
     Work,
 )
-from calico.orchestrators.openstack.driver.reading import dependents, groups, networks, ports
+from calico.orchestrators.openstack.driver.reading import dependents, groups, networks, ports, routers
 from calico.orchestrators.openstack.driver.reading.rows import reading
 from calico.orchestrators.openstack.facts import Binding, PortView
 
@@ -35,6 +43,8 @@ __all__ = ["Key", "converted", "denied_ports", "dependent_works", "paths_of", "w
 
 Key = tuple[str, str]
 """Kind and id of an object."""
+
+_ISOLATED = {ISOLATED_NETWORK: "network", ISOLATED_PROJECT: "project"}
 
 
 def paths_of(work: Work, region: str) -> tuple[str, ...]:
@@ -44,7 +54,11 @@ def paths_of(work: Work, region: str) -> tuple[str, ...]:
     if work.kind == SECURITY_GROUP:
         return (key_path(naming.group_key(region, work.identifier)),)
     if work.kind == SUBNET:
-        return (naming.subnet_key(region, work.identifier),)
+        return (naming.subnet_key(region, work.identifier), key_path(naming.pool_key(region, work.identifier)))
+    if work.kind in _ISOLATED:
+        return (key_path(naming.isolation_key(region, _ISOLATED[work.kind], work.identifier)),)
+    if work.kind == ISOLATION:  # the tier stays, for it is of all regions
+        return (key_path(naming.isolation_key(region, OTHERS, "")),)
     found = []
     for host, device in sorted(work.places):
         try:
@@ -82,14 +96,25 @@ def converted(keys: Iterable[Key], options: Options, stored: Container[str]) -> 
         address_groups = groups.address_groups(session, by_kind.get(ADDRESS_GROUP, ()))
         security_groups = groups.security_groups(session, by_kind.get(SECURITY_GROUP, ()))
         subnets = networks.subnets(session, by_kind.get(SUBNET, ()))
-        their = networks.networks(session, {subnet.network_id for subnet in subnets.values()})
+        isolated = by_kind.get(ISOLATED_NETWORK, ()) if options.isolation == "network+router" else ()
+        their = networks.networks(session, {*(subnet.network_id for subnet in subnets.values()), *isolated})
+        joined = routers.routers(session, {*isolated, *(their if options.pools else ())})
+        projects = by_kind.get(ISOLATED_PROJECT, ()) if options.isolation == "project" else ()
+        populated = networks.populated_projects(session, projects)
         views = ports.ports(session, by_kind.get(PORT, ()))
     for address_group in address_groups.values():
         found[ADDRESS_GROUP, address_group.id] = convert_address_group(address_group, options)
     for security_group in security_groups.values():
         found[SECURITY_GROUP, security_group.id] = convert_security_group(security_group, options)
     for subnet in subnets.values():
-        found[SUBNET, subnet.id] = convert_subnet(subnet, their[subnet.network_id], (), options)
+        found[SUBNET, subnet.id] = convert_subnet(subnet, their[subnet.network_id], joined, options)
+    for network_id in isolated:
+        if network_id in their:
+            found[ISOLATED_NETWORK, network_id] = convert_network_isolation(their[network_id], joined, options)
+    for project_id in populated:
+        found[ISOLATED_PROJECT, project_id] = convert_project_isolation(project_id, options)
+    if ISOLATION in by_kind:
+        found[ISOLATION, OTHERS] = convert_isolation_tier(options)
     for view in views.values():
         found[PORT, view.port.id] = convert_port(_while_binding(view, options.region, stored), options)
     return found
@@ -129,9 +154,12 @@ def dependent_works(works: Iterable[Work]) -> dict[str, set[str]]:
     by_kind: dict[str, list[str]] = {}
     for work in works:
         by_kind.setdefault(work.kind, []).append(work.identifier)
-    found: dict[str, set[str]] = {PORT: set(), SUBNET: set()}
+    found: dict[str, set[str]] = {PORT: set(), SUBNET: set(), ISOLATED_NETWORK: set()}
     with reading() as session:
         for kind, identifiers in by_kind.items():
             found[PORT] |= dependents.dependent_ports(session, kind, identifiers)
         found[SUBNET] |= dependents.dependent_subnets(session, by_kind.get(NETWORK, ()))
+        for router in routers.routers_by_id(session, by_kind.get(ROUTER, ())):
+            found[SUBNET] |= set(router.subnet_ids)
+            found[ISOLATED_NETWORK] |= {*router.network_ids, router.gateway_network_id} - {""}
     return found

@@ -12,8 +12,18 @@ from neutron_lib.api.definitions import portbindings
 from neutron_lib.db import resource_extend
 from oslo_config import cfg
 
-from calico.orchestrators.openstack.driver import bindings, callbacks, settings, subnets
-from calico.orchestrators.openstack.driver.journal.recording import NETWORK, PORT, SUBNET, SUBNET_PORTS, Place, record
+from calico.orchestrators.openstack.driver import bindings, callbacks, routers, settings, subnets
+from calico.orchestrators.openstack.driver.journal.recording import (
+    FORWARDED_WITH,
+    ISOLATED_NETWORK,
+    ISOLATED_PROJECT,
+    NETWORK,
+    PORT,
+    SUBNET,
+    SUBNET_PORTS,
+    Place,
+    record,
+)
 from calico.orchestrators.openstack.driver.logs import log_as_neutron
 from calico.orchestrators.openstack.driver.poke import poke
 from calico.orchestrators.openstack.driver.qos import CalicoQosDriver
@@ -43,7 +53,12 @@ class CalicoMechanismDriver(mech_agent.SimpleAgentMechanismDriverBase):
         settings.region()
         callbacks.subscribe()
         bindings.listen()
+        routers.listen()
         CalicoQosDriver.create()
+
+    @property
+    def _isolation(self) -> str:
+        return str(cfg.CONF.calico.isolation)
 
     @property
     def connectivity(self) -> str:
@@ -87,10 +102,14 @@ class CalicoMechanismDriver(mech_agent.SimpleAgentMechanismDriverBase):
     def update_port_precommit(self, context: Any) -> None:
         super().update_port_precommit(context)
         if _differ(context.current, context.original):
-            self._record_port(context, _places(context.current) | _places(context.original))
+            here, there = _places(context.current), _places(context.original)
+            self._record_port(context, here | there)
+            if here != there:
+                record(context.plugin_context.session, FORWARDED_WITH, [context.current["id"]])
 
     def delete_port_precommit(self, context: Any) -> None:
         self._record_port(context, _places(context.current))
+        routers.record_leaving(context.plugin_context.session, context.current)
 
     def create_port_postcommit(self, context: Any) -> None:
         poke()
@@ -98,9 +117,18 @@ class CalicoMechanismDriver(mech_agent.SimpleAgentMechanismDriverBase):
     update_port_postcommit = delete_port_postcommit = create_port_postcommit
 
     def _record_port(self, context: Any, places: set[Place]) -> None:
-        record(context.plugin_context.session, PORT, [context.current["id"]], places)
+        session, port = context.plugin_context.session, context.current
+        record(session, PORT, [port["id"]], places)
+        if self._isolation == "project":
+            record(session, ISOLATED_PROJECT, [port["project_id"]])
 
     # ---- networks and subnets
+
+    def create_network_precommit(self, context: Any) -> None:
+        if self._isolation == "network+router":
+            record(context.plugin_context.session, ISOLATED_NETWORK, [context.current["id"]])
+
+    delete_network_precommit = create_network_precommit
 
     def update_network_precommit(self, context: Any) -> None:
         if any(context.current.get(name) != context.original.get(name) for name in _IN_NETWORK):
@@ -122,6 +150,7 @@ class CalicoMechanismDriver(mech_agent.SimpleAgentMechanismDriverBase):
     def update_network_postcommit(self, context: Any) -> None:
         poke()
 
+    create_network_postcommit = delete_network_postcommit = update_network_postcommit
     create_subnet_postcommit = update_subnet_postcommit = delete_subnet_postcommit = update_network_postcommit
 
 

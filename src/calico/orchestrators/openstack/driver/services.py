@@ -14,6 +14,7 @@ from calico.orchestrators.openstack.driver import settings
 from calico.orchestrators.openstack.driver.agents import Agents
 from calico.orchestrators.openstack.driver.audit import Auditor
 from calico.orchestrators.openstack.driver.drainer import Drainer
+from calico.orchestrators.openstack.driver.journal.recording import ISOLATION, OTHERS, Work, record_works
 from calico.orchestrators.openstack.driver.leader import Leader, Term
 from calico.orchestrators.openstack.driver.mirror import Mirror
 from calico.orchestrators.openstack.driver.poke import Bell
@@ -23,6 +24,12 @@ from calico.orchestrators.openstack.driver.watcher import StatusWatcher
 __all__ = ["serve"]
 
 log = Logger(__name__)
+
+
+async def _isolate(drainer: Drainer) -> None:
+    """The region's policy that denies is of no object, so that no change of one would write it."""
+    await asyncio.to_thread(record_works, [Work(ISOLATION, OTHERS)])
+    drainer.wake()
 
 
 async def serve() -> None:
@@ -37,6 +44,8 @@ async def serve() -> None:
         watcher = StatusWatcher(backend, options, agents, term, programmed=section.require_programmed_revision)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(prepare(backend))
+            if options.isolation != "none":
+                tasks.create_task(_isolate(drainer))
             tasks.create_task(agents.run())
             tasks.create_task(watcher.run())
             if section.audit_interval_s:

@@ -63,6 +63,19 @@ OPTIONS = [
         help="Read max_burst_kbps of a QoS rule as networking-calico does, as a peak rate, and not as the size of a "
         "burst, as Neutron documents it.",
     ),
+    cfg.StrOpt(
+        "isolation",
+        default="none",
+        choices=["none", "project", "network+router"],
+        help="Whom instances can reach at all, before security groups are asked. none: all. project: those of their "
+        "own project. network+router: those of their own network, and of networks that a router joins to it.",
+    ),
+    cfg.BoolOpt(
+        "subnet_pools",
+        default=False,
+        help="Make an IPPool of each subnet: its addresses are inside, and where a router with a gateway translates "
+        "(enable_snat), each host translates what leaves the pools.",
+    ),
     cfg.IntOpt("max_ingress_connections_per_port", default=0, min=0, help="Connections to each port; 0: no limit."),
     cfg.IntOpt("max_egress_connections_per_port", default=0, min=0, help="Connections from each port; 0: no limit."),
     cfg.BoolOpt(
@@ -103,6 +116,8 @@ def options(conf: cfg.ConfigOpts = cfg.CONF) -> Options:
     section = conf[GROUP]
     return Options(
         region=region(conf),
+        isolation=section.isolation,
+        pools=section.subnet_pools,
         route_all_pairs=section.route_all_address_pairs,
         burst_is_peak=section.max_burst_is_peak_rate,
         ingress_max_connections=section.max_ingress_connections_per_port,

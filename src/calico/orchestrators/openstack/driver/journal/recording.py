@@ -14,11 +14,18 @@ from calico.orchestrators.openstack.driver.journal.table import JournalEntry
 
 __all__ = [
     "ADDRESS_GROUP",
+    "FORWARDED_WITH",
+    "FORWARDING_PORTS",
     "GROUP_PORTS",
+    "ISOLATED_NETWORK",
+    "ISOLATED_PROJECT",
+    "ISOLATION",
     "MIRRORED",
     "NETWORK",
+    "OTHERS",
     "PORT",
     "QOS_POLICY",
+    "ROUTER",
     "SECURITY_GROUP",
     "SUBNET",
     "SUBNET_PORTS",
@@ -32,17 +39,30 @@ ADDRESS_GROUP = "address_group"
 SECURITY_GROUP = "security_group"
 SUBNET = "subnet"
 PORT = "port"
-MIRRORED = (ADDRESS_GROUP, SECURITY_GROUP, SUBNET, PORT)
+ISOLATION = "isolation"
+"""The tier of isolation and the region's policy that denies; its one id is ``OTHERS``."""
+OTHERS = "others"
+ISOLATED_NETWORK = "isolated_network"
+"""The policy that lets the peers of a network pass."""
+ISOLATED_PROJECT = "isolated_project"
+"""The policy that lets the endpoints of a project pass to each other."""
+MIRRORED = (ADDRESS_GROUP, SECURITY_GROUP, ISOLATION, ISOLATED_NETWORK, ISOLATED_PROJECT, SUBNET, PORT)
 """Kinds of objects that have documents in etcd, in the order to write them: what is referred to comes first."""
 
 GROUP_PORTS = "group_ports"
 """The ports of a security group, for they carry its name."""
 SUBNET_PORTS = "subnet_ports"
 """The ports of a subnet, for they carry its gateway."""
+FORWARDING_PORTS = "forwarding_ports"
+"""The ports that a floating address, some of whose ports are forwarded, leads to."""
+FORWARDED_WITH = "forwarded_with"
+"""The ports that share a floating address with a port, by their forwards."""
 NETWORK = "network"
 """The ports and subnets of a network."""
 QOS_POLICY = "qos_policy"
 """The ports that a QoS policy limits."""
+ROUTER = "router"
+"""The networks that a router joins, and its subnets."""
 
 Place = tuple[str, str]
 """A host and the device id that a port had there."""

@@ -8,6 +8,7 @@ from typing import Any
 from neutron.db import models_v2
 from neutron.db.models import address_group as address_models
 from neutron.db.models import l3 as l3_models
+from neutron.db.models import port_forwarding as forwarding_models
 from neutron.db.models import securitygroup as group_models
 from neutron.db.qos import models as qos_models
 from neutron.plugins.ml2 import models as ml2_models
@@ -15,8 +16,14 @@ from sqlalchemy import select
 
 from calico.orchestrators.openstack.driver.journal.recording import (
     ADDRESS_GROUP,
+    FORWARDED_WITH,
+    FORWARDING_PORTS,
     GROUP_PORTS,
+    ISOLATED_NETWORK,
+    ISOLATED_PROJECT,
+    ISOLATION,
     NETWORK,
+    OTHERS,
     PORT,
     QOS_POLICY,
     SECURITY_GROUP,
@@ -32,12 +39,18 @@ _MODELS: dict[str, Any] = {
     ADDRESS_GROUP: address_models.AddressGroup,
     SECURITY_GROUP: group_models.SecurityGroup,
     SUBNET: models_v2.Subnet,
+    ISOLATED_NETWORK: models_v2.Network,
     PORT: models_v2.Port,
 }
 
 
 def identifiers(session: Any, kind: str) -> set[str]:
-    """All ids of a mirrored kind."""
+    """All ids of a mirrored kind; of projects those that have a port."""
+    if kind == ISOLATION:
+        return {OTHERS}
+    if kind == ISOLATED_PROJECT:
+        column = models_v2.Port.__table__.c.project_id
+        return {row.project_id for row in session.execute(select(column.distinct())) if row.project_id}
     return {row.id for row in session.execute(select(_MODELS[kind].__table__.c.id))}
 
 
@@ -66,6 +79,13 @@ def dependent_ports(session: Any, kind: str, wanted: Iterable[str]) -> set[str]:
     if kind == NETWORK:
         table = models_v2.Port.__table__
         return {row.id for row in where_in(session, table, "network_id", objects, table.c.id)}
+    if kind == FORWARDING_PORTS:
+        rows = where_in(session, forwarding_models.PortForwarding.__table__, "floatingip_id", objects)
+        return {row.internal_neutron_port_id for row in rows}
+    if kind == FORWARDED_WITH:
+        table = forwarding_models.PortForwarding.__table__
+        own = where_in(session, table, "internal_neutron_port_id", objects)
+        return dependent_ports(session, FORWARDING_PORTS, {row.floatingip_id for row in own})
     if kind == SUBNET_PORTS:
         return {row.port_id for row in where_in(session, models_v2.IPAllocation.__table__, "subnet_id", objects)}
     if kind == QOS_POLICY:

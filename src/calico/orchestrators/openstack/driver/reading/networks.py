@@ -15,7 +15,7 @@ from neutron.db.qos import models as qos_models
 from calico.orchestrators.openstack.driver.reading.rows import grouped, revised, where_in
 from calico.orchestrators.openstack.facts import HostRoute, Network, Subnet
 
-__all__ = ["networks", "subnets", "subnets_of_networks"]
+__all__ = ["networks", "populated_projects", "subnets", "subnets_of_networks"]
 
 
 def networks(session: Any, identifiers: Iterable[str]) -> dict[str, Network]:
@@ -40,6 +40,14 @@ def networks(session: Any, identifiers: Iterable[str]) -> dict[str, Network]:
             revision_number=row.revision_number,
         )
         for row in revised(session, models_v2.Network.__table__, wanted)
+    }
+
+
+def populated_projects(session: Any, identifiers: Iterable[str]) -> set[str]:
+    """Those of the projects that have a port."""
+    table = models_v2.Port.__table__
+    return {
+        row.project_id for row in where_in(session, table, "project_id", identifiers, table.c.project_id.distinct())
     }
 
 

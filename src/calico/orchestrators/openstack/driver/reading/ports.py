@@ -207,6 +207,7 @@ def _forwarded(session: Any, identifiers: Iterable[str]) -> dict[str, list[PortF
     rows = where_in(session, forwarding_models.PortForwarding.__table__, "internal_neutron_port_id", identifiers)
     owners = where_in(session, l3_models.FloatingIP.__table__, "id", [row.floatingip_id for row in rows])
     addresses = {row.id: str(row.floating_ip_address) for row in owners}
+    hosts = _forwarding_hosts(session, addresses)
     found: dict[str, list[PortForwarding]] = {}
     for row in sorted(rows, key=lambda row: str(row.id)):
         found.setdefault(row.internal_neutron_port_id, []).append(
@@ -219,8 +220,26 @@ def _forwarded(session: Any, identifiers: Iterable[str]) -> dict[str, list[PortF
                 internal_port_id=row.internal_neutron_port_id,
                 internal_ip_address=str(row.internal_ip_address),
                 internal_port=_ports(row.internal_port_start, row.internal_port_end),
+                host=hosts.get(row.floatingip_id, ""),
             )
         )
+    return found
+
+
+def _forwarding_hosts(session: Any, floating: Iterable[str]) -> dict[str, str]:
+    """Where each floating address is: at the host of the first forward, by id, to a port that has one."""
+    forwards = where_in(session, forwarding_models.PortForwarding.__table__, "floatingip_id", floating)
+    bindings = ml2_models.PortBinding.__table__
+    ports = {row.internal_neutron_port_id for row in forwards}
+    bound = {
+        row.port_id: row.host
+        for row in where_in(session, bindings, "port_id", ports)
+        if row.status == "ACTIVE" and row.host
+    }
+    found: dict[str, str] = {}
+    for row in sorted(forwards, key=lambda row: str(row.id)):
+        if row.internal_neutron_port_id in bound:
+            found.setdefault(row.floatingip_id, bound[row.internal_neutron_port_id])
     return found
 
 

@@ -37,6 +37,7 @@ class Following:
         self.calico("datastore", "init")
         plane.kubectl("apply", "-f", str(PACKAGING / "rbac.yaml"))
         plane.kubectl("apply", "-f", str(PACKAGING / "clusternetworkpolicy-crd.yaml"))
+        plane.kubectl("wait", "--for=condition=established", "crd", "--all")
         self.renew_token()
         self.kubeconfig = plane.kubeconfig("controllers", token_file=self.token)
 

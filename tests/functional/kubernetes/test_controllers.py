@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from calico.dataplane.netns import in_netns
 from calico.model.codec import encode
 from calico.model.defaults import with_defaults
 from calico.orchestrators.kubernetes.convert import namespace_to_profile, service_account_to_profile
@@ -22,6 +24,7 @@ pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.kubernetes, pytest
 
 NETWORKING = "/apis/networking.k8s.io/v1"
 CNP = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies"
+HEALTH = 9098
 KUBE_ETCD = "http://127.0.0.1:32379"
 
 
@@ -35,7 +38,7 @@ def world() -> Iterator[Following]:
 def led(world: Following) -> Following:
     """With one leader."""
     if not (world.daemons.get("one") and world.daemons["one"].running):
-        world.start("one")
+        world.start("one", "--health-port", str(HEALTH))
         world.until("one leads", lambda: str(world.daemons["one"].pid) in world.holder())
     return world
 
@@ -87,6 +90,18 @@ def actual(world: Following) -> dict[str, Any]:
 
 def settles(world: Following) -> None:
     world.until("the datastore is what a recomputation gives", lambda: actual(world) == recomputed(world))
+
+
+def health(world: Following, question: str) -> tuple[int, list[str]]:
+    """Status and problems."""
+
+    def ask() -> tuple[int, list[str]]:
+        connection = http.client.HTTPConnection("localhost", HEALTH, timeout=10)
+        connection.request("GET", f"/{question}")
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())["problems"]
+
+    return in_netns(world.plane.netns, ask)
 
 
 def test_namespaces_accounts_and_policies_become_resources_and_go_with_them(led: Following) -> None:
@@ -203,7 +218,7 @@ def test_cluster_policies_become_tiers_and_what_is_not_supported_denies(led: Fol
             "name": "ok",
             "action": "Accept",
             "from": [everyone],
-            "protocols": [{"tcp": {"destinationPort": {"number": 80}}}],
+            "protocols": [{"tcp": {"destinationPort": {"number": 80}}}, {"destinationNamedPort": "w"}],
         },
         {"action": "Pass", "from": [{"somebody": {}}]},
     ]
@@ -258,7 +273,8 @@ def test_the_role_allows_what_is_needed_and_nothing_else(led: Following) -> None
         ("PATCH", f"{CNP}/x", {"spec": {"priority": 1}}),
         ("GET", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/another", None),
         ("DELETE", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/calico-kube-controllers", None),
-        ("GET", "/api/v1/nodes", None),
+        ("DELETE", "/api/v1/nodes/n1", None),
+        ("POST", "/apis/rbac.authorization.k8s.io/v1/clusterroles", {"metadata": {"name": "more"}, "rules": []}),
     ]
     for verb, path, body in refused:
         content = "application/merge-patch+json" if verb == "PATCH" else "application/json"
@@ -270,10 +286,15 @@ def test_the_role_allows_what_is_needed_and_nothing_else(led: Following) -> None
 def test_an_api_server_that_was_killed_is_followed_again(led: Following) -> None:
     make_namespace(led, "before")
     settles(led)
+    led.until("it is ready", lambda: health(led, "readiness") == (200, []))
     before = actual(led)
     led.plane.kill("kube-apiserver")
     led.until("it is noticed", lambda: "kubernetes_not_followed" in led.daemons["one"].log.read_text())
     assert actual(led) == before, "what is there stays"
+    assert health(led, "liveness") == (200, [])
+    status, problems = health(led, "readiness")
+    assert status == 503
+    assert any("/api/v1/" in problem for problem in problems), "it says what it cannot follow"
     led.plane.start("kube-apiserver")
     make_namespace(led, "after")
     settles(led)
@@ -353,7 +374,7 @@ def test_killed_at_any_moment_of_a_burst_the_end_is_as_if_computed_from_scratch(
         led.plane.api.create(path, document)
         if number % 40 == 20:
             led.daemons["one"].kill()  # in the middle of what it was doing
-            led.start("one")
+            led.start("one", "--health-port", str(HEALTH))
         if number % 3 == 2:
             led.plane.api.request("DELETE", f"{path}/p{number - 2}")
     settles(led)

@@ -12,8 +12,7 @@ import pytest
 
 from calico.lab.addressing import Layout, plan_layout
 from calico.lab.down import take_down
-from calico.lab.probe.engine import measure
-from calico.lab.probe.matrix import Probe, Target, lab_targets
+from calico.lab.probe.matrix import Target, lab_targets
 from calico.lab.processes import daemon_environment
 from calico.lab.registrar import Request, register
 from calico.lab.resources import endpoint_document
@@ -27,9 +26,8 @@ from calico.orchestrators.kubernetes.convert import (
     pod_ports,
     pod_profiles,
 )
+from netpol.cases import ABSENT, FILES, expected, workload_name, wrong
 
-CASES = Path(__file__).resolve().parents[3].parent / "shared" / "conformance" / "netpol"
-FILES = sorted(CASES.glob("[0-9]*.json")) if CASES.is_dir() else []
 LAB = "netpol"
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300), pytest.mark.xdist_group("netpol")]
@@ -37,10 +35,6 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(300), pytest.mark.xdist_group
 
 def data(resource: Any) -> dict[str, Any]:
     return {"kind": type(resource).__name__, "apiVersion": "projectcalico.org/v3", **msgspec.to_builtins(resource)}
-
-
-def workload_name(identifier: str) -> str:
-    return identifier.replace("/", "-")
 
 
 def topology(world: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,28 +96,6 @@ class World:
                 assert time.monotonic() < deadline, f"{plan.host.name} does not reach revision {revision}"
                 time.sleep(0.02)
 
-    def wrong(self, step: Mapping[str, Any]) -> list[str]:
-        """Probes whose answer is not the expected one."""
-        expected: dict[Probe, bool] = {}
-        for matrix in step["expect"]:
-            for src, row in matrix["rows"].items():
-                for dst, mark in zip(step["order"], row, strict=True):
-                    if mark != "?":
-                        probe = Probe(
-                            src=workload_name(src),
-                            dst=workload_name(dst),
-                            protocol=matrix["protocol"],
-                            port=matrix["port"],
-                            family=matrix["family"],
-                        )
-                        expected[probe] = mark == "Y"
-        found = []
-        for row in measure(self.targets, expected):
-            probe = Probe(src=row.src, dst=row.dst, protocol=row.protocol, port=row.port, family=row.family)
-            if row.reachable != expected[probe]:
-                found.append(f"{probe} is {'open' if row.reachable else 'closed'}")
-        return found
-
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
@@ -136,7 +108,7 @@ def world() -> Iterator[World]:
         yield World(plan_layout(state.topology))
 
 
-@pytest.mark.skipif(not FILES, reason="the conformance data is not beside this checkout")
+@pytest.mark.skipif(not FILES, reason=ABSENT)
 @pytest.mark.parametrize("path", FILES or [Path("absent")], ids=lambda path: path.stem)
 def test_policies_give_the_reachability_that_kubernetes_documents(path: Path, world: World) -> None:
     case = json.loads(path.read_text())
@@ -144,4 +116,4 @@ def test_policies_give_the_reachability_that_kubernetes_documents(path: Path, wo
     for number, step in enumerate(case["steps"]):
         namespaces, endpoints = step.get("namespaces", namespaces), step.get("endpoints", endpoints)
         world.become(namespaces, endpoints, step["policies"])
-        assert not world.wrong(step), f"step {number}: {step['description']}"
+        assert not wrong(world.targets, expected(step)), f"step {number}: {step['description']}"

@@ -1,0 +1,1 @@
+"""Published cases of Kubernetes' NetworkPolicy: worlds, policies, and which packets must pass."""

@@ -38,6 +38,9 @@ _RESTART_S = 1.0
 @click.option("--ip6-autodetection-method", default="datastore", show_default=True, help="The same for IPv6.")
 @click.option("--backend", type=click.Choice(["bird", "none"]), default="bird", show_default=True, help="Who routes.")
 @click.option("--run-dir", envvar="CALICO_RUN_DIR", default="/var/run/calico", show_default=True, help="For sockets.")
+@click.option(
+    "--kubernetes-node", envvar="CALICO_K8S_NODE_REF", help="What Kubernetes calls this host, if it is its node."
+)
 @click.option("--dryrun", "--dry-run", is_flag=True, help="Only show the Node and the commands.")
 @config_option
 def run(
@@ -49,6 +52,7 @@ def run(
     ip6_autodetection_method: str,
     backend: str,
     run_dir: str,
+    kubernetes_node: str | None,
     dryrun: bool,
     config: str | None,
 ) -> None:
@@ -64,7 +68,10 @@ def run(
         "ipv6Address": _address(ipv6, 6, ip6_autodetection_method, connection),
     }
     bgp = {key: value for key, value in {**addresses, "asNumber": as_number}.items() if value}
-    patch: dict[str, Any] = {"spec": {"bgp": bgp}} if bgp else {}
+    spec: dict[str, Any] = {"bgp": bgp} if bgp else {}
+    if kubernetes_node:
+        spec["orchRefs"] = [{"nodeName": kubernetes_node, "orchestrator": "k8s"}]
+    patch: dict[str, Any] = {"spec": spec} if spec else {}
     commands = _commands(node, backend, run_dir, config)
     if dryrun:
         click.echo(f"Node {safe(node)}: {patch.get('spec', {})}")

@@ -18,8 +18,8 @@ __all__ = ["ApiPods", "is_pod", "told_attached", "told_detached"]
 
 log = Logger(__name__)
 
-_ASK_S: Final = 10.0
-_TELL_S: Final = 3.0
+_ASK_S: Final = 5.0
+_TELL_S: Final = 2.0
 _MIRROR: Final = "kubernetes.io/config.mirror"
 
 

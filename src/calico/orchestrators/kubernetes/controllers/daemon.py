@@ -12,6 +12,7 @@ import msgspec
 from calico.datastore.api import Backend
 from calico.datastore.connection import Connection, open_backend
 from calico.datastore.typed.store import Store
+from calico.ipam.cascade import IPAMCascade
 from calico.obs.heartbeat import Heartbeat
 from calico.obs.listeners import HealthWanted, Listeners
 from calico.obs.logger import Logger
@@ -97,7 +98,7 @@ class Daemon:
         """One term of office; it ends when another has taken over."""
         try:
             fence = await take_fence(self._backend, self._election.identity, self._election.is_ours)
-            store = Store(FencedBackend(self._backend, fence))
+            store = Store(FencedBackend(self._backend, fence), ipam=IPAMCascade())
             reporter = Reporter(self._client, _COMPONENT, self._host, self._election.holds)
             self._running = tuple(controllers(Office(self._client, store, reporter), self._settings.names))
             async with asyncio.TaskGroup() as group:

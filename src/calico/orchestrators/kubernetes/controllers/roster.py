@@ -12,8 +12,12 @@ from calico.errors import InvalidInput
 from calico.orchestrators.kubernetes.api.client import Client
 from calico.orchestrators.kubernetes.api.events import Reporter
 from calico.orchestrators.kubernetes.controllers.cluster_network_policies import ClusterNetworkPolicies
+from calico.orchestrators.kubernetes.controllers.collect import Collector
+from calico.orchestrators.kubernetes.controllers.host_endpoints import HostEndpoints
 from calico.orchestrators.kubernetes.controllers.namespaces import Namespaces
+from calico.orchestrators.kubernetes.controllers.network_condition import NetworkCondition
 from calico.orchestrators.kubernetes.controllers.network_policies import NetworkPolicies
+from calico.orchestrators.kubernetes.controllers.nodes import Nodes
 from calico.orchestrators.kubernetes.controllers.pods import Pods
 from calico.orchestrators.kubernetes.controllers.service_accounts import ServiceAccounts
 
@@ -40,7 +44,11 @@ class Service(Protocol):
 
 ROSTER: Mapping[str, Callable[[Office], Service]] = {
     "clusternetworkpolicy": lambda office: ClusterNetworkPolicies(office.client, office.store, office.reporter),
+    "hostendpoint": lambda office: HostEndpoints(office.store),
+    "ipamgc": lambda office: Collector(office.client, office.store),
     "namespace": lambda office: Namespaces(office.client, office.store, office.reporter),
+    "networkcondition": lambda office: NetworkCondition(office.client, office.store, office.reporter),
+    "node": lambda office: Nodes(office.client, office.store, office.reporter),
     "policy": lambda office: NetworkPolicies(office.client, office.store, office.reporter),
     "serviceaccount": lambda office: ServiceAccounts(office.client, office.store, office.reporter),
     "workloadendpoint": lambda office: Pods(office.client, office.store, office.reporter),

@@ -22,7 +22,7 @@ from calico.datastore.sync.acceptance import ACCEPT_PREFIX, accept_keys
 from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY
 from calico.datastore.sync.syncer import Syncer
 from calico.datastore.typed.initialise import initialise
-from calico.datastore.typed.store import Store
+from calico.datastore.typed.store import Store, key_of
 from calico.errors import InvalidInput
 from calico.ipam.allocator import Allocator
 from calico.ipam.requests import AssignRequest
@@ -31,6 +31,14 @@ from calico.model.ippool import IPPool, IPPoolSpec
 from calico.model.keys import RESOURCE_PREFIX as R
 from calico.model.meta import Metadata
 from calico.model.node import Node
+from calico.model.policy import Profile
+from calico.orchestrators.kubernetes.controllers.fencing import FencedBackend, take_fence
+from calico.orchestrators.kubernetes.convert import (
+    namespace_to_profile,
+    network_policy_to_calico,
+    service_account_to_profile,
+)
+from calico.orchestrators.kubernetes.convert.cluster_network_policy import cluster_network_policy_to_calico
 
 pytestmark = pytest.mark.etcd
 
@@ -51,12 +59,13 @@ HANDLE = "/calico/ipam/v2/handle/x"
 SUBNET = "/calico/dhcp/v2/no-region/subnet/s"
 ELECTION = "/calico/openstack/v2/no-region/neutron_election"
 ACCEPT = f"{ACCEPT_PREFIX}all"
+LEADER, NAMESPACE = "/calico/kubernetes/v1/controllers/leader", f"{R}profiles/kns.n"
 POLICY, NODE, TIER = f"{R}globalnetworkpolicies/p", f"{R}nodes/h1", f"{R}tiers/default"
 FELIX_CONFIG, POOL, PROFILE = f"{R}felixconfigurations/default", f"{R}ippools/p", f"{R}profiles/p"
 EVERYTHING = (
     *(SECRET, TRIAL, STATUS.format("h1"), STATUS.format("h2"), HEP_STATUS.format("h1"), HEP_STATUS.format("h2")),
     *(WEP, POD_POLICY, GROUP, PORT, BLOCK, AFFINITY.format("h1"), AFFINITY.format("h2"), HANDLE, SUBNET, ELECTION),
-    *(ACCEPT, POLICY, NODE, TIER, FELIX_CONFIG, POOL, PROFILE, CLUSTER_INFO_KEY),
+    *(ACCEPT, POLICY, NODE, TIER, FELIX_CONFIG, POOL, PROFILE, CLUSTER_INFO_KEY, LEADER, NAMESPACE),
     *("/calico/ipam/v2/config", "/calico/ipam/v2/host/h1", "/calico/ipam/v2/host/h10", "/calico", "/other", "/calico0"),
 )
 
@@ -64,7 +73,12 @@ RESOURCES = frozenset(key for key in EVERYTHING if key.startswith(R))
 WRITES: dict[str, frozenset[str]] = {
     "calico-felix-h1": frozenset((STATUS.format("h1"), HEP_STATUS.format("h1"))),
     "calico-bgp-h1": frozenset(),
-    "calico-cni-h1": frozenset((WEP, PORT, PROFILE, BLOCK, HANDLE, AFFINITY.format("h1"), "/calico/ipam/v2/host/h1")),
+    "calico-cni-h1": frozenset(
+        (WEP, PORT, PROFILE, NAMESPACE, BLOCK, HANDLE, AFFINITY.format("h1"), "/calico/ipam/v2/host/h1")
+    ),
+    "calico-kubernetes": frozenset((WEP, PORT, POD_POLICY, GROUP, NODE, NAMESPACE, LEADER, BLOCK, HANDLE)).union(
+        key for key in EVERYTHING if key.startswith("/calico/ipam/v2/host/")
+    ),
     "calico-openstack-h1": frozenset(),
     "calico-neutron": frozenset((GROUP, PORT, SUBNET, ELECTION, FELIX_CONFIG, CLUSTER_INFO_KEY)),
     "calico-operator": frozenset(key for key in EVERYTHING if key.startswith("/calico/")),
@@ -74,10 +88,12 @@ READS: dict[str, frozenset[str]] = {
     "calico-felix-h1": RESOURCES | {ACCEPT, *(key for key in EVERYTHING if key.startswith("/calico/ipam/v2/host/"))},
     "calico-bgp-h1": frozenset((NODE, POOL, WEP, PORT, SECRET, ACCEPT, CLUSTER_INFO_KEY, AFFINITY.format("h1"))),
     "calico-cni-h1": frozenset((CLUSTER_INFO_KEY, FELIX_CONFIG, POOL, NODE, "/calico/ipam/v2/config")),
+    "calico-kubernetes": frozenset((POLICY, PROFILE, TIER, POOL, CLUSTER_INFO_KEY, "/calico/ipam/v2/config"))
+    | {key for key in EVERYTHING if key.startswith("/calico/felix/")},
     "calico-openstack-h1": frozenset((PORT, SUBNET, ACCEPT, CLUSTER_INFO_KEY)),
     "calico-neutron": frozenset((STATUS.format("h1"), STATUS.format("h2"))),
     "calico-operator": frozenset(),
-    "calico-readonly": frozenset(EVERYTHING) - {SECRET, TRIAL, "/calico", "/other", "/calico0"},
+    "calico-readonly": frozenset(EVERYTHING) - {SECRET, TRIAL, LEADER, "/calico", "/other", "/calico0"},
 }
 
 
@@ -156,6 +172,31 @@ async def test_a_host_gives_out_addresses_with_no_more_rights_than_its_own(secur
     assert (await h2.auto_assign(AssignRequest(hostname="h2", v4=2, handle="y"))).v4[0].ip.packed[-1] in (2, 3)
     assert len(await h1.release_by_handle("x")) == 3
     assert len(await h2.release_by_handle("y")) == 1
+
+
+async def test_the_controllers_of_kubernetes_lead_and_write_what_is_theirs(secured: AsUser) -> None:
+    backend = secured("calico-kubernetes")
+
+    async def ours() -> bool:
+        return True
+
+    store = Store(FencedBackend(backend, await take_fence(backend, "one", ours)))
+    source = {"metadata": {"name": "p", "namespace": "n"}, "spec": {"podSelector": {}}}
+    everyone = {"namespaces": {}}
+    spec = {"tier": "Admin", "priority": 1, "subject": everyone, "ingress": [{"action": "Deny", "from": [everyone]}]}
+    cluster = cluster_network_policy_to_calico({"metadata": {"name": "p"}, "spec": spec}).policy
+    assert cluster is not None
+    for resource in (
+        namespace_to_profile("n", {}),
+        service_account_to_profile("n", "s", {}),
+        network_policy_to_calico(source).policy,
+        cluster,
+    ):
+        stored = await store.create(resource)
+        assert key_of(stored) in {key_of(found) for found in await store.list(stored.kind)}
+        await store.replace(stored)
+        await store.delete(stored.kind, stored.metadata.name, stored.metadata.namespace)
+    assert not await permitted(store.create(Profile(kind="Profile", metadata=Metadata(name="theirs"))))
 
 
 async def test_a_lease_of_another_cannot_be_used_to_delete_its_keys(secured: AsUser) -> None:

@@ -96,6 +96,21 @@ _SHARED: Mapping[str, tuple[Permission, ...]] = {
         *_write(f"{_IPAM}assignment/", f"{_IPAM}handle/"),
         _key(f"{_IPAM}config", "read"),
     ),
+    "kubernetes": (
+        _CLUSTER_INFO,
+        *_read(*_kinds("globalnetworkpolicies", "profiles", "tiers")),
+        *_write(f"{RESOURCE_PREFIX}globalnetworkpolicies/kcnp."),
+        *_write(f"{RESOURCE_PREFIX}profiles/kns.", f"{RESOURCE_PREFIX}profiles/ksa."),
+        *_write(*_kinds("hostendpoints", "networkpolicies", "nodes", "workloadendpoints")),
+        # a Node takes with it what is its own
+        *_write(*_kinds("bgppeers")),
+        *_write(*(f"{kind}node." for kind in _kinds("bgpconfigurations", "felixconfigurations"))),
+        *_read(*_kinds("caliconodestatuses", "ipamconfigurations", "ippools", "ipreservations")),
+        *_read(*_kinds("kubecontrollersconfigurations")),
+        *_write(f"{_IPAM}assignment/", f"{_IPAM}handle/", f"{_IPAM}host/", f"{ROOT}kubernetes/v1/"),
+        _key(f"{_IPAM}config", "read"),
+        *_read(f"{ROOT}felix/"),
+    ),
     "openstack": (_CLUSTER_INFO, *_read(ACCEPT_PREFIX)),
     "operator": _write(ROOT),
     "readonly": _read(
@@ -135,7 +150,7 @@ PER_HOST: Mapping[str, Callable[[str, str], tuple[Permission, ...]]] = {
 }  # fmt: skip
 """Components of which each host has one, with what is its host's alone."""
 
-COMPONENTS = ("felix", "bgp", "cni", "openstack", "neutron", "operator", "readonly")
+COMPONENTS = ("felix", "bgp", "cni", "kubernetes", "openstack", "neutron", "operator", "readonly")
 
 
 def accounts(components: Iterable[str], hosts: Sequence[str], region: str = "") -> tuple[Account, ...]:

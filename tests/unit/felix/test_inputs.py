@@ -10,7 +10,7 @@ from calico.datastore.api import Op, SyncStatus, Update, WatchBatch
 from calico.datastore.memory import MemoryBackend
 from calico.felix.daemon import follow
 from calico.felix.inputs import Inputs
-from calico.ipam.keys import HOST_PREFIX
+from calico.ipam.stored.keys import HOST_PREFIX
 from calico.obs.conditions import Conditions
 
 PREFIX = "/calico/resources/v3/projectcalico.org/"

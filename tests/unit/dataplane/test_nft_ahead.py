@@ -80,6 +80,39 @@ def test_a_new_list_is_filled_before_a_map_leads_to_it(kernel: Watched, kind: st
     assert not dataplane.apply().changed
 
 
+def test_a_new_start_makes_lists_ahead_as_well(kernel: Watched) -> None:
+    state, dataplane = start(kernel, "jump")
+    dataplane.close()
+    state.want_chain(Chain("list-1", (DROP,)))
+    state.want_set(SetDecl("other", ("ipv4_addr",), size=16))
+    lead(state, "jump", 1)
+    again = NftDataplane(TABLE, state, socket_factory=kernel.socket)
+    again.apply()
+    owned, ahead, after = kernel.seen
+    assert owned is not None
+    assert ahead is not None
+    assert after is not None
+    assert "list-1" not in owned.chains
+    assert (ahead.chains["list-1"].count, ahead.elements["lists"][KEY]) == (1, Verdict("jump", "list-0"))
+    assert after.elements["lists"][KEY] == Verdict("jump", "list-1")
+
+
+def test_a_chain_that_looks_up_a_set_which_is_made_anew_waits_for_it_and_so_does_what_leads_there(
+    kernel: Watched,
+) -> None:
+    state, dataplane = start(kernel, "jump")
+    state.want_set(SetDecl("h4", ("ipv4_addr",), size=16))
+    state.want_chain(Chain("old", (Rule((Payload("network", 12, 4), Lookup("h4"), *DROP.exprs)),)))
+    dataplane.apply()
+    kernel.seen.clear()
+    state.want_set(SetDecl("h4", ("ipv4_addr",), size=64))
+    state.want_chain(Chain("policy", (Rule((Payload("network", 12, 4), Lookup("h4"), *DROP.exprs)),)))
+    state.want_chain(Chain("list-1", (Rule((Verdict("jump", "policy"),)), DROP)))
+    lead(state, "jump", 1)
+    assert dataplane.apply().failed == ()
+    assert len(kernel.seen) == 1
+
+
 def test_what_leads_to_a_list_that_is_there_is_one_transaction(kernel: Watched) -> None:
     state, dataplane = start(kernel, "goto")
     state.want_chain(Chain("list-1", (DROP, DROP)))

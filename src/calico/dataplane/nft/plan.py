@@ -138,16 +138,25 @@ class _Planner:
         return self._plan
 
     def make_ahead(self, early: Keys) -> Plan:
-        new = [name for name in sorted(self._dirty.chains) if self._is_new_chain(name)]
+        new = self._new_chains()
         kinds = {verdict.kind for verdict in self._new_leads() if verdict.chain in new}
-        if kinds and not any(map(self._is_replaced, self._dirty.sets)):
-            self._make_chains_ahead(new)
+        if kinds:
+            self._make_chains_ahead(sorted(new))
         for name, keys in sorted(early.items()):
             kernel_set = self._mirror.sets[name]
             assert kernel_set.decl is not None
             self._write_elements(kernel_set, kernel_set.decl, (), dict.fromkeys(keys))
         self._plan.needs_grace = bool(early) or "goto" in kinds
         return self._plan
+
+    def _new_chains(self) -> set[str]:
+        """The chains to be made, but those that look up sets which are made anew, and what leads to them."""
+        chains = {name: self._state.chains[name] for name in self._dirty.chains if self._is_new_chain(name)}
+        replaced = set(filter(self._is_replaced, self._dirty.sets))
+        waiting = {name for name, chain in chains.items() if replaced and _lookups(chain.rules) & replaced}
+        while more := {name for name in chains.keys() - waiting if _leads(chains[name].rules) & waiting}:
+            waiting |= more
+        return chains.keys() - waiting
 
     def _is_new_chain(self, name: str) -> bool:
         want = self._state.chains.get(name)
@@ -158,12 +167,15 @@ class _Planner:
         return want is not None and have is not None and have.decl != want
 
     def _new_leads(self) -> Iterable[Verdict]:
-        """What elements of maps that are in the kernel are to lead to."""
-        for name, keys in self._dirty.elements.items():
+        """What elements of maps that are in the kernel are to lead to and do not yet."""
+        for name in {*self._dirty.sets, *self._dirty.elements}:
             decl = self._state.sets.get(name)
             if decl is not None and decl.value == VERDICT_VALUE and name in self._mirror.sets:
-                wanted = self._state.elements(name)
-                yield from (value for key in keys if isinstance(value := wanted.get(key), Verdict))
+                wanted, have = self._state.elements(name), self._mirror.elements[name]
+                for key in wanted if name in self._dirty.sets else self._dirty.elements[name]:
+                    value = wanted.get(key)
+                    if isinstance(value, Verdict) and value != have.get(key):
+                        yield value
 
     def _make_chains_ahead(self, chains: Iterable[str]) -> None:
         """Nothing in the kernel leads to them yet."""
@@ -372,6 +384,10 @@ def _moved(want: Chain, have: KernelChain) -> bool:
 
 def _lookups(rules: Sequence[Rule]) -> frozenset[str]:
     return frozenset(expr.set for rule in rules for expr in rule.exprs if type(expr) is Lookup)
+
+
+def _leads(rules: Sequence[Rule]) -> frozenset[str]:
+    return frozenset(expr.chain for rule in rules for expr in rule.exprs if type(expr) is Verdict)
 
 
 def same_shape(want: SetDecl, have: SetDecl | None) -> bool:

@@ -7,10 +7,10 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from calico.datastore.api import CompareFailed, KeyValue, Op
-from calico.ipam.affinity import Affinity, encode_affinity
-from calico.ipam.block import is_empty, new_block, written
-from calico.ipam.block_codec import decode_block, encode_block
-from calico.ipam.keys import affinity_key, block_key
+from calico.ipam.stored.affinity import Affinity, encode_affinity
+from calico.ipam.stored.block import is_empty, new_block, written
+from calico.ipam.stored.block_codec import decode_block, encode_block
+from calico.ipam.stored.keys import affinity_key, block_key
 
 PENDING, CONFIRMED, LEAVING = (encode_affinity(Affinity(s)) for s in ("pending", "confirmed", "pendingDeletion"))
 

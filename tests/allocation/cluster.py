@@ -9,10 +9,10 @@ from calico.datastore.api import KeyValue, Listing, Op, Query
 from calico.datastore.memory import MemoryBackend
 from calico.datastore.typed.store import Store
 from calico.ipam.allocator import Allocator
-from calico.ipam.config import IPAMSettings, write_settings
-from calico.ipam.consistency import Finding, findings
+from calico.ipam.audit.consistency import Finding, findings
+from calico.ipam.audit.state import IPAMState, read_state
 from calico.ipam.requests import Assignment, AssignRequest
-from calico.ipam.state import IPAMState, read_state
+from calico.ipam.stored.config import IPAMSettings, write_settings
 from calico.model.ipam import IPReservation, IPReservationSpec
 from calico.model.ippool import IPPool, IPPoolSpec
 from calico.model.meta import Metadata

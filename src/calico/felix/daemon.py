@@ -44,7 +44,7 @@ from calico.felix.status_files import DIRECTORY, EndpointStatusFiles
 from calico.felix.steps import OnStep, unwatched
 from calico.felix.tunnel_addresses import TunnelAddresses
 from calico.felix.wireguard_keys import WireguardKeys
-from calico.ipam.keys import HOST_PREFIX
+from calico.ipam.stored.keys import HOST_PREFIX
 from calico.model.keys import RESOURCE_PREFIX
 from calico.obs.conditions import Conditions
 from calico.obs.listeners import Listeners

@@ -14,8 +14,8 @@ import structlog
 from calico.calc.graph import Graph
 from calico.datastore.api import SyncStatus, Update
 from calico.errors import InvalidInput
-from calico.ipam.affinity import decode_affinity
-from calico.ipam.keys import HOST_PREFIX, parse_affinity_key
+from calico.ipam.stored.affinity import decode_affinity
+from calico.ipam.stored.keys import HOST_PREFIX, parse_affinity_key
 from calico.lib import packed
 from calico.model.codec import decode
 from calico.model.felixconfig import FelixConfiguration

@@ -9,14 +9,9 @@ from datetime import datetime
 
 from calico.datastore.api import Backend
 from calico.errors import AlreadyExists, InvalidInput
-from calico.ipam.assigning import Assigning
-from calico.ipam.block import Attribute, Block, address_at, assign_ordinal, ordinal_of
-from calico.ipam.block_codec import decode_block
-from calico.ipam.config import read_settings
-from calico.ipam.keys import Address, parse_address
-from calico.ipam.patience import PatientBackend
-from calico.ipam.pools import pool_for_address, usable_pools
-from calico.ipam.releasing import Releasing
+from calico.ipam.choice.pools import pool_for_address, usable_pools
+from calico.ipam.choice.search import block_around
+from calico.ipam.choice.unselected import unselected_blocks
 from calico.ipam.requests import (
     Assignment,
     AssignRequest,
@@ -27,10 +22,15 @@ from calico.ipam.requests import (
     Use,
     owner_of,
 )
-from calico.ipam.search import block_around
-from calico.ipam.tools import Tools
-from calico.ipam.unselected import unselected_blocks
-from calico.ipam.view import View
+from calico.ipam.steps.assigning import Assigning
+from calico.ipam.steps.patience import PatientBackend
+from calico.ipam.steps.releasing import Releasing
+from calico.ipam.steps.tools import Tools
+from calico.ipam.steps.view import View
+from calico.ipam.stored.block import Attribute, Block, address_at, assign_ordinal, ordinal_of
+from calico.ipam.stored.block_codec import decode_block
+from calico.ipam.stored.config import read_settings
+from calico.ipam.stored.keys import Address, parse_address
 
 __all__ = ["Allocator"]
 

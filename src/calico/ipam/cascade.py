@@ -28,8 +28,8 @@ class IPAMCascade:
 
     async def pool_fault(self, backend: Backend, pool: IPPool) -> str:
         """Why a new pool does not fit: a block of another size lies in it, so that an address could be given twice."""
-        from calico.ipam.keys import blocks_prefix, network, parse_block_key
-        from calico.ipam.pools import pool_of
+        from calico.ipam.choice.pools import pool_of
+        from calico.ipam.stored.keys import blocks_prefix, network, parse_block_key
 
         try:
             new = pool_of(pool)
@@ -54,17 +54,17 @@ class IPAMCascade:
         """Give up all blocks of a host, and forget the host."""
         from calico.datastore.api import Op
         from calico.ipam.allocator import Allocator
-        from calico.ipam.keys import host_key
+        from calico.ipam.stored.keys import host_key
 
         await Allocator(backend, clock=self._clock).release_affinities(host)
         await backend.txn([Op(host_key(host))])
 
     async def release_pool(self, backend: Backend, cidr: str) -> None:
         """Give up all blocks within a CIDR, whoever has them: empty ones go, others with their last address."""
-        from calico.ipam.config import read_settings
-        from calico.ipam.keys import HOST_PREFIX, VIRTUAL_PREFIX, network, parse_affinity_key
-        from calico.ipam.owning import Owning
-        from calico.ipam.patience import PatientBackend
+        from calico.ipam.steps.owning import Owning
+        from calico.ipam.steps.patience import PatientBackend
+        from calico.ipam.stored.config import read_settings
+        from calico.ipam.stored.keys import HOST_PREFIX, VIRTUAL_PREFIX, network, parse_affinity_key
 
         pool = network(cidr)
         settings, _ = await read_settings(backend)

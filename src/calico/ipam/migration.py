@@ -11,10 +11,10 @@ from collections.abc import Mapping
 import msgspec
 
 from calico.errors import InvalidInput
-from calico.ipam.block import address_at
-from calico.ipam.keys import network
-from calico.ipam.pools import Pool, enabled_fault, pool_of
-from calico.ipam.state import IPAMState
+from calico.ipam.audit.state import IPAMState
+from calico.ipam.choice.pools import Pool, enabled_fault, pool_of
+from calico.ipam.stored.block import address_at
+from calico.ipam.stored.keys import network
 from calico.model.ippool import IPPool
 
 __all__ = ["Remaining", "check_migration", "remaining"]

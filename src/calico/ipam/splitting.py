@@ -11,8 +11,8 @@ import msgspec
 
 from calico.datastore.api import Backend, CompareFailed, Op
 from calico.errors import Conflict, InvalidInput, NotFound
-from calico.ipam.block import timestamp
-from calico.ipam.pools import pool_of
+from calico.ipam.choice.pools import pool_of
+from calico.ipam.stored.block import timestamp
 from calico.model.codec import decode, encode
 from calico.model.ippool import IPPool
 from calico.model.keys import ResourceKey, key_path, kind_prefix, parse_key

@@ -14,7 +14,7 @@ import msgspec
 from calico.datastore.typed.store import Store
 from calico.errors import AlreadyExists, CalicoError, InvalidInput
 from calico.ipam.allocator import Allocator
-from calico.ipam.pools import enabled_fault
+from calico.ipam.choice.pools import enabled_fault
 from calico.ipam.requests import AssignRequest
 from calico.model.ippool import IPPool
 from calico.model.node import Node

@@ -12,9 +12,9 @@ from calico.datastore.etcd.backend import EtcdBackend
 from calico.datastore.etcd.server import EtcdProcess
 from calico.datastore.typed.store import Store
 from calico.ipam.allocator import Allocator
-from calico.ipam.consistency import inconsistencies
+from calico.ipam.audit.consistency import inconsistencies
+from calico.ipam.audit.state import IPAMState, read_state
 from calico.ipam.requests import Assignment, AssignRequest
-from calico.ipam.state import IPAMState, read_state
 from calico.model.ippool import IPPool, IPPoolSpec
 from calico.model.meta import Metadata
 from calico.model.node import Node

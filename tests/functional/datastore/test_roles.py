@@ -25,8 +25,8 @@ from calico.datastore.typed.initialise import initialise
 from calico.datastore.typed.store import Store
 from calico.errors import InvalidInput
 from calico.ipam.allocator import Allocator
-from calico.ipam.keys import HOST_PREFIX
 from calico.ipam.requests import AssignRequest
+from calico.ipam.stored.keys import HOST_PREFIX
 from calico.model.ippool import IPPool, IPPoolSpec
 from calico.model.keys import RESOURCE_PREFIX as R
 from calico.model.meta import Metadata

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from allocation.cluster import Cluster
 from calico.datastore.api import Op
 from calico.errors import AlreadyExists, InvalidInput, NotFound, Transient
-from calico.ipam.keys import affinity_key, block_key, handle_key
 from calico.ipam.requests import AssignRequest, BadHandle, BadSequenceNumber, InCooldown, ReleaseRequest
+from calico.ipam.stored.keys import affinity_key, block_key, handle_key
 from calico.model.ippool import IPPool
 
 

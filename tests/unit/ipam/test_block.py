@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calico.ipam.block import (
+from calico.ipam.stored.block import (
     WINDOWS_RESERVED,
     Attribute,
     Block,
@@ -19,8 +19,8 @@ from calico.ipam.block import (
     release,
     written,
 )
-from calico.ipam.block_codec import decode_block, encode_block
-from calico.ipam.keys import block_key
+from calico.ipam.stored.block_codec import decode_block, encode_block
+from calico.ipam.stored.keys import block_key
 
 START = datetime(2026, 8, 22, 13, 0, tzinfo=UTC)
 CIDR = "10.0.0.0/29"

@@ -9,17 +9,17 @@ import pytest
 from allocation import calico_client
 from allocation.interleave import Run, Steps, every_order
 from calico.datastore.memory import MemoryBackend
-from calico.ipam.affinity import Affinity
-from calico.ipam.block import Attribute, Block, assign
-from calico.ipam.block_codec import decode_block
-from calico.ipam.blockcache import BlockCache
-from calico.ipam.consistency import inconsistencies
-from calico.ipam.keys import IPAM_PREFIX, block_key
-from calico.ipam.owning import Owning
-from calico.ipam.patience import PatientBackend
-from calico.ipam.placing import Placing
-from calico.ipam.state import IPAMState, decode_ipam
-from calico.ipam.turns import Turns
+from calico.ipam.audit.consistency import inconsistencies
+from calico.ipam.audit.state import IPAMState, decode_ipam
+from calico.ipam.steps.blockcache import BlockCache
+from calico.ipam.steps.owning import Owning
+from calico.ipam.steps.patience import PatientBackend
+from calico.ipam.steps.placing import Placing
+from calico.ipam.steps.turns import Turns
+from calico.ipam.stored.affinity import Affinity
+from calico.ipam.stored.block import Attribute, Block, assign
+from calico.ipam.stored.block_codec import decode_block
+from calico.ipam.stored.keys import IPAM_PREFIX, block_key
 
 CIDR = "10.0.0.0/30"
 A, B = "host:a", "host:b"

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from calico.datastore.api import KeyValue
 from calico.errors import InvalidInput
-from calico.ipam.affinity import Affinity, decode_affinity, encode_affinity
-from calico.ipam.block import Attribute, assign
-from calico.ipam.block_codec import DamagedBlock, decode_block, encode_block
-from calico.ipam.config import IPAMSettings, decode_settings
-from calico.ipam.handle import Handle, counted, decode_handle, encode_handle
-from calico.ipam.keys import (
+from calico.ipam.audit.state import decode_ipam
+from calico.ipam.stored.affinity import Affinity, decode_affinity, encode_affinity
+from calico.ipam.stored.block import Attribute, assign
+from calico.ipam.stored.block_codec import DamagedBlock, decode_block, encode_block
+from calico.ipam.stored.config import IPAMSettings, decode_settings
+from calico.ipam.stored.handle import Handle, counted, decode_handle, encode_handle
+from calico.ipam.stored.keys import (
     AffinityKey,
     affinity_key,
     block_key,
@@ -24,7 +25,6 @@ from calico.ipam.keys import (
     parse_affinity_key,
     parse_block_key,
 )
-from calico.ipam.state import decode_ipam
 
 KEY = "/calico/ipam/v2/assignment/ipv4/block/10.65.0.0-30"
 EXAMPLE = (

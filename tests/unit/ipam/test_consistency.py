@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from calico.datastore.api import KeyValue
-from calico.ipam.affinity import CONFIRMED, Affinity
-from calico.ipam.block import Attribute, Block, assign, new_block
-from calico.ipam.consistency import Finding, findings
-from calico.ipam.handle import Handle
-from calico.ipam.kernelview import KernelView, in_kernel, kernel_findings
-from calico.ipam.keys import AffinityKey
-from calico.ipam.state import IPAMState, User, decode_ipam
+from calico.ipam.audit.consistency import Finding, findings
+from calico.ipam.audit.kernelview import KernelView, in_kernel, kernel_findings
+from calico.ipam.audit.state import IPAMState, User, decode_ipam
+from calico.ipam.stored.affinity import CONFIRMED, Affinity
+from calico.ipam.stored.block import Attribute, Block, assign, new_block
+from calico.ipam.stored.handle import Handle
+from calico.ipam.stored.keys import AffinityKey
 from calico.model.ippool import IPPool, IPPoolSpec
 from calico.model.meta import Metadata
 

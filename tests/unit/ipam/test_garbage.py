@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from allocation.cluster import Cluster
-from calico.ipam.consistency import Finding, misuse
-from calico.ipam.garbage import MARK_PREFIX, GarbagePlan, carry_out, plan_garbage, read_marks
+from calico.ipam.audit.consistency import Finding, misuse
+from calico.ipam.audit.garbage import MARK_PREFIX, GarbagePlan, carry_out, plan_garbage, read_marks
 
 NOW = datetime(2026, 8, 22, 13, 0, tzinfo=UTC)
 LEAK = Finding("address-leaked", "10.0.0.1", "nothing uses it", "", "10.0.0.1", "10.0.0.0/26", "h", 7, "a")

@@ -8,9 +8,9 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calico.ipam.keys import parse_address
-from calico.ipam.ranges import Ranges
-from calico.ipam.search import block_around, free_blocks, host_seed
+from calico.ipam.choice.ranges import Ranges
+from calico.ipam.choice.search import block_around, free_blocks, host_seed
+from calico.ipam.stored.keys import parse_address
 
 POOL = ip_network("10.0.0.0/24")
 NETS = st.lists(

@@ -13,7 +13,7 @@ from calico.datastore.api import Op
 from calico.errors import Transient, Uncertain
 from calico.ipam.allocator import Allocator
 from calico.ipam.requests import AssignRequest, ReleaseRequest
-from calico.ipam.sharedreads import SharedReads
+from calico.ipam.steps.sharedreads import SharedReads
 
 FATES = ("done", "done", "lost", "not done", "refused")
 

@@ -14,8 +14,8 @@ from calico.bgp.problem import Problem
 from calico.bgp.secret import SECRETS_PREFIX, PasswordRef, Refused, Secret, SecretRef, Secrets, secret_of_key
 from calico.datastore.api import Update
 from calico.errors import InvalidInput
-from calico.ipam.affinity import decode_affinity
-from calico.ipam.keys import HOST_PREFIX, parse_affinity_key
+from calico.ipam.stored.affinity import decode_affinity
+from calico.ipam.stored.keys import HOST_PREFIX, parse_affinity_key
 from calico.model.bgp import BGPConfiguration, BGPPeer
 from calico.model.bgpfilter import BGPFilter
 from calico.model.codec import decode

@@ -13,7 +13,7 @@ from calico.bgp.remote.asking import ask
 from calico.datastore.api import Backend
 from calico.datastore.typed.store import Store
 from calico.errors import NotFound
-from calico.ipam.keys import HOST_PREFIX, parse_affinity_key
+from calico.ipam.stored.keys import HOST_PREFIX, parse_affinity_key
 from calico.model.codec import decode
 from calico.model.ippool import IPPool
 from calico.model.keys import kind_prefix, parse_key

@@ -16,7 +16,7 @@ from calico.felix.config.settings import FelixConfig
 from calico.felix.config.sources import of_environment
 from calico.felix.host import calc_settings, rules_config
 from calico.felix.inputs import Inputs
-from calico.ipam.keys import HOST_PREFIX
+from calico.ipam.stored.keys import HOST_PREFIX
 from calico.model.keys import RESOURCE_PREFIX
 from calico.obs.conditions import Conditions
 from calico.rules.config import RulesConfig

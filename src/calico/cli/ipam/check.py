@@ -16,10 +16,10 @@ from calico.cli.thisnode import this_node
 from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY, cluster_facts
 from calico.datastore.typed.store import Store
 from calico.errors import InvalidInput
-from calico.ipam.block import address_at
-from calico.ipam.consistency import Finding, findings
-from calico.ipam.kernelview import KernelView, in_kernel, kernel_findings
-from calico.ipam.state import IPAMState, read_state
+from calico.ipam.audit.consistency import Finding, findings
+from calico.ipam.audit.kernelview import KernelView, in_kernel, kernel_findings
+from calico.ipam.audit.state import IPAMState, read_state
+from calico.ipam.stored.block import address_at
 
 __all__ = ["check_command", "cluster_guid", "document_of"]
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from calico.cli.ipam.show import settings_document
 from calico.cli.options import config_option, data_output_option, opened
 from calico.cli.output.printing import print_data, print_table
-from calico.ipam.config import read_settings, write_settings
+from calico.ipam.stored.config import read_settings, write_settings
 
 __all__ = ["configure_command"]
 

@@ -13,11 +13,11 @@ from calico.cli.output.printing import print_data, print_table, safe
 from calico.cli.thisnode import this_node
 from calico.errors import InvalidInput
 from calico.ipam.allocator import Allocator
-from calico.ipam.block import is_empty
-from calico.ipam.consistency import Finding, misuse
-from calico.ipam.garbage import GRACE_S, GarbagePlan, carry_out, plan_garbage, read_marks
-from calico.ipam.kernelview import KernelView, in_kernel
-from calico.ipam.state import IPAMState, read_state
+from calico.ipam.audit.consistency import Finding, misuse
+from calico.ipam.audit.garbage import GRACE_S, GarbagePlan, carry_out, plan_garbage, read_marks
+from calico.ipam.audit.kernelview import KernelView, in_kernel
+from calico.ipam.audit.state import IPAMState, read_state
+from calico.ipam.stored.block import is_empty
 
 __all__ = ["gc_command"]
 

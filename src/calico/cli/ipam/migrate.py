@@ -10,10 +10,10 @@ from calico.cli.options import config_option, opened
 from calico.cli.output.printing import safe
 from calico.datastore.typed.store import Store
 from calico.errors import InvalidInput
+from calico.ipam.audit.state import read_state
+from calico.ipam.choice.pools import pool_of
 from calico.ipam.migration import Remaining, check_migration, remaining
-from calico.ipam.pools import pool_of
 from calico.ipam.splitting import find_pool
-from calico.ipam.state import read_state
 from calico.model.ippool import IPPool
 
 __all__ = ["migrate_command"]

@@ -18,11 +18,11 @@ from calico.cli.thisnode import this_node
 from calico.datastore.typed.store import Store
 from calico.errors import InvalidInput
 from calico.ipam.allocator import Allocator
+from calico.ipam.audit.kernelview import in_kernel
+from calico.ipam.audit.state import read_state
 from calico.ipam.cascade import IPAMCascade
-from calico.ipam.kernelview import in_kernel
-from calico.ipam.keys import parse_address
 from calico.ipam.requests import ReleaseRequest
-from calico.ipam.state import read_state
+from calico.ipam.stored.keys import parse_address
 
 __all__ = ["release_command"]
 

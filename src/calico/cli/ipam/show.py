@@ -12,9 +12,9 @@ from calico.cli.options import config_option, data_output_option, opened
 from calico.cli.output.printing import print_data, print_table, safe
 from calico.datastore.api import Backend
 from calico.ipam.allocator import Allocator
-from calico.ipam.config import IPAMSettings, read_settings
-from calico.ipam.state import IPAMState, read_state
-from calico.ipam.usage import Usage, borrowed, usage_of_pools
+from calico.ipam.audit.state import IPAMState, read_state
+from calico.ipam.audit.usage import Usage, borrowed, usage_of_pools
+from calico.ipam.stored.config import IPAMSettings, read_settings
 
 __all__ = ["settings_document", "show_command"]
 

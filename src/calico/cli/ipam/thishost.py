@@ -12,7 +12,7 @@ from functools import partial
 
 from calico.dataplane.dumps import dump_all
 from calico.errors import Transient
-from calico.ipam.kernelview import KernelView
+from calico.ipam.audit.kernelview import KernelView
 from calico.lib.packed import addr_str, is_host
 from calico.netlink.rtnetlink import route as rt
 from calico.netlink.rtnetlink.address import RTM_NEWADDR, decode_address, dump_addresses

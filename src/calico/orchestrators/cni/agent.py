@@ -9,7 +9,7 @@ import msgspec
 
 from calico.datastore.typed.store import Store
 from calico.ipam.allocator import Allocator
-from calico.ipam.turns import Turns
+from calico.ipam.steps.turns import Turns
 from calico.obs.logger import Logger
 from calico.orchestrators.cni.addresses import AddressSource, DelegatedAddresses, OwnAddresses
 from calico.orchestrators.cni.hostfiles import node_of

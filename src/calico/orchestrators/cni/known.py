@@ -9,7 +9,7 @@ from calico.datastore.api import KeyValue, Op, Query
 from calico.datastore.sync.plausibility import CLUSTER_INFO_KEY, cluster_facts, not_ready
 from calico.datastore.typed.store import Store
 from calico.errors import Conflict, InvalidInput, Transient, Uncertain
-from calico.ipam.keys import handle_key
+from calico.ipam.stored.keys import handle_key
 from calico.model.decoding import decode
 from calico.model.keys import ResourceKey, key_path, kind_prefix, parse_key
 from calico.model.workload import WorkloadEndpoint

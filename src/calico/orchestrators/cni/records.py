@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from calico.ipam.sharedreads import SharedReads
+from calico.ipam.steps.sharedreads import SharedReads
 from calico.orchestrators.cni.names import Attached
 from calico.orchestrators.cni.netconf import MALFORMED
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from calico.errors import InvalidInput
-from calico.ipam.consistency import Finding
-from calico.ipam.keys import parse_address
-from calico.ipam.pools import pool_around
-from calico.ipam.state import IPAMState
+from calico.ipam.audit.consistency import Finding
+from calico.ipam.audit.state import IPAMState
+from calico.ipam.choice.pools import pool_around
+from calico.ipam.stored.keys import parse_address
 
 __all__ = ["KernelView", "in_kernel", "kernel_findings"]
 

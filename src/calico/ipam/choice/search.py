@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from calico.ipam.keys import Address, Network
-from calico.ipam.ranges import Ranges
+from calico.ipam.choice.ranges import Ranges
+from calico.ipam.stored.keys import Address, Network
 
 __all__ = ["block_around", "free_blocks", "host_seed"]
 

@@ -13,9 +13,9 @@ import msgspec
 
 from calico.datastore.api import Backend, CompareFailed, Op
 from calico.ipam.allocator import Allocator
-from calico.ipam.block import timestamp
-from calico.ipam.consistency import Finding
+from calico.ipam.audit.consistency import Finding
 from calico.ipam.requests import ReleaseRequest
+from calico.ipam.stored.block import timestamp
 
 __all__ = ["GRACE_S", "MARK_PREFIX", "GarbagePlan", "Mark", "carry_out", "plan_garbage", "read_marks"]
 

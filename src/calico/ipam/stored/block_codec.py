@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from calico.errors import InvalidInput
-from calico.ipam.block import Attribute, Block
-from calico.ipam.keys import network, parse_block_key
+from calico.ipam.stored.block import Attribute, Block
+from calico.ipam.stored.keys import network, parse_block_key
 
 __all__ = ["DamagedBlock", "decode_block", "encode_block", "known_block"]
 

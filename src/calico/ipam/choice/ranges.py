@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 
-from calico.ipam.keys import Network
+from calico.ipam.stored.keys import Network
 
 __all__ = ["Ranges"]
 

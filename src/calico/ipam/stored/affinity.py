@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from calico.errors import InvalidInput
-from calico.ipam.keys import parse_affinity_key
+from calico.ipam.stored.keys import parse_affinity_key
 
 __all__ = ["CONFIRMED", "Affinity", "decode_affinity", "encode_affinity"]
 

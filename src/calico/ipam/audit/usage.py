@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import msgspec
 
-from calico.ipam.block import Block, address_at
-from calico.ipam.keys import Network, network
-from calico.ipam.pools import Pool, pool_of
-from calico.ipam.state import IPAMState
+from calico.ipam.audit.state import IPAMState
+from calico.ipam.choice.pools import Pool, pool_of
+from calico.ipam.stored.block import Block, address_at
+from calico.ipam.stored.keys import Network, network
 
 __all__ = ["Borrowed", "Usage", "borrowed", "usage_of_blocks", "usage_of_pools"]
 

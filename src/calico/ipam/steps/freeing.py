@@ -10,12 +10,12 @@ import msgspec
 
 from calico.datastore.api import CompareFailed, KeyValue, Op
 from calico.errors import CalicoError, Conflict, InvalidInput, Uncertain
-from calico.ipam.block import Block, address_at, collect, is_empty, release, written
-from calico.ipam.block_codec import encode_block, known_block
-from calico.ipam.keys import handle_key, parse_block_key
-from calico.ipam.owning import ATTEMPTS
-from calico.ipam.placing import count_ops, stored_by
-from calico.ipam.tools import Tools
+from calico.ipam.steps.owning import ATTEMPTS
+from calico.ipam.steps.placing import count_ops, stored_by
+from calico.ipam.steps.tools import Tools
+from calico.ipam.stored.block import Block, address_at, collect, is_empty, release, written
+from calico.ipam.stored.block_codec import encode_block, known_block
+from calico.ipam.stored.keys import handle_key, parse_block_key
 
 __all__ = ["Freeing", "Pick"]
 

@@ -8,7 +8,7 @@ import msgspec
 
 from calico.datastore.api import Backend, KeyValue, Op
 from calico.errors import InvalidInput
-from calico.ipam.keys import CONFIG_KEY
+from calico.ipam.stored.keys import CONFIG_KEY
 
 __all__ = ["DEFAULT_BLOCKS_PER_HOST", "IPAMSettings", "decode_settings", "read_settings", "write_settings"]
 

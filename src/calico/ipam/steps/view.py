@@ -9,12 +9,12 @@ import msgspec
 
 from calico.datastore.api import KeyValue, Query
 from calico.errors import InvalidInput, NotFound
-from calico.ipam.affinity import Affinity, decode_affinity
-from calico.ipam.config import IPAMSettings, decode_settings
-from calico.ipam.keys import CONFIG_KEY, affinities_prefix, parse_affinity_key
-from calico.ipam.patience import PatientBackend
-from calico.ipam.pools import reserved_ranges
-from calico.ipam.ranges import Ranges
+from calico.ipam.choice.pools import reserved_ranges
+from calico.ipam.choice.ranges import Ranges
+from calico.ipam.steps.patience import PatientBackend
+from calico.ipam.stored.affinity import Affinity, decode_affinity
+from calico.ipam.stored.config import IPAMSettings, decode_settings
+from calico.ipam.stored.keys import CONFIG_KEY, affinities_prefix, parse_affinity_key
 from calico.model.codec import decode
 from calico.model.ipam import IPReservation
 from calico.model.ippool import IPPool

@@ -9,9 +9,9 @@ from functools import partial
 
 from calico.datastore.api import KeyValue, Query
 from calico.datastore.ops import MAX_OPS
-from calico.ipam.keys import block_key
-from calico.ipam.patience import PatientBackend
-from calico.ipam.sharedreads import SharedReads
+from calico.ipam.steps.patience import PatientBackend
+from calico.ipam.steps.sharedreads import SharedReads
+from calico.ipam.stored.keys import block_key
 
 __all__ = ["BlockCache"]
 

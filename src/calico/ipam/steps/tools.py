@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from calico.datastore.api import KeyValue, Listing
-from calico.ipam.affinity import Affinity
-from calico.ipam.blockcache import BlockCache
-from calico.ipam.keys import blocks_prefix, parse_block_key
-from calico.ipam.owning import Owning, nanoseconds
-from calico.ipam.patience import PatientBackend
-from calico.ipam.placing import Placing
-from calico.ipam.sharedreads import SharedReads
-from calico.ipam.turns import Turns
-from calico.ipam.view import View, read_affinities, read_view
+from calico.ipam.steps.blockcache import BlockCache
+from calico.ipam.steps.owning import Owning, nanoseconds
+from calico.ipam.steps.patience import PatientBackend
+from calico.ipam.steps.placing import Placing
+from calico.ipam.steps.sharedreads import SharedReads
+from calico.ipam.steps.turns import Turns
+from calico.ipam.steps.view import View, read_affinities, read_view
+from calico.ipam.stored.affinity import Affinity
+from calico.ipam.stored.keys import blocks_prefix, parse_block_key
 
 __all__ = ["Tools"]
 

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Iterable
 
 from calico.datastore.api import KeyValue
-from calico.ipam.keys import Address
-from calico.ipam.pools import pool_around
-from calico.ipam.search import block_around
-from calico.ipam.tools import Tools
+from calico.ipam.choice.pools import pool_around
+from calico.ipam.choice.search import block_around
+from calico.ipam.steps.tools import Tools
+from calico.ipam.stored.keys import Address
 from calico.model.ippool import IPPool
 
 __all__ = ["find_block"]

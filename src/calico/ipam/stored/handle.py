@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from calico.errors import InvalidInput
-from calico.ipam.keys import parse_handle_key
+from calico.ipam.stored.keys import parse_handle_key
 
 __all__ = ["Handle", "counted", "decode_handle", "encode_handle"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from calico.errors import InvalidInput
-from calico.ipam.keys import network
-from calico.ipam.pools import pool_around
+from calico.ipam.choice.pools import pool_around
+from calico.ipam.stored.keys import network
 from calico.model.ippool import IPPool
 from calico.model.selector import parse
 

@@ -14,10 +14,10 @@ from msgspec.structs import replace
 
 from calico.datastore.api import KeyValue, Op
 from calico.errors import InvalidInput
-from calico.ipam.affinity import CONFIRMED, decode_affinity, encode_affinity
-from calico.ipam.block import Block, collect, is_empty, new_block, written
-from calico.ipam.block_codec import decode_block, encode_block
-from calico.ipam.keys import affinity_key, block_key
+from calico.ipam.stored.affinity import CONFIRMED, decode_affinity, encode_affinity
+from calico.ipam.stored.block import Block, collect, is_empty, new_block, written
+from calico.ipam.stored.block_codec import decode_block, encode_block
+from calico.ipam.stored.keys import affinity_key, block_key
 
 __all__ = ["Claim", "Release", "is_reclaimable", "plan_claim", "plan_reclaim", "plan_release", "writes"]
 

@@ -9,12 +9,12 @@ import msgspec
 
 from calico.datastore.api import Backend, KeyValue
 from calico.errors import InvalidInput
-from calico.ipam.affinity import Affinity, decode_affinity
-from calico.ipam.block import Block
-from calico.ipam.block_codec import decode_block
-from calico.ipam.config import IPAMSettings, decode_settings
-from calico.ipam.handle import Handle, decode_handle
-from calico.ipam.keys import (
+from calico.ipam.stored.affinity import Affinity, decode_affinity
+from calico.ipam.stored.block import Block
+from calico.ipam.stored.block_codec import decode_block
+from calico.ipam.stored.config import IPAMSettings, decode_settings
+from calico.ipam.stored.handle import Handle, decode_handle
+from calico.ipam.stored.keys import (
     CONFIG_KEY,
     IPAM_PREFIX,
     AffinityKey,

@@ -9,11 +9,11 @@ from itertools import pairwise
 import msgspec
 
 from calico.errors import InvalidInput
-from calico.ipam.block import WINDOWS_RESERVED, Attribute, Block, address_at, same_handle
-from calico.ipam.keys import AffinityKey, network, parse_address
-from calico.ipam.pools import pool_around
+from calico.ipam.audit.state import IPAMState, User
+from calico.ipam.choice.pools import pool_around
 from calico.ipam.requests import INTERFACE_ATTRIBUTE
-from calico.ipam.state import IPAMState, User
+from calico.ipam.stored.block import WINDOWS_RESERVED, Attribute, Block, address_at, same_handle
+from calico.ipam.stored.keys import AffinityKey, network, parse_address
 
 __all__ = ["Finding", "findings", "inconsistencies", "misuse"]
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec.structs import replace
 
-from calico.ipam.keys import Address, Network, network
+from calico.ipam.stored.keys import Address, Network, network
 
 __all__ = [
     "WINDOWS_RESERVED",

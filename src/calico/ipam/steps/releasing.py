@@ -8,18 +8,18 @@ from collections.abc import Mapping, Sequence
 
 from calico.datastore.api import CompareFailed, KeyValue, Op, Query
 from calico.errors import Conflict, Uncertain
-from calico.ipam.block import Attribute, Block, ordinal_of, same_handle
-from calico.ipam.block_codec import DamagedBlock, known_block
-from calico.ipam.config import decode_settings, read_settings
-from calico.ipam.freeing import Freeing
-from calico.ipam.handle import decode_handle
-from calico.ipam.keys import CONFIG_KEY, Address, block_key, handle_key, parse_address
-from calico.ipam.locating import find_block
-from calico.ipam.owning import ATTEMPTS
-from calico.ipam.placing import count_ops
 from calico.ipam.requests import BadHandle, BadSequenceNumber, Released, ReleaseRequest
-from calico.ipam.tools import Tools
-from calico.ipam.view import read_kind
+from calico.ipam.steps.freeing import Freeing
+from calico.ipam.steps.locating import find_block
+from calico.ipam.steps.owning import ATTEMPTS
+from calico.ipam.steps.placing import count_ops
+from calico.ipam.steps.tools import Tools
+from calico.ipam.steps.view import read_kind
+from calico.ipam.stored.block import Attribute, Block, ordinal_of, same_handle
+from calico.ipam.stored.block_codec import DamagedBlock, known_block
+from calico.ipam.stored.config import decode_settings, read_settings
+from calico.ipam.stored.handle import decode_handle
+from calico.ipam.stored.keys import CONFIG_KEY, Address, block_key, handle_key, parse_address
 from calico.model.ippool import IPPool
 
 __all__ = ["Releasing"]

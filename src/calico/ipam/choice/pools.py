@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from calico.errors import InvalidInput
-from calico.ipam.keys import Address, Network
-from calico.ipam.ranges import Ranges
+from calico.ipam.choice.ranges import Ranges
+from calico.ipam.stored.keys import Address, Network
 from calico.model.ipam import IPReservation
 from calico.model.ippool import IPPool
 from calico.model.selector import parse

@@ -8,11 +8,11 @@ from datetime import datetime
 
 from calico.datastore.api import CompareFailed, KeyValue
 from calico.errors import Conflict, Uncertain
-from calico.ipam.block import Block
-from calico.ipam.block_codec import decode_block
-from calico.ipam.claims import plan_claim, plan_reclaim, plan_release, writes
-from calico.ipam.keys import affinity_key, block_key
-from calico.ipam.patience import PatientBackend
+from calico.ipam.choice.claims import plan_claim, plan_reclaim, plan_release, writes
+from calico.ipam.steps.patience import PatientBackend
+from calico.ipam.stored.block import Block
+from calico.ipam.stored.block_codec import decode_block
+from calico.ipam.stored.keys import affinity_key, block_key
 
 __all__ = ["ATTEMPTS", "Owning", "nanoseconds"]
 

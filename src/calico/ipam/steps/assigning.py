@@ -6,18 +6,18 @@ from collections.abc import Iterable, Mapping
 
 from calico.datastore.api import KeyValue
 from calico.errors import InvalidInput
-from calico.ipam.affinity import CONFIRMED, Affinity
-from calico.ipam.block import Attribute, Block, address_at, assign, collect
-from calico.ipam.block_codec import DamagedBlock, known_block
-from calico.ipam.claims import is_reclaimable
-from calico.ipam.keys import Address, Network, network
-from calico.ipam.pools import Choice, Pool
-from calico.ipam.ranges import Ranges
+from calico.ipam.choice.claims import is_reclaimable
+from calico.ipam.choice.pools import Choice, Pool
+from calico.ipam.choice.ranges import Ranges
+from calico.ipam.choice.search import free_blocks, host_seed
+from calico.ipam.choice.unselected import unselected_blocks
 from calico.ipam.requests import AssignRequest
-from calico.ipam.search import free_blocks, host_seed
-from calico.ipam.tools import Tools
-from calico.ipam.unselected import unselected_blocks
-from calico.ipam.view import View
+from calico.ipam.steps.tools import Tools
+from calico.ipam.steps.view import View
+from calico.ipam.stored.affinity import CONFIRMED, Affinity
+from calico.ipam.stored.block import Attribute, Block, address_at, assign, collect
+from calico.ipam.stored.block_codec import DamagedBlock, known_block
+from calico.ipam.stored.keys import Address, Network, network
 
 __all__ = ["Assigning"]
 

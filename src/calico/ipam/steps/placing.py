@@ -16,14 +16,14 @@ import msgspec
 
 from calico.datastore.api import CompareFailed, KeyValue, Op
 from calico.errors import CalicoError, Conflict, Uncertain
-from calico.ipam.block import Attribute, Block, collect, same_handle, written
-from calico.ipam.block_codec import encode_block, known_block
-from calico.ipam.blockcache import BlockCache
-from calico.ipam.handle import Handle, counted, decode_handle, encode_handle
-from calico.ipam.keys import handle_key
-from calico.ipam.owning import ATTEMPTS
-from calico.ipam.patience import PatientBackend
-from calico.ipam.turns import Turns
+from calico.ipam.steps.blockcache import BlockCache
+from calico.ipam.steps.owning import ATTEMPTS
+from calico.ipam.steps.patience import PatientBackend
+from calico.ipam.steps.turns import Turns
+from calico.ipam.stored.block import Attribute, Block, collect, same_handle, written
+from calico.ipam.stored.block_codec import encode_block, known_block
+from calico.ipam.stored.handle import Handle, counted, decode_handle, encode_handle
+from calico.ipam.stored.keys import handle_key
 
 __all__ = ["Choose", "Placed", "Placing", "count_ops", "stored_by"]
 

@@ -1,0 +1,1 @@
+"""Which pool, which block, which claim: decided from what was read. Pure."""

@@ -8,6 +8,7 @@ has such rules.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_network
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ __all__ = ["Converted", "network_policy_to_calico"]
 
 _ORDER = 1000.0
 _NO_PROTOCOL = ""
+_PORTS_MAX = 50  # entries of a rule in Calico
 
 
 class Converted(msgspec.Struct, frozen=True):
@@ -65,7 +67,8 @@ def _rules(
             problems.append(f"{where} is left out: {error}")
             continue
         for protocol, numbers in ports:
-            converted.extend(_rule(direction, peer, protocol, numbers) for peer in peers)
+            parts = [numbers[at : at + _PORTS_MAX] for at in range(0, len(numbers), _PORTS_MAX)] or [()]
+            converted.extend(_rule(direction, peer, protocol, part) for peer in peers for part in parts)
     return tuple(converted)
 
 
@@ -119,7 +122,7 @@ def _peer(peer: Mapping[str, Any]) -> EntityRule:
     if block is not None:
         if not block.get("cidr"):
             raise InvalidInput("a CIDR is required", field="ipBlock.cidr")
-        return EntityRule(nets=(block["cidr"],), not_nets=tuple(block.get("except") or ()))
+        return EntityRule(nets=(_network(block["cidr"]),), not_nets=tuple(map(_network, block.get("except") or ())))
     pods, namespaces = peer.get("podSelector"), peer.get("namespaceSelector")
     if pods is None and namespaces is None:
         raise InvalidInput("a peer needs ipBlock, podSelector or namespaceSelector")
@@ -127,3 +130,8 @@ def _peer(peer: Mapping[str, Any]) -> EntityRule:
         selector=pod_selector_text(pods or {}),
         namespace_selector="" if namespaces is None else namespace_selector_text(namespaces),
     )
+
+
+def _network(text: str) -> str:
+    """Kubernetes takes a network with bits beyond its prefix as the network that they are in."""
+    return str(ip_network(text, strict=False))

@@ -13,7 +13,7 @@ __all__ = ["check_annotation_keys", "check_labels", "check_metadata"]
 
 ANNOTATIONS_LIMIT_BYTES = 262144
 _L = syntax.LABEL
-_GLOBAL_POLICY = re.compile(rf"{_L}(?:\.{_L})?")
+_GLOBAL_POLICY = re.compile(rf"{_L}(?:\.{_L})?|kcnp\.(?:admin|baseline)\.{syntax.SUBDOMAIN}")
 _POLICY = re.compile(rf"{_L}(?:\.{_L})?|(?:knp|ossg)\.default\.{syntax.SUBDOMAIN}")
 
 

@@ -16,6 +16,7 @@ import msgspec
 from calico.errors import AlreadyExists, CalicoError, InvalidInput, NotFound
 from calico.obs.logger import Logger
 from calico.orchestrators.kubernetes.api.client import Client
+from calico.orchestrators.kubernetes.api.refusals import Forbidden
 
 __all__ = ["Condition", "Reporter"]
 
@@ -98,9 +99,10 @@ class Reporter:
     async def _write_all(self) -> bool:
         done = True
         for said in list(self._events):
-            done &= await self._try(self._event(said), said.involved)
-            if done:
+            written = await self._try(self._event(said), said.involved)
+            if written:
                 self._events.pop(said, None)
+            done &= written
         for path, (body, condition) in list(self._conditions.items()):
             written = await self._try(self._condition(condition, body), path)
             if written and self._conditions.get(path) == (body, condition):
@@ -114,7 +116,7 @@ class Reporter:
             return False
         try:
             await writing
-        except (NotFound, InvalidInput) as error:  # the object or its namespace is gone
+        except (NotFound, InvalidInput, Forbidden) as error:  # the object or its namespace is gone, or going
             log.info("kubernetes_report_refused", about=about, reason=str(error))
         except CalicoError as error:
             log.warning("kubernetes_report_not_written", about=about, reason=str(error))

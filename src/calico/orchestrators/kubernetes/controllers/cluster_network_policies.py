@@ -16,6 +16,7 @@ from calico.orchestrators.kubernetes.api.client import Client
 from calico.orchestrators.kubernetes.api.events import Condition, Reporter
 from calico.orchestrators.kubernetes.api.informer import Key
 from calico.orchestrators.kubernetes.controllers.mirror import Mirror
+from calico.orchestrators.kubernetes.convert.closed import resource_name
 from calico.orchestrators.kubernetes.convert.cluster_network_policy import (
     PREFIXES,
     cluster_network_policy_to_calico,
@@ -38,7 +39,7 @@ class ClusterNetworkPolicies(Mirror):
         """As any mirror; a policy may have been of the other tier before."""
         wanted = self.target_of(key)
         for prefix in PREFIXES.values():
-            other = ResourceKey("GlobalNetworkPolicy", "", f"{prefix}{key[1]}")
+            other = ResourceKey("GlobalNetworkPolicy", "", resource_name(prefix, key[1]))
             if other != wanted:
                 self.reconciler.unwant(other)
         super().reconcile(key)
@@ -58,7 +59,7 @@ class ClusterNetworkPolicies(Mirror):
     def target_of(self, key: Key) -> ResourceKey:
         tier = ((self._policies.objects.get(key) or {}).get("spec") or {}).get("tier")
         prefix = PREFIXES["Baseline"] if tier == "Baseline" else PREFIXES["Admin"]
-        return ResourceKey("GlobalNetworkPolicy", "", f"{prefix}{key[1]}")
+        return ResourceKey("GlobalNetworkPolicy", "", resource_name(prefix, key[1]))
 
     def source_of(self, key: ResourceKey) -> Key | None:
         for prefix in PREFIXES.values():

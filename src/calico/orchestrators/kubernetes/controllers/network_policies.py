@@ -14,11 +14,9 @@ from calico.orchestrators.kubernetes.api.client import Client
 from calico.orchestrators.kubernetes.api.events import Reporter
 from calico.orchestrators.kubernetes.api.informer import Key
 from calico.orchestrators.kubernetes.controllers.mirror import Mirror
-from calico.orchestrators.kubernetes.convert.closed import network_policy_or_closed
+from calico.orchestrators.kubernetes.convert.closed import KNP, network_policy_or_closed, resource_name
 
 __all__ = ["NetworkPolicies"]
-
-_PREFIX = "knp.default."
 
 
 class NetworkPolicies(Mirror):
@@ -38,7 +36,7 @@ class NetworkPolicies(Mirror):
         return converted.policy
 
     def target_of(self, key: Key) -> ResourceKey:
-        return ResourceKey("NetworkPolicy", key[0], f"{_PREFIX}{key[1]}")
+        return ResourceKey("NetworkPolicy", key[0], resource_name(KNP, key[1]))
 
     def source_of(self, key: ResourceKey) -> Key | None:
-        return (key.namespace, key.name.removeprefix(_PREFIX)) if key.name.startswith(_PREFIX) else None
+        return (key.namespace, key.name.removeprefix(KNP)) if key.name.startswith(KNP) else None

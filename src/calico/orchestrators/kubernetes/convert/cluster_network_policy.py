@@ -18,6 +18,7 @@ from calico.model.kubernetes.selector import namespace_selector_text, pod_select
 from calico.model.meta import Metadata
 from calico.model.policy import EntityRule, GlobalNetworkPolicy, GlobalNetworkPolicySpec, Rule
 from calico.model.validation import validate
+from calico.orchestrators.kubernetes.convert.closed import resource_name, too_large
 
 __all__ = ["PREFIXES", "ConvertedCluster", "cluster_network_policy_to_calico"]
 
@@ -52,7 +53,7 @@ def cluster_network_policy_to_calico(source: Mapping[str, Any]) -> ConvertedClus
         raise InvalidInput(f"is malformed: {error}", field="spec.subject") from error
     bare = GlobalNetworkPolicy(
         kind="GlobalNetworkPolicy",
-        metadata=Metadata(name=f"{PREFIXES[tier]}{name}"),
+        metadata=Metadata(name=resource_name(PREFIXES[tier], name)),
         spec=GlobalNetworkPolicySpec(
             tier=_TIERS[tier],
             order=float(priority),
@@ -69,9 +70,14 @@ def cluster_network_policy_to_calico(source: Mapping[str, Any]) -> ConvertedClus
     types = (("Ingress",) if spec.get("ingress") else ()) + (("Egress",) if spec.get("egress") else ())
     if not types:
         return ConvertedCluster(None)
-    return ConvertedCluster(
-        replace(bare, spec=replace(bare.spec, types=types, ingress=ingress, egress=egress)), tuple(problems)
-    )
+    policy = replace(bare, spec=replace(bare.spec, types=types, ingress=ingress, egress=egress))
+    faults = _faults(policy) or too_large(policy)
+    if faults:
+        problems.append(f"everything is denied to and from what it selects: {faults}")
+        deny = (Rule(action="Deny"),)
+        ways = {way.lower(): deny for way in types}
+        policy = replace(bare, spec=replace(bare.spec, types=types, **ways))
+    return ConvertedCluster(policy, tuple(problems))
 
 
 def _rules(

@@ -58,7 +58,7 @@ def hold(
     policies: Sequence[Mapping[str, Any]],
     allowed: Allowed,
 ) -> None:
-    """Of all packets between pods those and only those pass that are ``allowed(source, destination, protocol, port)``."""
+    """Of all packets between pods exactly those pass that are ``allowed(source, destination, protocol, port)``."""
     standard = standard_world()
     world.become(standard["namespaces"], standard["endpoints"], policies, cluster_policies)
     probes = {
@@ -90,7 +90,8 @@ def test_pass_leaves_the_word_to_network_policies_and_then_to_the_baseline(world
         [
             cnp("pass-z-a", "Admin", 1, namespaces("x", "y"), ingress=[rule("Pass", **{"from": [pods("z", "a")]})]),
             cnp("no-z", "Admin", 2, namespaces("x", "y"), ingress=[rule("Deny", **{"from": [namespaces("z")]})]),
-            cnp("base", "Baseline", 0, namespaces("x", "y"), ingress=[rule("Deny", **{"from": [namespaces("z", "y")]})]),
+            cnp("base", "Baseline", 0, namespaces("x", "y"),
+                ingress=[rule("Deny", **{"from": [namespaces("z", "y")]})]),
         ],
         [network_policy("x", ingress=[{"from": [{"namespaceSelector": {"matchLabels": {"ns": "z"}}}]}])],
         lambda src, dst, protocol, port: {

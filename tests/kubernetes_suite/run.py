@@ -17,48 +17,28 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from calico.lab.processes import daemon_environment
-from calico.lab.topology import parse_topology
 from cluster.binaries import kubernetes_binaries
-from cluster.machine import Machine
 from cluster.network import Network
-from cluster.node import Node, node_users
-from functional.runtimes.images import docker_archive
+from cluster.whole import whole_cluster
 
 LAB = "kubernetese2e"
-IMAGE = "k8s.gcr.io/e2e-test-images/agnhost:2.21"
 SKIPPED = (
     "SCTP"  # the kernel's own sockets, which not every machine has; packets of SCTP are in tests/system/kubernetes
 )
 RESULT = Path(__file__).resolve().parents[2] / "bench" / "results" / "kubernetes-e2e.json"
-TOPOLOGY = {"name": LAB, "pools": [{"cidr": "10.65.0.0/16"}], "hosts": [{"name": "node1"}, {"name": "node2"}]}
 
 
 def main() -> int:
     focus = sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] else "NetworkPolicy"
     binaries = kubernetes_binaries(suite=True)
-    names = ("node1", "node2")
-    with tempfile.TemporaryDirectory(prefix="ke2e", ignore_cleanup_errors=True) as folder:
-        archive = Path(folder, "images.tar")
-        docker_archive(archive, {IMAGE: binaries / "agnhost"})
-        topology = parse_topology(json.dumps(TOPOLOGY))
-        with Network(topology, users=node_users(*names), controllers="*", scheduler=True) as network:
-            machine = Machine(network.plane.directory)
-            network.at_end(machine.restore)
-            addresses = {plan.host.name: plan.uplink.address4 for plan in network.layout.hosts}
-            nodes = []
-            for name in names:
-                host = network.hosts[name]
-                host.network["ipam"] = {"type": "calico-ipam", "assign_ipv4": "true", "assign_ipv6": "false"}
-                nodes.append(Node(host, archive, addresses[name], daemon_environment(LAB)))
-                network.at_end(nodes[-1].close)
-                nodes[-1].start()
-            for node in nodes:
-                node.await_ready()
-            print("the nodes are ready", flush=True)
-            started = time.monotonic()
-            code = run_suite(network, binaries, Path(folder), focus)
-            return report(Path(folder), code, time.monotonic() - started)
+    with (
+        tempfile.TemporaryDirectory(prefix="ke2e", ignore_cleanup_errors=True) as folder,
+        whole_cluster(LAB) as network,
+    ):
+        print("the nodes are ready", flush=True)
+        started = time.monotonic()
+        code = run_suite(network, binaries, Path(folder), focus)
+        return report(Path(folder), code, time.monotonic() - started)
 
 
 def run_suite(network: Network, binaries: Path, folder: Path, focus: str) -> int:

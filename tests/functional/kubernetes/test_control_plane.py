@@ -1,11 +1,18 @@
 """The harness itself: a real API server with real authentication and authorization."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from calico.dataplane.netns import list_netns
 from cluster.api import Refused
 from cluster.control_plane import ControlPlane, own_control_plane
+from stack.process import until
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.kubernetes, pytest.mark.timeout(180)]
 
@@ -48,3 +55,21 @@ def test_the_api_server_keeps_its_objects_over_a_kill(plane: ControlPlane) -> No
     plane.start("kube-apiserver")
     assert plane.api.get("/api/v1/namespaces/kept")["metadata"]["labels"]["team"] == "blue"
     assert "kept" in plane.kubectl("get", "namespaces")
+
+
+_DIES = """
+import os, signal
+from cluster.control_plane import own_control_plane
+with own_control_plane(controllers="") as plane:
+    print(plane.netns, plane.processes["kube-apiserver"].pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_run_that_is_killed_leaves_nothing() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    done = subprocess.run([sys.executable, "-c", _DIES], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    netns, pid = done.stdout.split()
+    until("the namespace is gone", lambda: netns not in list_netns())
+    until("the API server has ended", lambda: not Path("/proc", pid).exists())

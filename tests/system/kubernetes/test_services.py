@@ -55,7 +55,7 @@ class Shop:
         metadata |= {"creationTimestamp": "2026-01-01T00:00:00Z"} | ({"namespace": namespace} if namespace else {})
         document = {"kind": kind, "apiVersion": "projectcalico.org/v3", "metadata": metadata, "spec": spec}
         key = "/".join(part for part in (CALICO, plural, namespace, name) if part)
-        self.network.datastore._etcdctl("put", key, json.dumps(document))
+        self.network.datastore.put(key, document)
 
     def wrong(self, family: int = 4, **expected: bool) -> list[str]:
         """Which packets are not judged as expected, by names of the form from_to_port."""

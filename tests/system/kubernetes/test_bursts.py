@@ -12,12 +12,13 @@ from calico.lab.probe.matrix import Probe, Target
 from calico.lab.topology import parse_topology
 from cluster.burst import NAMESPACE, end_all, leaks, policies, recomputed, run_all, state
 from cluster.network import Network
+from cluster.plain import PlainPod
 from netpol.cases import wrong
 from stack.process import until
 
 LAB = "kburst"
 POOLS = [{"cidr": "10.65.0.0/16"}, {"cidr": "fd00:65::/64"}]
-TOPOLOGY = {"name": LAB, "pools": POOLS, "hosts": [{"name": "node1"}, {"name": "node2"}]}
+TOPOLOGY = {"name": LAB, "pools": POOLS, "hosts": [{"name": f"node{number}"} for number in (1, 2, 3)]}
 PODS, POLICIES, CALLERS = 40, 60, 8
 GROUP = "/apis/networking.k8s.io/v1/namespaces/burst/networkpolicies"
 pytestmark = [
@@ -69,11 +70,20 @@ def test_a_burst_in_which_the_controllers_and_the_api_server_die_ends_as_if_it_w
     targets, forbidden = _probe(network, "w9", "w1", 1001)
     assert not wrong(targets, {forbidden: False})
     assert leaks(network) == []
+    for number in range(POLICIES):
+        if number % 4:
+            api.delete(f"{GROUP}/p{number}")
+    end_all(network, CALLERS, [pod for pod in network.pods.values() if pod.name.startswith("w")])
+    assert leaks(network) == []
+    endpoints = network.datastore.resources("workloadendpoints")
+    assert [key for key in endpoints if key.startswith(f"{NAMESPACE}/")] == []
 
 
 def test_pods_that_are_made_again_under_their_names_have_one_address_each_and_their_policies(network: Network) -> None:
-    again = [network.pods[f"{NAMESPACE}-w{number}"] for number in (1, 8, 9)]
-    before = {pod.name: pod.addresses for pod in again}
+    again = [_pod(network, name, group, "node1") for name, group in (("a1", "x"), ("a2", "y"), ("a3", "z"))]
+    peer = {"podSelector": {"matchLabels": {"group": "y"}}}
+    spec = {"podSelector": {"matchLabels": {"group": "x"}}, "ingress": [{"from": [peer]}]}
+    network.plane.api.create(GROUP, {"metadata": {"name": "again", "namespace": NAMESPACE}, "spec": spec})
     for pod in again:
         sandbox, pod.sandbox = pod.sandbox, ""
         network.plane.api.delete(pod.path, grace_s=0)  # the object goes first, as when a node was away
@@ -82,16 +92,32 @@ def test_pods_that_are_made_again_under_their_names_have_one_address_each_and_th
         pod.detach()
         pod.attach()
     network.settle()
-    assert {pod.name for pod in again} == set(before)
-    targets, allowed = _probe(network, "w8", "w1", 1001)
+    targets, allowed = _probe(network, "a2", "a1", 80)
     until("what a policy allows passes", lambda: not wrong(targets, {allowed: True}), 30)
-    targets, forbidden = _probe(network, "w9", "w1", 1001)
+    targets, forbidden = _probe(network, "a3", "a1", 80)
     assert not wrong(targets, {forbidden: False})
     assert leaks(network) == []
-
-
-def test_pods_that_end_give_every_address_back(network: Network) -> None:
-    end_all(network, CALLERS, list(network.pods.values()))
+    network.plane.api.delete(f"{GROUP}/again")
+    end_all(network, CALLERS, again)
     assert leaks(network) == []
+
+
+def test_a_node_that_is_deleted_takes_its_endpoints_and_addresses_with_it(network: Network) -> None:
+    prefix = "/calico/resources/v3/projectcalico.org/nodes/"
+    stays, goes = _pod(network, "s1", "x", "node1"), _pod(network, "s2", "x", "node3")
+    node = network.datastore.resources("nodes")["node3"]
+    reference = [{"nodeName": "node3", "orchestrator": "k8s"}]
+    network.datastore.put(f"{prefix}node3", {**node, "spec": {**node["spec"], "orchRefs": reference}})
+    network.plane.api.delete(goes.path, grace_s=0)
+    network.plane.api.delete("/api/v1/nodes/node3")
+    del network.pods[f"{NAMESPACE}-{goes.name}"]
+    until("the Node is gone", lambda: "node3" not in network.datastore.resources("nodes"), 60)
+    assert leaks(network) == [], "its addresses are free"
     endpoints = network.datastore.resources("workloadendpoints")
-    assert [key for key in endpoints if key.startswith(f"{NAMESPACE}/")] == []
+    assert not [key for key in endpoints if key.startswith(f"{NAMESPACE}/node3-")]
+    assert f"k8s-pod-network.{stays.sandbox}" in network.datastore.under("/calico/ipam/v2/handle/")
+    end_all(network, CALLERS, [stays])
+
+
+def _pod(network: Network, name: str, group: str, node: str) -> PlainPod:
+    return network.run(node, {"metadata": {"namespace": NAMESPACE, "name": name, "labels": {"group": group}}})

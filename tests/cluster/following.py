@@ -97,7 +97,7 @@ class Following:
         found = self.stored(f"{RESOURCES}/{kind}/")
         return {key.removeprefix(f"{RESOURCES}/{kind}/"): value["spec"] for key, (value, _) in found.items()}
 
-    def until(self, what: str, holds: Callable[[], object], timeout_s: float = 60) -> object:
+    def until(self, what: str, holds: Callable[[], object], timeout_s: float = 120) -> object:
         """The first true answer; what the daemons logged is shown when there is none."""
         return until(what, holds, timeout_s, dump=lambda: "\n".join(d.last_words() for d in self.daemons.values()))
 

@@ -80,6 +80,17 @@ def test_the_openstack_agent_may_hear_instances_and_remembers_them() -> None:
     assert (found["Type"], found["Restart"]) == ("notify", "always")
 
 
+def test_the_controllers_of_kubernetes_have_no_power_over_their_host() -> None:
+    program, *words = shlex.split(settings("calico-kube-controllers")["ExecStart"])
+    group = cli.get_command(click.Context(cli), words[0])
+    assert isinstance(group, click.Group)
+    assert (program, group.get_command(click.Context(group), words[1]) is not None) == ("/usr/bin/calico", True)
+    found = settings("calico-kube-controllers")
+    assert (found["CapabilityBoundingSet"], found["NoNewPrivileges"]) == ("", "yes")
+    assert set(found["RestrictAddressFamilies"].split()) == {"AF_UNIX", "AF_INET", "AF_INET6"}
+    assert (found["Type"], found["Restart"]) == ("notify", "always")
+
+
 def test_bird_outlives_the_agent_and_is_found_again() -> None:
     found = settings("calico-bgp")
     assert found["KillMode"] == "process"

@@ -53,8 +53,8 @@ HOST_UNITS = (
 """What every host enables, in the order in which they start."""
 CNI_UNITS = ("calico-cni.service", "calico-ipam-gc.timer")
 """What hosts with containers enable as well."""
-OTHER_UNITS = ("calico-ipam-gc.service", "calico-openstack-agent.service")
-"""Started by its timer; enabled on compute hosts of OpenStack."""
+OTHER_UNITS = ("calico-ipam-gc.service", "calico-kube-controllers.service", "calico-openstack-agent.service")
+"""Started by its timer; enabled where Kubernetes' controllers run; enabled on compute hosts of OpenStack."""
 MEMBER_UNITS = ("calico-etcd.service",)
 """On hosts of the datastore's core only."""
 UNITS = HOST_UNITS + CNI_UNITS + OTHER_UNITS + MEMBER_UNITS

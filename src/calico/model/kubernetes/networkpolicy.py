@@ -133,5 +133,9 @@ def _peer(peer: Mapping[str, Any]) -> EntityRule:
 
 
 def _network(text: str) -> str:
-    """Kubernetes takes a network with bits beyond its prefix as the network that they are in."""
-    return str(ip_network(text, strict=False))
+    """Kubernetes takes a network with bits beyond its prefix as the network that they are in. No network stays as it
+    is, for whoever validates to name it."""
+    try:
+        return str(ip_network(text, strict=False))
+    except ValueError:
+        return text

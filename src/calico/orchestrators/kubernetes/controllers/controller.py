@@ -34,6 +34,7 @@ log = Logger(__name__)
 V = TypeVar("V")
 
 _WATCH_AGAIN_S = 1.0
+_AT_A_TIME = 16
 
 
 class Waits(CalicoError):
@@ -240,23 +241,38 @@ class Controller(ABC, Generic[V]):
         return found
 
     async def write(self, plan: Plan[ResourceKey, V]) -> Iterable[tuple[ResourceKey, Exception]]:
-        """Key by key; what is not due yet waits."""
+        """Key by key, some at a time; what is not due yet waits."""
         failed: list[tuple[ResourceKey, Exception]] = []
-        for key in [*plan.put, *plan.delete]:
-            if not self._backoff.is_due(key):
-                failed.append((key, Waits("not due yet")))
-                continue
-            try:
-                await (self.put(key, plan.put[key]) if key in plan.put else self.remove(key))
-            except Deposed:
-                raise
-            except CalicoError as error:
-                self._backoff.failed(key)
-                self._tell_failure(key, error)
-                failed.append((key, error))
-            else:
-                self._backoff.succeeded(key)
+        keys = [*plan.put, *plan.delete]
+        failed += [(key, Waits("not due yet")) for key in keys if not self._backoff.is_due(key)]
+        due = iter([key for key in keys if self._backoff.is_due(key)])
+
+        async def some() -> None:
+            for key in due:
+                error = await self._write_one(plan, key)
+                if error is not None:
+                    failed.append((key, error))
+
+        workers = [asyncio.ensure_future(some()) for _ in range(min(_AT_A_TIME, len(keys)))]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.wait(workers)
         return failed
+
+    async def _write_one(self, plan: Plan[ResourceKey, V], key: ResourceKey) -> CalicoError | None:
+        try:
+            await (self.put(key, plan.put[key]) if key in plan.put else self.remove(key))
+        except Deposed:
+            raise
+        except CalicoError as error:
+            self._backoff.failed(key)
+            self._tell_failure(key, error)
+            return error
+        self._backoff.succeeded(key)
+        return None
 
     def _tell_failure(self, key: ResourceKey, error: CalicoError) -> None:
         log.warning("kubernetes_not_written", controller=self.name, resource=str(key), reason=str(error))

@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +40,7 @@ _PLURALS = {
     "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles",
     "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
 }
+_READY_S = 180.0  # on a machine that does much else
 _ACCOUNT = "system:serviceaccount:kube-system:calico"
 
 
@@ -88,7 +90,10 @@ class ApiWorld(World):
                 "--authorization-mode=Node,RBAC", "--allow-privileged=true",
             ],
         )  # fmt: skip
-        until(self._is_ready, "the API server is ready")
+        end = time.monotonic() + _READY_S
+        while not self._is_ready():
+            assert time.monotonic() < end, "the API server does not become ready"
+            time.sleep(0.1)
         self.write_kubeconfig()
 
     def prepare(self) -> None:

@@ -35,7 +35,7 @@ async def running(*services: Any):
 
 async def reached(condition: Callable[[], Any], what: str) -> Any:
     """The first true value; the deadline bounds a failing test only."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while True:
             found = condition()
             if isinstance(found, Awaitable):

@@ -136,6 +136,9 @@ class NetworkCondition(Rounds):
     def on_listed(self, prefix: str, values: dict[str, bytes]) -> None:
         if prefix == _REPORTS:
             self._felix, self._felix_ever, self._errors = set(), set(), {}
+        elif prefix == self._answers:
+            there = {key.rpartition("/")[2] for key in values}
+            self._bird = {node: said for node, said in self._bird.items() if f"{_STATUSES}{node}" in there}
         for key, value in values.items():
             self.on_stored(prefix, key, value)
 

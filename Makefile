@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 NEUTRON_PYTEST := $(VENV)-openstack/bin/python -m pytest -c /dev/null --rootdir . --noconftest -p no:cacheprovider \
 	-q -W ignore --timeout 240 tests/upstream/ml2_suite.py
 
-.PHONY: help deb image deps runtimes openstack kubernetes demo test check unit contract functional neutron neutron-suite tempest system bench schedules leaks mutants docs clean
+.PHONY: help deb image deps runtimes openstack kubernetes kubernetes-e2e demo test check unit contract functional neutron neutron-suite tempest system bench schedules leaks mutants docs clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -59,6 +59,10 @@ neutron-suite: openstack ## All of Neutron's own ML2 tests with our driver: 20 m
 tempest: openstack ## OpenStack's own API tests against Neutron with our driver and a real Keystone
 	@packaging/bootstrap $(VENV) tempest
 	$(VENV)-tempest/bin/python tests/tempest_suite/run.py $(SUITE)
+
+kubernetes-e2e: kubernetes ## Kubernetes' own tests of NetworkPolicy on two whole nodes: 10 minutes
+	@packaging/kubernetes/build e2e >/dev/null
+	$(BIN)/python tests/kubernetes_suite/run.py $(FOCUS)
 
 system: openstack kubernetes ## Many hosts in the lab, with real packets; also those of a cloud
 	$(PYTEST) tests/system -q --reruns $(RERUNS)

@@ -225,7 +225,8 @@ class ControlPlane:
     def _controller_manager(self, controllers: str) -> list[str]:
         return [
             "--kubeconfig", self.kubeconfig(ADMIN), f"--service-account-private-key-file={self.directory}/sa.key",
-            f"--controllers={controllers}", "--leader-elect=false", "--bind-address=127.0.0.1",
+            f"--controllers={controllers}", f"--root-ca-file={self.authority}", "--leader-elect=false",
+            "--bind-address=127.0.0.1",
         ]  # fmt: skip
 
 

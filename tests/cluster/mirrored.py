@@ -6,10 +6,12 @@ This tells a test when to send its packets, not whether they pass.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
+from calico.errors import InvalidInput
 from calico.lab.registrar import to_resource
 from calico.model.meta import Resource
 from calico.orchestrators.kubernetes.convert import namespace_to_profile, pod_labels
@@ -53,7 +55,10 @@ def _converted(api: Api) -> Iterator[Resource]:
         yield network_policy_or_closed(policy).policy
     try:
         for policy in api.list(CLUSTER_POLICIES):
-            yield cluster_network_policy_to_calico(policy).policy
+            with suppress(InvalidInput):  # such a one becomes nothing
+                converted = cluster_network_policy_to_calico(policy).policy
+                if converted is not None:
+                    yield converted
     except Refused as refusal:
         if refusal.status != 404:
             raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ class Network:
         plane = ControlPlane(
             Path(run_dir(lab, "kubernetes")), router, layout.hosts[0].uplink.via4, env=environment, **self._options
         )
+        (plane.directory / "labs").write_text(lab)  # for the guard
         self.plane = self._stack.enter_context(plane)
         etcd = [f"http://{endpoint}" for endpoint in layout.etcd_endpoints]
         self.datastore = Datastore(router, etcd)
@@ -66,6 +67,10 @@ class Network:
         wait_ready(state, lambda *_: None, 60)
         self.hosts = {plan.host.name: self._host(plan.host.name, plan.netns) for plan in layout.hosts}
         self.settle()
+
+    def at_end(self, end: Callable[[], object]) -> None:
+        """Called before anything of the network ends."""
+        self._stack.callback(end)
 
     def _host(self, name: str, netns: str) -> PlainHost:
         lab = self.topology.name

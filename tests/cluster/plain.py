@@ -60,7 +60,7 @@ class PlainHost:
         self.enter = ("nsenter", f"--net=/run/netns/{netns}")
         self.env = {**os.environ, **env}
         directory.mkdir(parents=True, exist_ok=True)
-        self._bin, self._socket = directory / "bin", directory / "cni.sock"
+        self.bin_dir, self._socket = directory / "bin", directory / "cni.sock"
         ipam = {"type": "calico-ipam", "assign_ipv4": "true", "assign_ipv6": "true"}
         self.network = {
             "cniVersion": "1.0.0", "name": "k8s-pod-network", "type": "calico", "ipam": ipam,
@@ -75,14 +75,18 @@ class PlainHost:
 
     def start(self) -> None:
         """Installs the plugin and starts its daemon; again after a kill."""
-        if not self._bin.exists():
-            places = ["--bin-dir", str(self._bin), "--conf-dir", str(self.directory / "net.d")]
-            places += ["--socket", str(self._socket), "--force"]
-            command = [*self.enter, sys.executable, "-m", "calico", "cni", "install", *places]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, env=self.env)
-            assert done.returncode == 0, done.stderr
+        if not self.bin_dir.exists():
+            self.install(self.bin_dir)
         self.daemon.start()
         until(f"the CNI daemon of {self.node} listens", self._listens, dump=self.daemon.last_words)
+
+    def install(self, folder: Path) -> None:
+        """The plugin, as an operator puts it into a folder of plugins."""
+        places = ["--bin-dir", str(folder), "--conf-dir", str(self.directory / "net.d")]
+        places += ["--socket", str(self._socket), "--force"]
+        command = [*self.enter, sys.executable, "-m", "calico", "cni", "install", *places]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=self.env)
+        assert done.returncode == 0, done.stderr
 
     def _listens(self) -> bool:
         assert self.daemon.running, self.daemon.last_words()
@@ -141,11 +145,11 @@ class PlainPod:
         name = f"K8S_POD_NAMESPACE={self.namespace};K8S_POD_NAME={self.name}"
         environment = {
             "PATH": os.environ["PATH"], "CNI_COMMAND": command, "CNI_CONTAINERID": self.sandbox, "CNI_IFNAME": "eth0",
-            "CNI_NETNS": f"/run/netns/{self.netns}", "CNI_PATH": f"{self.host._bin}:/usr/lib/cni",
+            "CNI_NETNS": f"/run/netns/{self.netns}", "CNI_PATH": f"{self.host.bin_dir}:/usr/lib/cni",
             "CNI_ARGS": f"IgnoreUnknown=1;{name};K8S_POD_INFRA_CONTAINER_ID={self.sandbox}",
         }  # fmt: skip
         done = subprocess.run(
-            [*self.host.enter, str(self.host._bin / "calico")], input=json.dumps(self.host.network), text=True,
+            [*self.host.enter, str(self.host.bin_dir / "calico")], input=json.dumps(self.host.network), text=True,
             capture_output=True, check=False, env=environment,
         )  # fmt: skip
         words = f"{done.stdout}{done.stderr}\n{self.host.daemon.last_words()}"

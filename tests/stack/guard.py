@@ -1,6 +1,6 @@
 """Ends a stack whose test run died: waits for its standard input to end, then kills and removes. Run as a program.
 
-A run that ends as it should says so by a line first. Knows nothing of the project, since it runs as a file.
+A run that ends as it should says so by a line first.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ __all__ = ["Guard"]
 
 
 class Guard:
-    """Watches over the process groups whose leaders are named in ``directory``/pids, and the network namespaces that
-    are named in ``directory``/namespaces."""
+    """Watches over what files in ``directory`` name: process groups by their leaders (pids), network namespaces
+    (namespaces), labs (labs), cgroups (cgroups), settings of the kernel with their values from before (sysctls)."""
 
     def __init__(self, directory: Path) -> None:
         self._process = subprocess.Popen(
@@ -36,7 +36,21 @@ def _end(directory: Path) -> None:
             os.killpg(int(pid), signal.SIGKILL)
     for name in _words(directory / "namespaces"):
         subprocess.run(["ip", "netns", "delete", name], check=False, stderr=subprocess.DEVNULL)
+    for lab in _words(directory / "labs"):
+        subprocess.run([sys.executable, "-m", "calico", "lab", "down", lab], check=False)
+    for cgroup in _words(directory / "cgroups"):
+        _end_cgroup(cgroup)
+    settings = _words(directory / "sysctls")
+    for path, value in zip(settings[::2], settings[1::2], strict=True):
+        Path(path).write_text(value)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def _end_cgroup(cgroup: str) -> None:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from functional.runtimes.leftovers import end_cgroup
+
+    end_cgroup(cgroup)
 
 
 def _words(path: Path) -> list[str]:

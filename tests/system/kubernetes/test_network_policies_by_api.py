@@ -1,27 +1,16 @@
 """Published NetworkPolicy cases through a real API server: controllers, etcd, Felix, and what packets say."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from calico.lab.topology import parse_topology
-from cluster.network import Network
 from netpol.cases import ABSENT, FILES, expected, wrong
-from system.kubernetes.world import KubernetesWorld, topology
+from system.kubernetes.world import KubernetesWorld
 
-LAB = "knetpol"
 pytestmark = [
     pytest.mark.lab, pytest.mark.kubernetes, pytest.mark.timeout(300), pytest.mark.xdist_group("kubernetes")
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[KubernetesWorld]:
-    worlds = [json.loads(path.read_text())["world"] for path in FILES]
-    with Network(parse_topology(json.dumps(topology(LAB, worlds)))) as network:
-        yield KubernetesWorld(network)
 
 
 @pytest.mark.skipif(not FILES, reason=ABSENT)

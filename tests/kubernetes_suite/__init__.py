@@ -1,0 +1,1 @@
+"""Kubernetes' own tests of NetworkPolicy, against two whole nodes."""

@@ -179,8 +179,11 @@ def latencies(network: Network, rounds: int) -> dict[str, list[float]]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args().quick
+    parser.add_argument("--pods", type=int, help="How many pods.")
+    given = parser.parse_args()
+    quick = given.quick
     pods, count, rounds, callers = (60, 50, 20, 8) if quick else (1000, 500, 100, 16)
+    pods = given.pods or pods
     with Network(parse_topology(json.dumps(TOPOLOGY))) as network:
         network.plane.add_namespace(NAMESPACE)
         began = time.monotonic()

@@ -14,7 +14,7 @@ from stack.process import until
 __all__ = ["NAMESPACE", "end_all", "leaks", "policies", "recomputed", "run_all", "state"]
 
 NAMESPACE = "burst"
-_GROUPS = 20
+_GROUPS, _ATTEMPTS = 20, 3
 _ORCHESTRATED = ("networkpolicies", "profiles", "globalnetworkpolicies")
 _SERVER_MADE = ("uid", "creationTimestamp", "resourceVersion")
 _HANDLES = "/calico/ipam/v2/handle/"
@@ -37,7 +37,15 @@ def run_all(network: Network, count: int, callers: int, hosts: list[str]) -> lis
         labels = {"group": f"g{number % _GROUPS}"}
         metadata = {"namespace": NAMESPACE, "name": f"w{number}", "labels": labels}
         began = time.monotonic()
-        network.run(hosts[number % len(hosts)], {"metadata": metadata})
+        pod = network.place(hosts[number % len(hosts)], {"metadata": metadata})
+        for attempt in range(_ATTEMPTS):
+            try:
+                pod.attach()
+                break
+            except AssertionError as error:  # "try again later" is no failure: the kubelet makes another sandbox
+                if '"code":11,' not in str(error) or attempt == _ATTEMPTS - 1:
+                    raise
+                pod.detach()
         return time.monotonic() - began
 
     with ThreadPoolExecutor(callers) as pool:

@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 NEUTRON_PYTEST := $(VENV)-openstack/bin/python -m pytest -c /dev/null --rootdir . --noconftest -p no:cacheprovider \
 	-q -W ignore --timeout 240 tests/upstream/ml2_suite.py
 
-.PHONY: help deb deps runtimes openstack kubernetes kubernetes-ahead kubernetes-e2e demo test check unit contract functional neutron neutron-suite tempest system bench schedules leaks mutants docs clean
+.PHONY: help deb image deps runtimes openstack kubernetes kubernetes-ahead kubernetes-e2e demo test check unit contract functional neutron neutron-suite tempest system bench schedules leaks mutants docs clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -90,6 +90,9 @@ mutants: deps ## Break rules and calc in one place at a time: does a test notice
 
 deb: deps ## Build the Debian package in dist/, and try it on a Debian that is thrown away
 	@package=$$(packaging/deb/build $(VENV) dist) && echo "$$package" && PACKAGE=$$package $(PYTEST) tests/package -q
+
+image: deps ## The image for Kubernetes, dist/calico-image_*.tar, from Debian alone; needs root and mmdebstrap
+	@packaging/kubernetes/image/build $(VENV)
 
 docs: deps ## Build the documentation site
 	UV_SYSTEM_CERTS=true UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --frozen --quiet --group docs

@@ -30,6 +30,14 @@ class Datastore:
         pairs = self._etcdctl("get", "--prefix", prefix).get("kvs", ())
         return {_text(pair["key"]).removeprefix(prefix): json.loads(_text(pair["value"])) for pair in pairs}
 
+    def forget(self, prefix: str) -> None:
+        """Delete all keys of a prefix, as nobody of ours would."""
+        self._etcdctl("del", "--prefix", prefix)
+
+    def put(self, key: str, document: Any) -> None:
+        """Write a key, as another writer would."""
+        self._etcdctl("put", key, json.dumps(document))
+
     def mark(self) -> int:
         """The revision of a write that means nothing: who has applied it has applied all that was written before.
 

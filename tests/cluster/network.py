@@ -84,9 +84,17 @@ class Network:
 
     def run(self, node: str, pod: Mapping[str, Any]) -> PlainPod:
         """A pod on a host, attached."""
+        made = self.place(node, pod)
+        made.attach()
+        return made
+
+    def place(self, node: str, pod: Mapping[str, Any]) -> PlainPod:
+        """A pod that is bound to a host and not attached yet."""
         metadata = pod["metadata"]
         name = f"{metadata['namespace']}-{metadata['name']}"
-        self.pods[name] = made = self.hosts[node].run(pod, netns_name(self.topology.name, f"pod-{name}"))
+        made = PlainPod(self.hosts[node], pod, netns_name(self.topology.name, f"pod-{name}"))
+        made.create()
+        self.pods[name] = made
         return made
 
     def delete(self, pod: PlainPod) -> None:

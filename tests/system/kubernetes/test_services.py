@@ -55,7 +55,7 @@ class Shop:
         metadata |= {"creationTimestamp": "2026-01-01T00:00:00Z"} | ({"namespace": namespace} if namespace else {})
         document = {"kind": kind, "apiVersion": "projectcalico.org/v3", "metadata": metadata, "spec": spec}
         key = "/".join(part for part in (CALICO, plural, namespace, name) if part)
-        self.network.datastore._etcdctl("put", key, json.dumps(document))
+        self.network.datastore.put(key, document)
 
     def wrong(self, family: int = 4, **expected: bool) -> list[str]:
         """Which packets are not judged as expected, by names of the form from_to_port."""
@@ -71,16 +71,29 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop() -> Iterator[Shop]:
+def made() -> Iterator[Shop]:
     with Network(parse_topology(json.dumps(TOPOLOGY))) as network:
         yield Shop(network)
 
 
-def test_egress_to_a_service_follows_the_pods_behind_it_and_its_ports(shop: Shop) -> None:
-    shop.until("all is open", client_one_8080=True, client_two_8080=True)
+@pytest.fixture
+def shop(made: Shop) -> Shop:
+    """No policy; one is behind the service and two is not."""
+    made.network.datastore.forget(f"{CALICO}/networkpolicies/shop/")
+    made.label("one", "web")
+    made.label("two", "other")
+    made.until("all is open", client_one_8080=True, client_two_8080=True, one_client_7000=True, two_client_7000=True)
+    return made
+
+
+def _only_to_web(shop: Shop) -> None:
     rule = {"action": "Allow", "protocol": "TCP", "destination": {"services": {"name": "web"}}}
     spec = {"selector": "app == 'client'", "types": ["Egress"], "egress": [rule]}
     shop.put("networkpolicies", "only-web", "NetworkPolicy", {"tier": "default", **spec}, "shop")
+
+
+def test_egress_to_a_service_follows_the_pods_behind_it_and_its_ports(shop: Shop) -> None:
+    _only_to_web(shop)
     shop.until("only the service", client_one_8080=True, client_two_8080=False, client_one_9090=False)
     assert not shop.wrong(6, client_one_8080=False), "the Service, and so its slices, have no IPv6"
     shop.label("two", "web")
@@ -90,6 +103,9 @@ def test_egress_to_a_service_follows_the_pods_behind_it_and_its_ports(shop: Shop
 
 
 def test_a_pod_that_comes_again_under_its_name_has_what_its_new_labels_give_it(shop: Shop) -> None:
+    _only_to_web(shop)
+    shop.label("two", "web")
+    shop.until("it serves", client_two_8080=True)
     shop.network.delete(shop.pods["two"])
     shop.add("two", "node1", "other")
     shop.until("it is nobody's server now", client_two_8080=False)
@@ -102,7 +118,7 @@ def test_ingress_from_a_service_is_from_its_pods_alone_whatever_their_ports(shop
     rule = {"action": "Allow", "source": {"services": {"name": "web"}}}
     spec = {"selector": "app == 'client'", "types": ["Ingress"], "ingress": [rule]}
     shop.put("networkpolicies", "from-web", "NetworkPolicy", {"tier": "default", **spec}, "shop")
-    shop.until("from the service's pods", two_client_7000=True, one_client_7000=False)
+    shop.until("from the service's pods", one_client_7000=True, two_client_7000=False)
 
 
 def test_the_service_is_advertised_from_the_host_that_has_a_ready_pod_of_it(shop: Shop) -> None:
@@ -114,8 +130,15 @@ def test_the_service_is_advertised_from_the_host_that_has_a_ready_pod_of_it(shop
 
     until("node1 hears of it", lambda: "unicast [Mesh" in routes("node1"), 30, dump=lambda: routes("node1"))
     assert "blackhole" in routes("node2")
-    ready = [{"type": kind, "status": "False"} for kind in ("Ready", "ContainersReady")]
-    pod = shop.pods["two"]
-    shop.api.patch(f"{pod.path}/status", {"status": {"conditions": ready}})
+    _only_to_web(shop)
+    shop.until("policy is in force", client_one_8080=True, client_one_9090=False)
+    _set_ready(shop, "one", "False")
     until("it is advertised no more", lambda: "unicast [Mesh" not in routes("node1"), 30, dump=lambda: routes("node1"))
-    assert not shop.wrong(client_two_8080=True), "policy goes by who a pod is, not by how it does"
+    assert not shop.wrong(client_one_8080=True), "policy goes by who a pod is, not by how it does"
+    _set_ready(shop, "one", "True")
+    until("it is advertised again", lambda: "unicast [Mesh" in routes("node1"), 30, dump=lambda: routes("node1"))
+
+
+def _set_ready(shop: Shop, name: str, ready: str) -> None:
+    conditions = [{"type": kind, "status": ready} for kind in ("Ready", "ContainersReady")]
+    shop.api.patch(f"{shop.pods[name].path}/status", {"status": {"conditions": conditions}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import click
 
@@ -26,6 +27,11 @@ METHODS_HELP = (
 @click.option("--ip6", "ipv6", default="none", show_default=True, help="IPv6 address, autodetect or none.")
 @click.option("--ip-autodetection-method", default="first-found", show_default=True, help=METHODS_HELP)
 @click.option("--ip6-autodetection-method", default="first-found", show_default=True, help="The same for IPv6.")
+@click.option(
+    "--kubernetes-node",
+    envvar="CALICO_K8S_NODE_REF",
+    help="With --write: what Kubernetes calls this host, if it is its node.",
+)
 @click.option("--write", is_flag=True, help="Write it into the Node, which is made if there is none.")
 @data_output_option
 @config_option
@@ -35,6 +41,7 @@ def address(
     ipv6: str,
     ip_autodetection_method: str,
     ip6_autodetection_method: str,
+    kubernetes_node: str | None,
     write: bool,
     output: str,
     config: str | None,
@@ -60,7 +67,10 @@ def address(
         from calico.cli.daemons import node_name
 
         bgp = {field: chosen.address for field, chosen in found.items()}
-        asyncio.run(register(node_name(name), {"spec": {"bgp": bgp}} if bgp else {}, config))
+        spec: dict[str, Any] = {"bgp": bgp} if bgp else {}
+        if kubernetes_node:
+            spec["orchRefs"] = [{"nodeName": kubernetes_node, "orchestrator": "k8s"}]
+        asyncio.run(register(node_name(name), {"spec": spec} if spec else {}, config))
     if output != "table":
         print_data({field: {"address": each.address, "because": each.because} for field, each in found.items()}, output)
     else:

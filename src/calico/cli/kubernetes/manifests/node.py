@@ -51,6 +51,8 @@ def _volumes(settings: ManifestSettings) -> list[dict[str, Any]]:
 def _first(settings: ManifestSettings) -> list[dict[str, Any]]:
     """In order: workloads are closed, the host has its Node, and last of all the kubelet finds a network."""
     address = ["node", "address", "--write", "--ip-autodetection-method", settings.autodetection]
+    if any(":" in pool for pool in settings.pools):
+        address += ["--ip6", "autodetect"]
     files = {"cni-bin": "/host/cni-bin", "cni-conf": "/host/cni-conf", "network": "/etc/calico/network"}
     kubeconfig = ["kubernetes", "kubeconfig", "--write", KUBECONFIG]
     folders = ["--bin-dir", "/host/cni-bin", "--conf-dir", "/host/cni-conf"]
@@ -64,7 +66,11 @@ def _first(settings: ManifestSettings) -> list[dict[str, Any]]:
 
 
 def _felix(settings: ManifestSettings) -> dict[str, Any]:
-    environment = {"FELIX_HEALTHENABLED": "true", "FELIX_HEALTHPORT": str(_FELIX_HEALTH)}
+    environment = {
+        "FELIX_HEALTHENABLED": "true",
+        "FELIX_HEALTHPORT": str(_FELIX_HEALTH),
+        "FELIX_ENDPOINTREPORTINGENABLED": "true",  # what is wrong with a pod's network becomes an Event of the pod
+    }
     return container(
         settings,
         "felix",

@@ -36,7 +36,10 @@ def container(
 ) -> dict[str, Any]:
     """A container of our image. ``mounts``: path in the container by name of the volume."""
     variables: list[dict[str, Any]] = [
-        {"name": "NODENAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        *(
+            {"name": variable, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
+            for variable in ("NODENAME", "CALICO_K8S_NODE_REF")
+        ),
         *(
             {"name": variable, "valueFrom": {"configMapKeyRef": {"name": CONFIG_MAP, "key": key}}}
             for variable, key in _ETCD.items()

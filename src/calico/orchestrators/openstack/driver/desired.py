@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 from msgspec.structs import replace
 from neutron_lib.api.definitions import portbindings
@@ -20,6 +20,7 @@ from calico.orchestrators.openstack.convert import (
 )
 from calico.orchestrators.openstack.driver.journal.recording import (
     ADDRESS_GROUP,
+    MIRRORED,
     NETWORK,
     PORT,
     SECURITY_GROUP,
@@ -28,10 +29,10 @@ from calico.orchestrators.openstack.driver.journal.recording import (
     Work,
 )
 from calico.orchestrators.openstack.driver.reading import dependents, groups, networks, ports
-from calico.orchestrators.openstack.driver.reading.rows import reading
+from calico.orchestrators.openstack.driver.reading.rows import EVERY, Wanted, reading
 from calico.orchestrators.openstack.facts import Binding, PortView
 
-__all__ = ["Key", "converted", "denied_ports", "dependent_works", "paths_of", "with_places"]
+__all__ = ["Key", "converted", "denied_ports", "dependent_works", "everything", "paths_of", "with_places"]
 
 Key = tuple[str, str]
 """Kind and id of an object."""
@@ -78,21 +79,35 @@ def converted(keys: Iterable[Key], options: Options, stored: Container[str]) -> 
     found: dict[Key, Converted] = {
         (kind, identifier): Converted() for kind, wanted in by_kind.items() for identifier in wanted
     }
-    with reading() as session:
-        address_groups = groups.address_groups(session, by_kind.get(ADDRESS_GROUP, ()))
-        security_groups = groups.security_groups(session, by_kind.get(SECURITY_GROUP, ()))
-        subnets = networks.subnets(session, by_kind.get(SUBNET, ()))
-        their = networks.networks(session, {subnet.network_id for subnet in subnets.values()})
-        views = ports.ports(session, by_kind.get(PORT, ()))
-    for address_group in address_groups.values():
-        found[ADDRESS_GROUP, address_group.id] = convert_address_group(address_group, options)
-    for security_group in security_groups.values():
-        found[SECURITY_GROUP, security_group.id] = convert_security_group(security_group, options)
-    for subnet in subnets.values():
-        found[SUBNET, subnet.id] = convert_subnet(subnet, their[subnet.network_id], (), options)
-    for view in views.values():
-        found[PORT, view.port.id] = convert_port(_while_binding(view, options.region, stored), options)
+    found.update(_convert({kind: by_kind.get(kind, ()) for kind in MIRRORED}, options, stored))
     return found
+
+
+def everything(options: Options, stored: Container[str]) -> Iterator[tuple[Key, Converted]]:
+    """All objects of the database, one after the other, in the order to write them.
+
+    The number of queries is the same whatever there is, and documents are made one at a time.
+    """
+    yield from _convert(dict.fromkeys(MIRRORED, EVERY), options, stored)
+
+
+def _convert(wanted: Mapping[str, Wanted], options: Options, stored: Container[str]) -> Iterator[tuple[Key, Converted]]:
+    with reading() as session:
+        address_groups = groups.address_groups(session, wanted[ADDRESS_GROUP])
+        security_groups = groups.security_groups(session, wanted[SECURITY_GROUP])
+        subnets = networks.subnets(session, wanted[SUBNET])
+        theirs = EVERY if wanted[SUBNET] is EVERY else {subnet.network_id for subnet in subnets.values()}
+        their = networks.networks(session, theirs)
+        views = ports.ports(session, wanted[PORT])
+    for address_group in address_groups.values():
+        yield (ADDRESS_GROUP, address_group.id), convert_address_group(address_group, options)
+    for security_group in security_groups.values():
+        yield (SECURITY_GROUP, security_group.id), convert_security_group(security_group, options)
+    for subnet in subnets.values():
+        if subnet.network_id in their:  # otherwise both went between the two queries
+            yield (SUBNET, subnet.id), convert_subnet(subnet, their[subnet.network_id], (), options)
+    for view in views.values():
+        yield (PORT, view.port.id), convert_port(_while_binding(view, options.region, stored), options)
 
 
 def denied_ports(identifiers: Iterable[str], options: Options) -> set[str]:

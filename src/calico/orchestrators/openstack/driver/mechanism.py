@@ -13,7 +13,15 @@ from neutron_lib.db import resource_extend
 from oslo_config import cfg
 
 from calico.orchestrators.openstack.driver import bindings, callbacks, settings, subnets
-from calico.orchestrators.openstack.driver.journal.recording import NETWORK, PORT, SUBNET, SUBNET_PORTS, Place, record
+from calico.orchestrators.openstack.driver.journal.recording import (
+    NETWORK,
+    PAIRED_PORTS,
+    PORT,
+    SUBNET,
+    SUBNET_PORTS,
+    Place,
+    record,
+)
 from calico.orchestrators.openstack.driver.logs import log_as_neutron
 from calico.orchestrators.openstack.driver.poke import poke
 from calico.orchestrators.openstack.driver.qos import CalicoQosDriver
@@ -41,6 +49,7 @@ class CalicoMechanismDriver(mech_agent.SimpleAgentMechanismDriverBase):
         settings.register()
         settings.connection()
         settings.region()
+        settings.metrics_wanted()
         callbacks.subscribe()
         bindings.listen()
         CalicoQosDriver.create()
@@ -109,7 +118,7 @@ class CalicoMechanismDriver(mech_agent.SimpleAgentMechanismDriverBase):
     def create_subnet_precommit(self, context: Any) -> None:
         if cfg.CONF.calico.refuse_overlapping_subnets:
             subnets.refuse_overlap(context.plugin_context.session, context.current)
-        record(context.plugin_context.session, SUBNET, [context.current["id"]])
+        self._record_subnet(context)
 
     def update_subnet_precommit(self, context: Any) -> None:
         record(context.plugin_context.session, SUBNET, [context.current["id"]])
@@ -117,7 +126,12 @@ class CalicoMechanismDriver(mech_agent.SimpleAgentMechanismDriverBase):
             record(context.plugin_context.session, SUBNET_PORTS, [context.current["id"]])
 
     def delete_subnet_precommit(self, context: Any) -> None:
+        self._record_subnet(context)
+
+    def _record_subnet(self, context: Any) -> None:
+        """One that comes or goes, with the ports whose address pairs may be inside of it."""
         record(context.plugin_context.session, SUBNET, [context.current["id"]])
+        record(context.plugin_context.session, PAIRED_PORTS, [context.current["network_id"]])
 
     def update_network_postcommit(self, context: Any) -> None:
         poke()

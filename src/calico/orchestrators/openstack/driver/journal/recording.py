@@ -17,6 +17,7 @@ __all__ = [
     "GROUP_PORTS",
     "MIRRORED",
     "NETWORK",
+    "PAIRED_PORTS",
     "PORT",
     "QOS_POLICY",
     "SECURITY_GROUP",
@@ -39,6 +40,8 @@ GROUP_PORTS = "group_ports"
 """The ports of a security group, for they carry its name."""
 SUBNET_PORTS = "subnet_ports"
 """The ports of a subnet, for they carry its gateway."""
+PAIRED_PORTS = "paired_ports"
+"""The ports of a network that have address pairs, for which of these are routed its subnets say."""
 NETWORK = "network"
 """The ports and subnets of a network."""
 QOS_POLICY = "qos_policy"

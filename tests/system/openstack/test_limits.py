@@ -66,7 +66,7 @@ def _socket(address: str) -> socket.socket:
     return made
 
 
-@pytest.mark.parametrize("direction", ["egress", "ingress"])
+@pytest.mark.parametrize("direction", ["ingress"])
 def test_no_more_octets_pass_than_a_bandwidth_limit_allows_and_all_do_afterwards(cloud: Cloud, direction: str) -> None:
     packets, octets = 1500, 1000
 

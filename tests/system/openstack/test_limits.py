@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Iterator
 
+import pytest
+
 from calico.dataplane.netns import in_netns
 from cloud import Cloud, Document, Machine
 
@@ -64,7 +66,9 @@ def _socket(address: str) -> socket.socket:
     return made
 
 
-def test_no_more_octets_reach_an_instance_than_a_bandwidth_limit_allows(cloud: Cloud) -> None:
+@pytest.mark.parametrize(("name", "direction"), [("a", "egress"), ("b", "ingress")])
+def test_no_more_octets_pass_than_a_bandwidth_limit_allows(cloud: Cloud, name: str, direction: str) -> None:
+    """Too many are dropped, or wait: then the sender feels it, and all arrive later."""
     packets, octets = 1500, 1000
 
     def sent() -> tuple[int, float, float]:
@@ -79,12 +83,12 @@ def test_no_more_octets_reach_an_instance_than_a_bandwidth_limit_allows(cloud: C
         return arrived > allowed
 
     cloud.until("more passes without a limit", free)
-    rule = {"max_kbps": _KILOBIT_S, "max_burst_kbps": _BURST_KILOBIT, "direction": "ingress"}
-    with limited(cloud, "b", "bandwidth_limit", **rule):
+    rule = {"max_kbps": _KILOBIT_S, "max_burst_kbps": _BURST_KILOBIT, "direction": direction}
+    with limited(cloud, name, "bandwidth_limit", **rule):
 
         def held() -> bool:
             arrived, _, allowed = sent()
-            return 0 < arrived <= allowed < packets
+            return 0 < arrived <= allowed
 
         cloud.until("the limit holds", held)
     cloud.until("the limit is gone", free)
@@ -105,7 +109,7 @@ def test_no_more_packets_pass_than_a_packet_rate_allows(cloud: Cloud) -> None:
 
         def held() -> bool:
             arrived, seconds = flood(cloud.a, cloud.b, packets, 20)
-            return 0 < arrived <= allowed(seconds) < packets
+            return 0 < arrived <= allowed(seconds)
 
         cloud.until("the limit holds", held)
     cloud.until("the limit is gone", free)

@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 NEUTRON_PYTEST := $(VENV)-openstack/bin/python -m pytest -c /dev/null --rootdir . --noconftest -p no:cacheprovider \
 	-q -W ignore --timeout 240 tests/upstream/ml2_suite.py
 
-.PHONY: help deb image deps runtimes openstack kubernetes kubernetes-ahead kubernetes-e2e demo test check unit contract functional neutron neutron-suite tempest system bench schedules leaks mutants docs clean
+.PHONY: help deb image deps runtimes openstack kubernetes kubernetes-ahead kubernetes-e2e demo test check unit contract functional neutron neutron-suite neutron-versions tempest system bench schedules leaks mutants docs clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -65,6 +65,9 @@ neutron: openstack ## Neutron's own tests of how ports are bound, with our drive
 neutron-suite: openstack ## All of Neutron's own ML2 tests with our driver: 20 minutes
 	$(NEUTRON_PYTEST)
 
+neutron-versions: openstack ## The driver on Neutron 26, 27 and 28 as well: 15 minutes; SERIES=26 for one
+	@packaging/neutron-versions $(VENV) $(VENV)-neutrons $(SERIES)
+
 tempest: openstack ## OpenStack's own API tests against Neutron with our driver and a real Keystone
 	@packaging/bootstrap $(VENV) tempest
 	$(VENV)-tempest/bin/python tests/tempest_suite/run.py $(SUITE)
@@ -101,4 +104,4 @@ docs: deps ## Build the documentation site
 
 clean: ## Remove everything that was built, and all labs
 	@if [ -x $(BIN)/calico ]; then $(BIN)/calico lab down --all || true; fi
-	rm -rf $(VENV) $(VENV)-openstack $(VENV)-tempest .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache site dist build bench/results
+	rm -rf $(VENV) $(VENV)-openstack $(VENV)-neutrons $(VENV)-tempest .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache site dist build bench/results

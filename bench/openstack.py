@@ -67,7 +67,7 @@ class Plane:
             self.stack.start()
         else:
             self.stack.start(worker_says="Periodic workers process starting")
-        self.stack.postgres.ask(_AGENT.format(id=uuid.uuid4(), type=TYPES[self.driver]))
+        self.stack.database.ask(_AGENT.format(id=uuid.uuid4(), type=TYPES[self.driver]))
         api = self.stack.client()
         self.network = api.create("network", name="bench")
         api.create("subnet", network_id=self.network["id"], ip_version=4, cidr="10.64.0.0/16")
@@ -108,12 +108,12 @@ def resync(plane: Plane, counts: list[int]) -> None:
     stack.settle()
     for process in stack.workers:
         process.kill()
-    stack.postgres.ask("ALTER SYSTEM SET log_statement = 'all'")
-    stack.postgres.ask("SELECT pg_reload_conf()")
+    stack.database.ask("ALTER SYSTEM SET log_statement = 'all'")
+    stack.database.ask("SELECT pg_reload_conf()")
     time.sleep(1)
     for count in counts:
-        stack.postgres.ask(f"DELETE FROM ports WHERE network_id = '{network['id']}'")
-        stack.postgres.ask(
+        stack.database.ask(f"DELETE FROM ports WHERE network_id = '{network['id']}'")
+        stack.database.ask(
             _PORTS.format(
                 count=count, project=api.project, network=network["id"], subnet=subnet["id"], group=group["id"]
             )

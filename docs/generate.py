@@ -26,6 +26,7 @@ from calico.felix.metrics import Counts, Metrics
 from calico.obs.conditions import CATALOGUE
 from calico.orchestrators.openstack.compute.metrics import Counts as AgentCounts
 from calico.orchestrators.openstack.compute.metrics import Metrics as AgentMetrics
+from calico.orchestrators.openstack.driver.metrics import WorkerMetrics
 from calico.rules.drops import REASONS
 
 __all__ = ["PAGES", "main", "stale_pages"]
@@ -67,7 +68,7 @@ def felix_parameters() -> str:
 
 
 def metrics() -> str:
-    """The page of metrics: of Felix, the BGP agent and the OpenStack agent."""
+    """The page of metrics: of Felix, the BGP agent, the OpenStack agent and the Neutron driver."""
     zero, none = _zero(Counts), _zero(AgentCounts)
     felix = _families(Metrics(lambda: zero, with_process=lambda: False).registry)
     agent = _families(AgentMetrics(lambda: none, with_process=False).registry)
@@ -86,6 +87,10 @@ def metrics() -> str:
         "## OpenStack agent",
         "What `calico openstack agent --metrics ADDRESS:PORT` offers, besides `process_...`.",
         _table(["Metric", "Type", "What"], agent),
+        "## Neutron driver",
+        "What a worker of the driver offers at `metrics_address` of `[calico]` in Neutron's configuration, besides "
+        "`process_...`. Counters are those of one process; what waits in the journal is the same for all.",
+        _table(["Metric", "Type", "What"], _families(WorkerMetrics(lambda: (0, 0.0), with_process=False).registry)),
     )
 
 

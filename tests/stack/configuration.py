@@ -13,7 +13,7 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     """Where everything listens: a host and one port each. ``host`` is reachable from where the servers run."""
 
     host: str = "127.0.0.1"
-    postgres: int
+    database: int
     etcd: int
     etcd_peer: int
     nova: int

@@ -66,6 +66,10 @@ class Postgres:
         """Rows of an SQL statement, as text."""
         return [line.split("\t") for line in self._ask("neutron", sql).splitlines()]
 
+    def log(self) -> str:
+        """All that it has logged."""
+        return (self._directory / "postgres.log").read_text(errors="replace")
+
     def stop(self) -> None:
         if self.process is not None:
             self.process.stop(signal.SIGQUIT)  # at once, with its clients

@@ -1,7 +1,7 @@
 """Makes Neutron's tables in an empty database; run by Neutron's Python, as ``schema.py URL --config-file FILE...``.
 
-Neutron's own migrations are written for MySQL, so on PostgreSQL its tables are made of its models. The driver's table
-comes from the driver's migration, by what ``neutron-db-manage`` runs.
+Neutron's own migrations are written for MySQL, so on PostgreSQL its tables are made of its models; on MariaDB they come
+from the migrations. The driver's table comes from the driver's migration, by what ``neutron-db-manage`` runs.
 """
 
 import sys
@@ -12,6 +12,10 @@ from neutron.db.models.securitygroup_default_rules import SecurityGroupDefaultRu
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
+files = sys.argv[2:]
+if sys.argv[1].startswith("mysql"):  # all of Neutron's migrations, and ours with them
+    sys.argv = ["neutron-db-manage", *files, "upgrade", "heads"]
+    sys.exit(cli.main())
 engine = create_engine(sys.argv[1])
 head.get_metadata().create_all(engine)
 with Session(engine) as session:  # what a new group allows: its own members, and everything outwards
@@ -29,5 +33,5 @@ with Session(engine) as session:  # what a new group allows: its own members, an
     session.commit()
 engine.dispose()
 
-sys.argv = ["neutron-db-manage", *sys.argv[2:], "--subproject", "calico-network", "upgrade", "heads"]
+sys.argv = ["neutron-db-manage", *files, "--subproject", "calico-network", "upgrade", "heads"]
 sys.exit(cli.main())

@@ -18,14 +18,19 @@ from calico.datastore.etcd.server import EtcdConfig, etcd_argv, find_etcd
 from stack.client import ApiError, Neutron
 from stack.configuration import Addresses, write_configuration
 from stack.guard import Guard
+from stack.mariadb import MariaDB, find_mariadb
 from stack.postgres import Postgres, find_postgres
 from stack.process import Process, until
 
-__all__ = ["ENVIRONMENT", "Stack", "free_port", "missing"]
+__all__ = ["DATABASE", "ENVIRONMENT", "Stack", "free_port", "missing"]
 
 _ROOT = Path(__file__).parents[2]
 ENVIRONMENT = Path(os.environ.get("CALICO_OPENSTACK_ENVIRONMENT", _ROOT / ".venv-openstack"))
 """Where ``make openstack`` puts Neutron."""
+DATABASE = os.environ.get("CALICO_TEST_DATABASE", "postgresql")
+"""Which database the stack has: ``postgresql`` or ``mariadb``, of which the latter is not installed by ``make``."""
+_WORKER_ALONE = any(ENVIRONMENT.glob("lib/*/site-packages/neutron-2[678].*.dist-info"))
+"""Whether the driver's worker is a service of its own, because Neutron starts none."""
 _GIVEN: set[int] = set()
 _START_S = 240.0
 
@@ -34,7 +39,9 @@ def missing() -> str:
     """What keeps the stack from running here, with the fix; empty when nothing does."""
     if not (ENVIRONMENT / "bin/neutron-periodic-workers").exists():
         return "needs Neutron: make openstack"
-    if find_postgres() is None:
+    if DATABASE == "mariadb" and find_mariadb() is None:
+        return "needs MariaDB: apt-get install mariadb-server"
+    if DATABASE != "mariadb" and find_postgres() is None:
         return "needs PostgreSQL: make openstack"
     if shutil.which("etcd") is None or shutil.which("etcdctl") is None:
         return "needs etcd and etcdctl: make deps"
@@ -77,7 +84,7 @@ class Stack:
     ) -> None:
         self.directory, self.prefix = directory, tuple(prefix)
         self.addresses = addresses or Addresses(
-            postgres=free_port(),
+            database=free_port(),
             etcd=free_port(),
             etcd_peer=free_port(),
             nova=free_port(),
@@ -86,7 +93,8 @@ class Stack:
         self._mechanism, self._services, self._settings = mechanism, services, settings
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(0o711)  # PostgreSQL's user must reach its part
-        self.postgres = Postgres(directory, self.addresses.host, self.addresses.postgres, self.prefix)
+        kind = MariaDB if DATABASE == "mariadb" else Postgres
+        self.database: MariaDB | Postgres = kind(directory, self.addresses.host, self.addresses.database, self.prefix)
         self.etcd = self._etcd()
         self._events = directory / "nova-events"
         self._guard: Guard | None = None
@@ -125,7 +133,7 @@ class Stack:
         """End everything."""
         for process in (*self.workers, *self.apis, self.nova, self.etcd):
             process.kill()
-        self.postgres.stop()
+        self.database.stop()
         if self._guard is not None:
             self._guard.dismiss()
             self._guard = None
@@ -170,6 +178,8 @@ class Stack:
 
     def worker_pid(self, number: int = 0) -> int:
         """Process id of the driver's own worker among the children of ``neutron-periodic-workers``."""
+        if _WORKER_ALONE:
+            return self.workers[number].pid
         for pid in self.workers[number].children():
             if b"calico" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"(")[0]:
                 return pid
@@ -183,7 +193,7 @@ class Stack:
 
     def journal(self) -> int:
         """Entries of the journal that are not drained."""
-        return int(self.postgres.ask("SELECT count(*) FROM calico_journal")[0][0])
+        return int(self.database.ask("SELECT count(*) FROM calico_journal")[0][0])
 
     def settle(self) -> None:
         """Until the journal is empty."""
@@ -242,7 +252,7 @@ class Stack:
             self.directory,
             ENVIRONMENT,
             self.addresses,
-            self.postgres.url,
+            self.database.url,
             mechanism=self._mechanism,
             services=self._services,
             settings=self._settings,
@@ -267,13 +277,14 @@ class Stack:
         )
 
     def _worker(self, number: int) -> Process:
-        return self._process(f"workers-{number}", self.program("neutron-periodic-workers"))
+        words = ("calico", "openstack", "worker") if _WORKER_ALONE else ("neutron-periodic-workers",)
+        return self._process(f"workers-{number}", self.program(*words))
 
     def _make_database(self) -> None:
-        self.postgres.start()
-        if self.postgres.ask("SELECT 1 FROM pg_tables WHERE tablename = 'ports'"):
+        self.database.start()
+        if self.database.ask("SELECT 1 FROM information_schema.tables WHERE table_name = 'ports'"):
             return
         schema = str(Path(__file__).with_name("schema.py"))
-        argv = [*self.prefix, *self.program("python", schema, self.postgres.url)]
+        argv = [*self.prefix, *self.program("python", schema, self.database.url)]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{argv}: {done.stdout[-2000:]}{done.stderr[-4000:]}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from functional.openstack.cloud import Cloud
-from stack.stack import Stack, missing
+from stack.stack import Stack, free_port, missing
 
 _NETS = itertools.count()
 _SETTINGS = """\
@@ -29,7 +29,8 @@ def stack() -> Iterator[Stack]:
     if reason:
         pytest.skip(reason)
     directory = Path(tempfile.mkdtemp(prefix="calico-stack-"))
-    running = Stack(directory, settings=_SETTINGS, apis=2, workers=2)
+    settings = f"{_SETTINGS}metrics_address = 127.0.0.1:{free_port()}\n"
+    running = Stack(directory, settings=settings, apis=2, workers=2)
     try:
         running.start()
         yield running

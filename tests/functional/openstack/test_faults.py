@@ -17,7 +17,7 @@ import pytest
 
 from functional.openstack.cloud import Cloud
 from stack.client import ApiError, Neutron
-from stack.stack import ENVIRONMENT, Stack
+from stack.stack import DATABASE, ENVIRONMENT, Stack
 
 pytestmark = [pytest.mark.neutron, pytest.mark.timeout(600)]
 
@@ -33,11 +33,12 @@ def stopped(pid: int) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-def resync(stack: Stack, *arguments: str) -> tuple[int, dict[str, object]]:
+def resync(stack: Stack, *arguments: str, **environment: str) -> tuple[int, dict[str, object]]:
     """Exit code and report of ``calico openstack resync``."""
     files = [part for name in ("neutron.conf", "ml2_conf.ini", "calico.ini") for part in ("--config-file", name)]
     argv = [str(ENVIRONMENT / "bin/calico"), "openstack", "resync", *files, "-o", "json", *arguments]
-    done = subprocess.run(argv, cwd=stack.directory / "etc", capture_output=True, text=True, check=False)
+    env = {**os.environ, **environment}
+    done = subprocess.run(argv, cwd=stack.directory / "etc", capture_output=True, text=True, check=False, env=env)
     assert done.returncode in (0, 1), done.stderr
     return done.returncode, json.loads(done.stdout)
 
@@ -110,6 +111,35 @@ def test_what_strangers_change_in_etcd_is_found_by_resync_and_by_the_next_leader
     os.kill(cloud.stack.worker_pid(), signal.SIGKILL)
     cloud.stack.until("the next leader mends", lambda: cloud.stack.etcdctl("get", ghost) == "")
     assert_mended()
+
+
+@pytest.mark.skipif(DATABASE != "postgresql", reason="counts queries in PostgreSQL's log")
+def test_a_comparison_asks_the_database_as_often_for_one_missing_object_as_for_many(cloud: Cloud) -> None:
+    host = cloud.host()
+    ports = [cloud.port(cloud.network()[0], host) for _ in range(7)]
+    group = cloud.api.create("security_group", name="many")
+    cloud.stack.settle()
+    prefix = "/calico/resources/v3/projectcalico.org/"
+    keys = [f"{prefix}networkpolicies/openstack/ossg.default.{group['id']}"]
+    keys += [f"{prefix}workloadendpoints/openstack/{cloud.endpoint(port)['metadata']['name']}" for port in ports]
+    counts = []
+    for missing in (1, len(keys)):
+        for key in keys[:missing]:
+            cloud.stack.etcdctl("del", key)
+        before = _statements(cloud.stack)
+        code, report = resync(cloud.stack, "--dry-run", PGOPTIONS="-c log_statement=all")
+        counts.append(_statements(cloud.stack) - before)
+        assert code == 1
+        assert len(report["objects"]) == missing  # type: ignore[arg-type]
+    assert counts[0] == counts[1] > 10
+    assert resync(cloud.stack)[1]["failed"] == []
+    assert resync(cloud.stack, "--dry-run")[0] == 0
+    assert all(cloud.endpoint(port) for port in ports)
+
+
+def _statements(stack: Stack) -> int:
+    """Queries in PostgreSQL's log, which has those of connections that ask for it."""
+    return stack.database.log().count("LOG:  statement: SELECT")
 
 
 def test_reports_written_while_the_history_is_compacted_are_not_missed(cloud: Cloud) -> None:

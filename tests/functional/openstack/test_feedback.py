@@ -98,13 +98,13 @@ def test_a_port_that_cannot_work_as_it_is_asked_for_is_in_error_until_it_can(clo
     cloud.active(port, host)
     table = "allowedaddresspairs"  # past the API, which checks them
     mac = port["mac_address"]
-    cloud.stack.postgres.ask(
+    cloud.stack.database.ask(
         f"INSERT INTO {table} (port_id, mac_address, ip_address) VALUES ('{port['id']}', '{mac}', 'x')"
     )
     cloud.api.update("port", port["id"], name="wrong")
     cloud.until_status(port, "ERROR")
     assert "address-invalid" in annotation(cloud.endpoint(port), "problems")
-    cloud.stack.postgres.ask(f"DELETE FROM {table} WHERE port_id = '{port['id']}'")
+    cloud.stack.database.ask(f"DELETE FROM {table} WHERE port_id = '{port['id']}'")
     with host.answers():
         cloud.api.update("port", port["id"], name="right")
         cloud.until_status(port, "ACTIVE")

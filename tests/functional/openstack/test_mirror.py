@@ -149,6 +149,18 @@ def test_an_address_pair_in_another_subnet_of_the_network_is_routed(cloud: Cloud
     assert cloud.endpoint(port)["spec"]["ipNetworks"] == [f"{port['fixed_ips'][0]['ip_address']}/32", f"{other}/32"]
 
 
+def test_an_address_pair_is_routed_as_long_as_a_subnet_has_it_that_came_after_the_port(cloud: Cloud) -> None:
+    network, first = cloud.network()
+    pair = first["cidr"].rpartition(".")[0] + ".30"
+    port = cloud.port(network, cloud.host(), allowed_address_pairs=[{"ip_address": pair}])
+    own = f"{port['fixed_ips'][0]['ip_address']}/32"
+    assert cloud.endpoint(port)["spec"]["ipNetworks"] == [own]
+    later = cloud.subnet(network)
+    assert cloud.endpoint(port)["spec"]["ipNetworks"] == [own, f"{pair}/32"]
+    cloud.api.delete("subnet", later["id"])
+    assert cloud.endpoint(port)["spec"]["ipNetworks"] == [own]
+
+
 def test_subnets_tell_hosts_what_dhcp_says_and_ports_their_gateway(cloud: Cloud) -> None:
     host = cloud.host()
     network, subnet = cloud.network()

@@ -44,9 +44,13 @@ class Machine:
 
     def serve(self) -> None:
         for port in PORTS:
-            server = in_netns(self.netns, lambda port=port: socket.create_server(("0.0.0.0", port), backlog=64))
-            self._servers.append(server)
-            threading.Thread(target=_answer, args=(server,), daemon=True).start()
+            for family, everywhere in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+                server = in_netns(
+                    self.netns,
+                    lambda family=family, at=(everywhere, port): socket.create_server(at, family=family, backlog=64),
+                )
+                self._servers.append(server)
+                threading.Thread(target=_answer, args=(server,), daemon=True).start()
 
     def close(self) -> None:
         for server in self._servers:
@@ -124,10 +128,11 @@ class Cloud:
 
     # ---- what is done
 
-    def boot(self, name: str, host: str, *, port: str = "") -> Machine:
+    def boot(self, name: str, host: str, *, port: str = "", dhcp: bool = True) -> Machine:
+        """``dhcp``: the instance has its IPv4 address by DHCP when this returns."""
         self.until(f"Neutron knows {host} as alive", lambda: self.agent(host)["alive"])
         network = "" if port else str(self.network["id"])
-        instance = compute.boot(self.name, name, host, port=port, network=network)
+        instance = compute.boot(self.name, name, host, port=port, network=network, dhcp=dhcp)
         address = str(self.api.port(instance.port)["fixed_ips"][0]["ip_address"])
         machine = self.machines[name] = Machine(name, instance.netns, address)
         machine.serve()

@@ -24,8 +24,8 @@ _FILES = ("/etc/neutron/neutron.conf", "/etc/neutron/plugins/ml2/ml2_conf.ini")
 def worker_command(files: tuple[str, ...]) -> None:
     """Run the worker that mirrors Neutron's database to etcd and reports hosts to Neutron.
 
-    Neutron 26 needs it beside its API: its neutron-periodic-workers starts no such processes. Later ones start the
-    worker themselves; one more does no harm.
+    Neutron before 29 needs it beside its API: its neutron-periodic-workers starts no such processes. Later ones start
+    the worker themselves; one more does no harm.
     """
     try:
         from calico.orchestrators.openstack.driver import standalone

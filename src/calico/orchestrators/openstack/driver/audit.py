@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from calico.datastore.api import Backend
@@ -11,6 +12,7 @@ from calico.obs.logger import Logger
 from calico.orchestrators.openstack.convert import Options
 from calico.orchestrators.openstack.driver.comparison import find_drift
 from calico.orchestrators.openstack.driver.journal.recording import record_works
+from calico.orchestrators.openstack.driver.metrics import WorkerMetrics
 
 __all__ = ["Auditor"]
 
@@ -22,8 +24,11 @@ _RETRY_S = 30.0
 class Auditor:
     """Compares everything now and every ``interval_s``; what differs is put in the journal, and ``wake`` is called."""
 
-    def __init__(self, backend: Backend, options: Options, interval_s: float, wake: Callable[[], object]) -> None:
+    def __init__(
+        self, backend: Backend, options: Options, metrics: WorkerMetrics, interval_s: float, wake: Callable[[], object]
+    ) -> None:
         self._backend, self._options, self._interval_s, self._wake = backend, options, interval_s, wake
+        self._metrics = metrics
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -32,6 +37,7 @@ class Auditor:
                 await self.audit()
                 pause = self._interval_s
             except Exception as error:  # etcd or the database is away: the next one comes
+                self._metrics.on_audit_failed()
                 log.warning("calico_audit_failed", reason=repr(error))
                 pause = min(_RETRY_S, self._interval_s)
             await asyncio.sleep(pause)
@@ -47,6 +53,7 @@ class Auditor:
         if found:
             await asyncio.to_thread(record_works, [drift.work() for drift in found])
             self._wake()
-        took_ms = round((time.monotonic() - started) * 1000)
-        log.info("calico_audit", compared=compared, drift=len(found), took_ms=took_ms)
+        took_s = time.monotonic() - started
+        self._metrics.on_audit(compared, Counter(drift.kind for drift in found), took_s)
+        log.info("calico_audit", compared=compared, drift=len(found), took_ms=round(took_s * 1000))
         return len(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 from msgspec.structs import replace
 from neutron_lib.api.definitions import portbindings
@@ -26,6 +26,7 @@ from calico.orchestrators.openstack.driver.journal.recording import (
     ISOLATED_NETWORK,
     ISOLATED_PROJECT,
     ISOLATION,
+    MIRRORED,
     NETWORK,
     OTHERS,
     PORT,
@@ -36,10 +37,10 @@ from calico.orchestrators.openstack.driver.journal.recording import (
     Work,
 )
 from calico.orchestrators.openstack.driver.reading import dependents, groups, networks, ports, routers
-from calico.orchestrators.openstack.driver.reading.rows import reading
+from calico.orchestrators.openstack.driver.reading.rows import EVERY, Wanted, every_or, reading
 from calico.orchestrators.openstack.facts import Binding, PortView
 
-__all__ = ["Key", "converted", "denied_ports", "dependent_works", "paths_of", "with_places"]
+__all__ = ["Key", "converted", "denied_ports", "dependent_works", "everything", "paths_of", "with_places"]
 
 Key = tuple[str, str]
 """Kind and id of an object."""
@@ -92,32 +93,50 @@ def converted(keys: Iterable[Key], options: Options, stored: Container[str]) -> 
     found: dict[Key, Converted] = {
         (kind, identifier): Converted() for kind, wanted in by_kind.items() for identifier in wanted
     }
-    with reading() as session:
-        address_groups = groups.address_groups(session, by_kind.get(ADDRESS_GROUP, ()))
-        security_groups = groups.security_groups(session, by_kind.get(SECURITY_GROUP, ()))
-        subnets = networks.subnets(session, by_kind.get(SUBNET, ()))
-        isolated = by_kind.get(ISOLATED_NETWORK, ()) if options.isolation == "network+router" else ()
-        their = networks.networks(session, {*(subnet.network_id for subnet in subnets.values()), *isolated})
-        joined = routers.routers(session, {*isolated, *(their if options.pools else ())})
-        projects = by_kind.get(ISOLATED_PROJECT, ()) if options.isolation == "project" else ()
-        populated = networks.populated_projects(session, projects)
-        views = ports.ports(session, by_kind.get(PORT, ()))
-    for address_group in address_groups.values():
-        found[ADDRESS_GROUP, address_group.id] = convert_address_group(address_group, options)
-    for security_group in security_groups.values():
-        found[SECURITY_GROUP, security_group.id] = convert_security_group(security_group, options)
-    for subnet in subnets.values():
-        found[SUBNET, subnet.id] = convert_subnet(subnet, their[subnet.network_id], joined, options)
-    for network_id in isolated:
-        if network_id in their:
-            found[ISOLATED_NETWORK, network_id] = convert_network_isolation(their[network_id], joined, options)
-    for project_id in populated:
-        found[ISOLATED_PROJECT, project_id] = convert_project_isolation(project_id, options)
-    if ISOLATION in by_kind:
-        found[ISOLATION, OTHERS] = convert_isolation_tier(options)
-    for view in views.values():
-        found[PORT, view.port.id] = convert_port(_while_binding(view, options.region, stored), options)
+    found.update(_convert({kind: by_kind.get(kind, ()) for kind in MIRRORED}, options, stored))
     return found
+
+
+def everything(options: Options, stored: Container[str]) -> Iterator[tuple[Key, Converted]]:
+    """All objects of the database, one after the other, in the order to write them.
+
+    The number of queries is the same whatever there is, and documents are made one at a time.
+    """
+    yield from _convert(dict.fromkeys(MIRRORED, EVERY), options, stored)
+
+
+def _convert(wanted: Mapping[str, Wanted], options: Options, stored: Container[str]) -> Iterator[tuple[Key, Converted]]:
+    by_network, by_project = options.isolation == "network+router", options.isolation == "project"
+    with reading() as session:
+        address_groups = groups.address_groups(session, wanted[ADDRESS_GROUP])
+        security_groups = groups.security_groups(session, wanted[SECURITY_GROUP])
+        subnets = networks.subnets(session, wanted[SUBNET])
+        isolated = every_or(wanted[ISOLATED_NETWORK] if by_network else ())
+        theirs = _or_every(wanted[SUBNET], isolated, {subnet.network_id for subnet in subnets.values()})
+        their = networks.networks(session, theirs)
+        joined = routers.routers(session, theirs if options.pools else isolated)
+        projects = networks.populated_projects(session, wanted[ISOLATED_PROJECT] if by_project else ())
+        views = ports.ports(session, wanted[PORT])
+    for address_group in address_groups.values():
+        yield (ADDRESS_GROUP, address_group.id), convert_address_group(address_group, options)
+    for security_group in security_groups.values():
+        yield (SECURITY_GROUP, security_group.id), convert_security_group(security_group, options)
+    if wanted[ISOLATION] and options.isolation != "none":
+        yield (ISOLATION, OTHERS), convert_isolation_tier(options)
+    for network_id in their if isolated is EVERY else isolated:
+        if network_id in their:
+            yield (ISOLATED_NETWORK, network_id), convert_network_isolation(their[network_id], joined, options)
+    for project_id in projects:
+        yield (ISOLATED_PROJECT, project_id), convert_project_isolation(project_id, options)
+    for subnet in subnets.values():
+        if subnet.network_id in their:  # otherwise both went between the two queries
+            yield (SUBNET, subnet.id), convert_subnet(subnet, their[subnet.network_id], joined, options)
+    for view in views.values():
+        yield (PORT, view.port.id), convert_port(_while_binding(view, options.region, stored), options)
+
+
+def _or_every(subnets: Wanted, networks: Wanted, of_subnets: set[str]) -> Wanted:
+    return EVERY if subnets is EVERY or networks is EVERY else {*of_subnets, *networks}
 
 
 def denied_ports(identifiers: Iterable[str], options: Options) -> set[str]:

@@ -14,6 +14,7 @@ from calico.orchestrators.openstack.driver import desired
 from calico.orchestrators.openstack.driver.feedback import report_denied
 from calico.orchestrators.openstack.driver.journal.claims import Claim, claim, depth
 from calico.orchestrators.openstack.driver.journal.recording import MIRRORED, PORT, Work
+from calico.orchestrators.openstack.driver.metrics import WorkerMetrics
 from calico.orchestrators.openstack.driver.mirror import Mirror, Outcome
 
 __all__ = ["Drainer"]
@@ -27,8 +28,8 @@ _BACKOFF_MAX_S = 10.0
 class Drainer:
     """``wake`` is called when there is news; otherwise the journal is looked at every ``poll_s``."""
 
-    def __init__(self, mirror: Mirror, *, batch: int, poll_s: float) -> None:
-        self._mirror, self._batch, self._poll_s = mirror, batch, poll_s
+    def __init__(self, mirror: Mirror, metrics: WorkerMetrics, *, batch: int, poll_s: float) -> None:
+        self._mirror, self._metrics, self._batch, self._poll_s = mirror, metrics, batch, poll_s
         self._news = asyncio.Event()
         self._reported = 0.0
 
@@ -55,6 +56,7 @@ class Drainer:
 
     async def _on_failure(self, state: RetryCallState) -> None:
         reason = state.outcome.exception() if state.outcome is not None else None
+        self._metrics.on_retry()
         log.warning("calico_journal_waits", reason=str(reason) or repr(reason), pause_s=round(state.upcoming_sleep, 2))
         await self._report()
 
@@ -79,10 +81,20 @@ class Drainer:
         if any(dependent.values()):
             self.wake()
         for work, outcome in outcomes.items():
-            _tell(work, outcome)
+            self._tell(work, outcome)
         denied = [work.identifier for work, outcome in outcomes.items() if work.kind == PORT and _is_denied(outcome)]
         if denied:
             await asyncio.to_thread(report_denied, denied)
+
+    def _tell(self, work: Work, outcome: Outcome) -> None:
+        if outcome.failed:
+            self._metrics.on_failure(work.kind)
+            log.error("calico_object_not_mirrored", kind=work.kind, id=work.identifier, reason=outcome.failed)
+        else:
+            self._metrics.on_mirrored(work.kind)
+        for problem in outcome.problems:
+            self._metrics.on_not_followed(problem.code)
+            log.warning("calico_not_followed", code=problem.code, kind=problem.kind, id=problem.id, text=problem.text)
 
     async def _idle(self) -> None:
         try:
@@ -119,13 +131,6 @@ def _settle(
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
-
-
-def _tell(work: Work, outcome: Outcome) -> None:
-    if outcome.failed:
-        log.error("calico_object_not_mirrored", kind=work.kind, id=work.identifier, reason=outcome.failed)
-    for problem in outcome.problems:
-        log.warning("calico_not_followed", code=problem.code, kind=problem.kind, id=problem.id, text=problem.text)
 
 
 def _is_denied(outcome: Outcome) -> bool:

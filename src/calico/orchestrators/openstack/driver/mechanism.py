@@ -18,6 +18,7 @@ from calico.orchestrators.openstack.driver.journal.recording import (
     ISOLATED_NETWORK,
     ISOLATED_PROJECT,
     NETWORK,
+    PAIRED_PORTS,
     PORT,
     SUBNET,
     SUBNET_PORTS,
@@ -51,6 +52,7 @@ class CalicoMechanismDriver(mech_agent.SimpleAgentMechanismDriverBase):
         settings.register()
         settings.connection()
         settings.region()
+        settings.metrics_wanted()
         callbacks.subscribe()
         bindings.listen()
         routers.listen()
@@ -137,7 +139,7 @@ class CalicoMechanismDriver(mech_agent.SimpleAgentMechanismDriverBase):
     def create_subnet_precommit(self, context: Any) -> None:
         if cfg.CONF.calico.refuse_overlapping_subnets:
             subnets.refuse_overlap(context.plugin_context.session, context.current)
-        record(context.plugin_context.session, SUBNET, [context.current["id"]])
+        self._record_subnet(context)
 
     def update_subnet_precommit(self, context: Any) -> None:
         record(context.plugin_context.session, SUBNET, [context.current["id"]])
@@ -145,7 +147,12 @@ class CalicoMechanismDriver(mech_agent.SimpleAgentMechanismDriverBase):
             record(context.plugin_context.session, SUBNET_PORTS, [context.current["id"]])
 
     def delete_subnet_precommit(self, context: Any) -> None:
+        self._record_subnet(context)
+
+    def _record_subnet(self, context: Any) -> None:
+        """One that comes or goes, with the ports whose address pairs may be inside of it."""
         record(context.plugin_context.session, SUBNET, [context.current["id"]])
+        record(context.plugin_context.session, PAIRED_PORTS, [context.current["network_id"]])
 
     def update_network_postcommit(self, context: Any) -> None:
         poke()

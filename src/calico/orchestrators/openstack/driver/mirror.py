@@ -1,14 +1,15 @@
-"""Writing objects of Neutron's database to etcd: each in one transaction that never takes etcd back in time.
+"""Writing objects of Neutron's database to etcd: each whole in a transaction that never takes etcd back in time.
 
 etcd is read first, then the database, then etcd is written if it is still as it was read. So every write says what the
 database said after the write before it. What was made of a later revision than ours is left alone.
+Objects of one kind share transactions; where one of them was changed meanwhile, each gets its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -26,7 +27,11 @@ log = Logger(__name__)
 
 _ATTEMPTS = 6
 _QUERIES_PER_READ = 100
-_AT_ONCE = 32
+_AT_ONCE = 8
+_OPS_PER_TXN = 100
+"""etcd takes 128 by default."""
+_BYTES_PER_TXN = 500_000
+"""etcd takes 1.5 MiB by default."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -35,6 +40,10 @@ class Outcome(msgspec.Struct, frozen=True):
     written: int = 0
     problems: tuple[Problem, ...] = ()
     failed: str = ""
+
+
+Written = tuple[Work, list[Op]]
+"""An object, and what is to be written of it."""
 
 
 class Mirror:
@@ -108,26 +117,45 @@ class Mirror:
     ) -> list[Work]:
         """Those whose keys were changed meanwhile."""
         gate = asyncio.Semaphore(_AT_ONCE)
+        ready: list[Written] = []
+        again: list[Work] = []
+        for work in works:
+            try:
+                ops = self._ops(found[work], paths[work], stored)
+            except Conflict:
+                again.append(work)
+            except CalicoError as error:
+                outcomes[work] = Outcome(problems=found[work].problems, failed=str(error))
+            else:
+                outcomes[work] = Outcome(written=len(ops), problems=found[work].problems)
+                if ops:
+                    ready.append((work, ops))
 
-        async def write(work: Work) -> Work | None:
-            async with gate:
-                try:
-                    outcomes[work] = await self._write(found[work], paths[work], stored)
-                except Conflict:
-                    return work
-                except Transient:
-                    raise
-                except CalicoError as error:
-                    outcomes[work] = Outcome(problems=found[work].problems, failed=str(error))
-                return None
+        async def write(batch: Sequence[Written]) -> list[Work]:
+            """Together; when that is refused one by one, so that each is judged by its own keys."""
+            try:
+                async with gate:
+                    await self._txn([op for _, ops in batch for op in ops])
+                return []
+            except Transient:
+                raise
+            except CalicoError as error:
+                if len(batch) > 1:
+                    return [each for one in batch for each in await write([one])]
+                ((work, _),) = batch
+                if isinstance(error, Conflict):
+                    return [work]
+                outcomes[work] = Outcome(problems=found[work].problems, failed=str(error))
+                return []
 
-        results = await asyncio.gather(*map(write, works), return_exceptions=True)
+        results = await asyncio.gather(*map(write, _batches(ready)), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
-        return [result for result in results if isinstance(result, Work)]
+            again += result
+        return again
 
-    async def _write(self, converted: Converted, paths: Iterable[str], stored: Mapping[str, KeyValue]) -> Outcome:
+    def _ops(self, converted: Converted, paths: Iterable[str], stored: Mapping[str, KeyValue]) -> list[Op]:
         ops, wanted = [], set()
         for document in converted.documents:
             wanted.add(document.path)
@@ -140,13 +168,25 @@ class Mirror:
             value = to_store(document, kv.value if kv is not None else None, uid=str(uuid.uuid4()), created=utc_now())
             ops.append(Op(document.path, value, expect=kv.mod_revision if kv is not None else 0))
         gone = [stored[path] for path in sorted(paths) if path in stored and path not in wanted]
-        ops += [Op(kv.key, expect=kv.mod_revision) for kv in gone]
-        if ops:
-            await self._txn(ops)
-        return Outcome(written=len(ops), problems=converted.problems)
+        return ops + [Op(kv.key, expect=kv.mod_revision) for kv in gone]
 
     async def _txn(self, ops: Sequence[Op]) -> None:
         try:
             await self._backend.txn(ops)
         except Uncertain as error:  # it happened or not: reading again tells
             raise CompareFailed(str(error), {}) from error
+
+
+def _batches(objects: Sequence[Written]) -> Iterator[list[Written]]:
+    """Objects whose writes fit into one transaction of etcd; one that fits into none is alone."""
+    batch: list[Written] = []
+    count = size = 0
+    for work, ops in objects:
+        octets = sum(len(op.value or b"") for op in ops)
+        if batch and (count + len(ops) > _OPS_PER_TXN or size + octets > _BYTES_PER_TXN):
+            yield batch
+            batch, count, size = [], 0, 0
+        batch.append((work, ops))
+        count, size = count + len(ops), size + octets
+    if batch:
+        yield batch

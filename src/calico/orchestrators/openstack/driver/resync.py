@@ -20,7 +20,7 @@ from calico.orchestrators.openstack.driver import settings
 from calico.orchestrators.openstack.driver.comparison import Drift, find_drift
 from calico.orchestrators.openstack.driver.desired import Key
 from calico.orchestrators.openstack.driver.drainer import Drainer
-from calico.orchestrators.openstack.driver.journal.claims import problems_of
+from calico.orchestrators.openstack.driver.journal.claims import problems_of, waiting
 from calico.orchestrators.openstack.driver.journal.recording import (
     ADDRESS_GROUP,
     NETWORK,
@@ -29,6 +29,7 @@ from calico.orchestrators.openstack.driver.journal.recording import (
     SUBNET,
     record_works,
 )
+from calico.orchestrators.openstack.driver.metrics import WorkerMetrics
 from calico.orchestrators.openstack.driver.mirror import Mirror
 from calico.orchestrators.openstack.driver.reading.dependents import dependent_ports, dependent_subnets
 from calico.orchestrators.openstack.driver.reading.rows import reading
@@ -86,7 +87,7 @@ async def _mend(mirror: Mirror, found: Iterable[Drift]) -> dict[Key, str]:
     """Mirror again; what could not be, with the reason."""
     works = [drift.work() for drift in found]
     await asyncio.to_thread(record_works, works)
-    drainer = Drainer(mirror, batch=200, poll_s=1.0)
+    drainer = Drainer(mirror, WorkerMetrics(waiting, with_process=False), batch=500, poll_s=1.0)
     keys = {(work.kind, work.identifier) for work in works}
     for _ in range(_TRIES):
         drained = await drainer.drain()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 from oslo_config import cfg
 
 from calico.datastore.connection import Connection, load_connection
+from calico.errors import InvalidInput
+from calico.obs.listeners import MetricsWanted
 from calico.orchestrators.openstack.convert import Options
 from calico.orchestrators.openstack.naming import check_region
 
-__all__ = ["OPTIONS", "connection", "list_options", "options", "region", "register"]
+__all__ = ["OPTIONS", "connection", "list_options", "metrics_wanted", "options", "region", "register"]
 
 GROUP = "calico"
 
@@ -50,6 +54,12 @@ OPTIONS = [
         default=True,
         help="A port is ACTIVE only when its host says that the revision of its endpoint is in the kernel. Turn it off "
         "for hosts whose Felix answers no such questions (Calico's own): then its status 'up' is enough.",
+    ),
+    cfg.StrOpt(
+        "metrics_address",
+        default="",
+        help="ADDRESS:PORT at which the worker offers its metrics to Prometheus; empty: nowhere. Of several workers of "
+        "one controller the first has it, and another takes over when that ends.",
     ),
     cfg.BoolOpt(
         "route_all_address_pairs",
@@ -109,6 +119,22 @@ def connection(conf: cfg.ConfigOpts = cfg.CONF) -> Connection:
 def region(conf: cfg.ConfigOpts = cfg.CONF) -> str:
     """The region, checked."""
     return check_region(conf[GROUP].openstack_region)
+
+
+def metrics_wanted(conf: cfg.ConfigOpts = cfg.CONF) -> MetricsWanted | None:
+    """Where metrics are offered; None: nowhere. InvalidInput when it is no address with a port."""
+    given = conf[GROUP].metrics_address
+    if not given:
+        return None
+    host, _, port = given.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        ipaddress.ip_address(host)
+        if not 0 < int(port) < 65536:
+            raise ValueError
+    except ValueError:
+        raise InvalidInput(f"{given!r} is not ADDRESS:PORT", field="metrics_address") from None
+    return MetricsWanted(host, int(port))
 
 
 def options(conf: cfg.ConfigOpts = cfg.CONF) -> Options:

@@ -21,7 +21,7 @@ from neutron_lib.db import api as db_api
 from calico.orchestrators.openstack.driver.journal.recording import Place, Work
 from calico.orchestrators.openstack.driver.journal.table import JournalEntry
 
-__all__ = ["Claim", "Depth", "claim", "depth", "journalled", "problems_of"]
+__all__ = ["Claim", "Depth", "claim", "depth", "journalled", "problems_of", "waiting"]
 
 _TABLE = JournalEntry.__table__
 _PROBLEM_MAX = 255
@@ -125,6 +125,12 @@ def depth() -> Depth:
         count, oldest = session.execute(sa.select(sa.func.count(), age).select_from(_TABLE)).one()
     seconds = oldest.total_seconds() if isinstance(oldest, timedelta) else float(oldest or 0)
     return Depth(int(count), max(0.0, seconds))
+
+
+def waiting() -> tuple[int, float]:
+    """The same, as plain numbers."""
+    found = depth()
+    return found.entries, found.oldest_s
 
 
 def journalled() -> set[tuple[str, str]]:

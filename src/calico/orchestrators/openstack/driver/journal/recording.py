@@ -23,6 +23,7 @@ __all__ = [
     "MIRRORED",
     "NETWORK",
     "OTHERS",
+    "PAIRED_PORTS",
     "PORT",
     "QOS_POLICY",
     "ROUTER",
@@ -57,6 +58,8 @@ FORWARDING_PORTS = "forwarding_ports"
 """The ports that a floating address, some of whose ports are forwarded, leads to."""
 FORWARDED_WITH = "forwarded_with"
 """The ports that share a floating address with a port, by their forwards."""
+PAIRED_PORTS = "paired_ports"
+"""The ports of a network that have address pairs, for which of these are routed its subnets say."""
 NETWORK = "network"
 """The ports and subnets of a network."""
 QOS_POLICY = "qos_policy"

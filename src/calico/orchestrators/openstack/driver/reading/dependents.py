@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from neutron.db import models_v2
-from neutron.db.models import address_group as address_models
+from neutron.db.models import allowed_address_pair
 from neutron.db.models import l3 as l3_models
 from neutron.db.models import port_forwarding as forwarding_models
 from neutron.db.models import securitygroup as group_models
@@ -15,43 +15,18 @@ from neutron.plugins.ml2 import models as ml2_models
 from sqlalchemy import select
 
 from calico.orchestrators.openstack.driver.journal.recording import (
-    ADDRESS_GROUP,
     FORWARDED_WITH,
     FORWARDING_PORTS,
     GROUP_PORTS,
-    ISOLATED_NETWORK,
-    ISOLATED_PROJECT,
-    ISOLATION,
     NETWORK,
-    OTHERS,
-    PORT,
+    PAIRED_PORTS,
     QOS_POLICY,
-    SECURITY_GROUP,
-    SUBNET,
     SUBNET_PORTS,
     Place,
 )
 from calico.orchestrators.openstack.driver.reading.rows import where_in
 
-__all__ = ["dependent_ports", "dependent_subnets", "identifiers", "places_of"]
-
-_MODELS: dict[str, Any] = {
-    ADDRESS_GROUP: address_models.AddressGroup,
-    SECURITY_GROUP: group_models.SecurityGroup,
-    SUBNET: models_v2.Subnet,
-    ISOLATED_NETWORK: models_v2.Network,
-    PORT: models_v2.Port,
-}
-
-
-def identifiers(session: Any, kind: str) -> set[str]:
-    """All ids of a mirrored kind; of projects those that have a port."""
-    if kind == ISOLATION:
-        return {OTHERS}
-    if kind == ISOLATED_PROJECT:
-        column = models_v2.Port.__table__.c.project_id
-        return {row.project_id for row in session.execute(select(column.distinct())) if row.project_id}
-    return {row.id for row in session.execute(select(_MODELS[kind].__table__.c.id))}
+__all__ = ["dependent_ports", "dependent_subnets", "places_of"]
 
 
 def places_of(session: Any, ports: Iterable[str]) -> dict[str, set[Place]]:
@@ -88,6 +63,8 @@ def dependent_ports(session: Any, kind: str, wanted: Iterable[str]) -> set[str]:
         return dependent_ports(session, FORWARDING_PORTS, {row.floatingip_id for row in own})
     if kind == SUBNET_PORTS:
         return {row.port_id for row in where_in(session, models_v2.IPAllocation.__table__, "subnet_id", objects)}
+    if kind == PAIRED_PORTS:
+        return _paired(session, objects)
     if kind == QOS_POLICY:
         own = where_in(session, qos_models.QosPortPolicyBinding.__table__, "policy_id", objects)
         networks = where_in(session, qos_models.QosNetworkPolicyBinding.__table__, "policy_id", objects)
@@ -96,6 +73,14 @@ def dependent_ports(session: Any, kind: str, wanted: Iterable[str]) -> set[str]:
         ports = {row.port_id for row in own} | {row.fixed_port_id for row in floating if row.fixed_port_id}
         return ports | dependent_ports(session, NETWORK, [row.network_id for row in networks])
     return set()
+
+
+def _paired(session: Any, networks: Iterable[str]) -> set[str]:
+    """Ports of these networks that have address pairs."""
+    port, pair = models_v2.Port.__table__, allowed_address_pair.AllowedAddressPair.__table__
+    joined = port.join(pair, pair.c.port_id == port.c.id)
+    query = select(port.c.id).distinct().select_from(joined).where(port.c.network_id.in_(sorted(networks)))
+    return {row.id for row in session.execute(query)}
 
 
 def dependent_subnets(session: Any, networks: Iterable[str]) -> set[str]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from neutron.db.models import address_group as address_models
 from neutron.db.models import securitygroup as models
 
-from calico.orchestrators.openstack.driver.reading.rows import grouped, revised, where_in
+from calico.orchestrators.openstack.driver.reading.rows import Wanted, every_or, grouped, revised, where_in
 from calico.orchestrators.openstack.facts import AddressGroup, SecurityGroup, SecurityGroupRule
 
 __all__ = ["address_groups", "security_groups"]
 
 
-def security_groups(session: Any, identifiers: Iterable[str]) -> dict[str, SecurityGroup]:
+def security_groups(session: Any, identifiers: Wanted) -> dict[str, SecurityGroup]:
     """By id, with rules in the order of their ids, so that the same rules are the same document."""
-    wanted = list(identifiers)
+    wanted = every_or(identifiers)
     rules = grouped(
         where_in(session, models.SecurityGroupRule.__table__, "security_group_id", wanted), "security_group_id"
     )
@@ -47,9 +46,9 @@ def _rule(row: Any) -> SecurityGroupRule:
     )
 
 
-def address_groups(session: Any, identifiers: Iterable[str]) -> dict[str, AddressGroup]:
+def address_groups(session: Any, identifiers: Wanted) -> dict[str, AddressGroup]:
     """By id, with addresses in order."""
-    wanted = list(identifiers)
+    wanted = every_or(identifiers)
     addresses = grouped(
         where_in(session, address_models.AddressAssociation.__table__, "address_group_id", wanted), "address_group_id"
     )

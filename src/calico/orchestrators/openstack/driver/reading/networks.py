@@ -12,15 +12,15 @@ from neutron.db.models import subnet_service_type as service_models
 from neutron.db.port_security import models as security_models
 from neutron.db.qos import models as qos_models
 
-from calico.orchestrators.openstack.driver.reading.rows import grouped, revised, where_in
+from calico.orchestrators.openstack.driver.reading.rows import EVERY, Wanted, every_or, grouped, revised, where_in
 from calico.orchestrators.openstack.facts import HostRoute, Network, Subnet
 
-__all__ = ["networks", "populated_projects", "subnets", "subnets_of_networks"]
+__all__ = ["by_network", "networks", "populated_projects", "subnets", "subnets_of_networks"]
 
 
-def networks(session: Any, identifiers: Iterable[str]) -> dict[str, Network]:
+def networks(session: Any, identifiers: Wanted) -> dict[str, Network]:
     """By id."""
-    wanted = list(identifiers)
+    wanted = every_or(identifiers)
 
     def of(model: Any) -> dict[str, Any]:
         return {row.network_id: row for row in where_in(session, model.__table__, "network_id", wanted)}
@@ -43,7 +43,7 @@ def networks(session: Any, identifiers: Iterable[str]) -> dict[str, Network]:
     }
 
 
-def populated_projects(session: Any, identifiers: Iterable[str]) -> set[str]:
+def populated_projects(session: Any, identifiers: Wanted) -> set[str]:
     """Those of the projects that have a port."""
     table = models_v2.Port.__table__
     return {
@@ -51,18 +51,24 @@ def populated_projects(session: Any, identifiers: Iterable[str]) -> set[str]:
     }
 
 
-def subnets_of_networks(session: Any, networks: Iterable[str]) -> dict[str, tuple[Subnet, ...]]:
+def subnets_of_networks(session: Any, networks: Wanted) -> dict[str, tuple[Subnet, ...]]:
     """By id of a network, its subnets by their ids."""
-    rows = where_in(session, models_v2.Subnet.__table__, "network_id", list(networks))
+    table = models_v2.Subnet.__table__
+    ids = networks if networks is EVERY else [row.id for row in where_in(session, table, "network_id", networks)]
+    return by_network(subnets(session, ids).values())
+
+
+def by_network(subnets: Iterable[Subnet]) -> dict[str, tuple[Subnet, ...]]:
+    """Subnets by the id of their network, in the order of their own ids."""
     found: dict[str, list[Subnet]] = {}
-    for _, subnet in sorted(subnets(session, [row.id for row in rows]).items()):
+    for subnet in sorted(subnets, key=lambda subnet: subnet.id):
         found.setdefault(subnet.network_id, []).append(subnet)
     return {network: tuple(of_it) for network, of_it in found.items()}
 
 
-def subnets(session: Any, identifiers: Iterable[str]) -> dict[str, Subnet]:
+def subnets(session: Any, identifiers: Wanted) -> dict[str, Subnet]:
     """By id; name servers in the order that was asked for."""
-    wanted = list(identifiers)
+    wanted = every_or(identifiers)
 
     def of(model: Any) -> dict[str, list[Any]]:
         return grouped(where_in(session, model.__table__, "subnet_id", wanted), "subnet_id")

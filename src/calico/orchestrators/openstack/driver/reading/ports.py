@@ -20,7 +20,7 @@ from oslo_config import cfg
 
 from calico.orchestrators.openstack.driver.reading import networks as network_reading
 from calico.orchestrators.openstack.driver.reading import qos
-from calico.orchestrators.openstack.driver.reading.rows import grouped, revised, where_in
+from calico.orchestrators.openstack.driver.reading.rows import EVERY, Wanted, every_or, grouped, revised, where_in
 from calico.orchestrators.openstack.facts import (
     AddressPair,
     Binding,
@@ -46,9 +46,9 @@ _NO_DOMAIN = "openstacklocal"
 Rows = Mapping[str, list[Any]]
 
 
-def ports(session: Any, identifiers: Iterable[str]) -> dict[str, PortView]:
+def ports(session: Any, identifiers: Wanted) -> dict[str, PortView]:
     """Views by id; an id that is missing is of a port that is gone."""
-    wanted = list(identifiers)
+    wanted = every_or(identifiers)
     rows = revised(session, models_v2.Port.__table__, wanted)
 
     def of(model: Any, column: str = "port_id") -> Rows:
@@ -64,14 +64,20 @@ def ports(session: Any, identifiers: Iterable[str]) -> dict[str, PortView]:
         "limits": of(qos_models.QosPortPolicyBinding),
         "groups": of(group_models.SecurityGroupPortBinding),
     }
-    networks = network_reading.networks(session, {row.network_id for row in rows})
-    subnets = network_reading.subnets_of_networks(session, networks)
-    groups = _groups(session, {each.security_group_id for found in parts["groups"].values() for each in found})
+    networks = network_reading.networks(session, _of(wanted, (row.network_id for row in rows)))
+    subnets = network_reading.subnets_of_networks(session, _of(wanted, networks))
+    members = (each.security_group_id for found in parts["groups"].values() for each in found)
+    groups = _groups(session, _of(wanted, members))
     floating = _floating(session, wanted)
     forwarded = _forwarded(session, wanted)
     views = [_view(row, parts, networks, subnets, groups, floating, forwarded) for row in rows]
-    policies = qos.policies(session, {each for view in views for each in _policy_ids(view)})
+    policies = qos.policies(session, _of(wanted, (each for view in views for each in _policy_ids(view))))
     return {view.port.id: _with_policies(view, policies) for view in views}
+
+
+def _of(wanted: Wanted, parts: Iterable[str]) -> Wanted:
+    """What objects are made of; for all of them everything, so that the number of queries is the same for any."""
+    return EVERY if wanted is EVERY else set(parts)
 
 
 def _view(
@@ -175,16 +181,18 @@ def _assignment(address: str, hostname: str, domain: str) -> DnsAssignment:
     return DnsAssignment(ip_address=address, hostname=host, fqdn=full)
 
 
-def _groups(session: Any, identifiers: Iterable[str]) -> dict[str, GroupRef]:
+def _groups(session: Any, identifiers: Wanted) -> dict[str, GroupRef]:
     rows = where_in(session, group_models.SecurityGroup.__table__, "id", identifiers)
     return {row.id: GroupRef(id=row.id, name=row.name or "", stateful=bool(row.stateful)) for row in rows}
 
 
-def _floating(session: Any, identifiers: Iterable[str]) -> dict[str, list[FloatingIp]]:
+def _floating(session: Any, identifiers: Wanted) -> dict[str, list[FloatingIp]]:
     rows = where_in(session, l3_models.FloatingIP.__table__, "fixed_port_id", identifiers)
     limits = {
         row.fip_id: row.policy_id
-        for row in where_in(session, qos_models.QosFIPPolicyBinding.__table__, "fip_id", [row.id for row in rows])
+        for row in where_in(
+            session, qos_models.QosFIPPolicyBinding.__table__, "fip_id", _of(identifiers, (row.id for row in rows))
+        )
     }
     found: dict[str, list[FloatingIp]] = {}
     for row in sorted(rows, key=lambda row: str(row.floating_ip_address)):
@@ -203,9 +211,11 @@ def _floating(session: Any, identifiers: Iterable[str]) -> dict[str, list[Floati
     return found
 
 
-def _forwarded(session: Any, identifiers: Iterable[str]) -> dict[str, list[PortForwarding]]:
+def _forwarded(session: Any, identifiers: Wanted) -> dict[str, list[PortForwarding]]:
     rows = where_in(session, forwarding_models.PortForwarding.__table__, "internal_neutron_port_id", identifiers)
-    owners = where_in(session, l3_models.FloatingIP.__table__, "id", [row.floatingip_id for row in rows])
+    owners = where_in(
+        session, l3_models.FloatingIP.__table__, "id", _of(identifiers, (row.floatingip_id for row in rows))
+    )
     addresses = {row.id: str(row.floating_ip_address) for row in owners}
     hosts = _forwarding_hosts(session, addresses)
     found: dict[str, list[PortForwarding]] = {}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from neutron.db.qos import models
 
-from calico.orchestrators.openstack.driver.reading.rows import grouped, revised, where_in
+from calico.orchestrators.openstack.driver.reading.rows import Wanted, every_or, grouped, revised, where_in
 from calico.orchestrators.openstack.facts import BandwidthLimit, PacketRateLimit, QosPolicy
 
 __all__ = ["policies"]
@@ -18,9 +17,9 @@ _UNSUPPORTED = {
 }
 
 
-def policies(session: Any, identifiers: Iterable[str]) -> dict[str, QosPolicy]:
+def policies(session: Any, identifiers: Wanted) -> dict[str, QosPolicy]:
     """By id."""
-    wanted = [each for each in identifiers if each]
+    wanted = every_or(identifiers)
 
     def rules(table: Any) -> dict[str, list[Any]]:
         return grouped(where_in(session, table, "qos_policy_id", wanted), "qos_policy_id")

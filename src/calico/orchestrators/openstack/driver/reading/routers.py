@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from neutron.db import models_v2
@@ -10,7 +9,7 @@ from neutron.db.models import l3 as models
 from neutron_lib import constants
 from sqlalchemy import select
 
-from calico.orchestrators.openstack.driver.reading.rows import grouped, where_in
+from calico.orchestrators.openstack.driver.reading.rows import EVERY, Wanted, grouped, where_in
 from calico.orchestrators.openstack.facts import Router
 
 __all__ = ["routers", "routers_by_id"]
@@ -19,8 +18,10 @@ _INTERFACES = models.RouterPort.__table__
 _PORTS = models_v2.Port.__table__
 
 
-def routers(session: Any, networks: Iterable[str]) -> tuple[Router, ...]:
+def routers(session: Any, networks: Wanted) -> tuple[Router, ...]:
     """Those with an interface or their gateway in one of the networks."""
+    if networks is EVERY:
+        return routers_by_id(session, EVERY)
     wanted = sorted(set(networks))
     if not wanted:
         return ()
@@ -29,7 +30,7 @@ def routers(session: Any, networks: Iterable[str]) -> tuple[Router, ...]:
     return routers_by_id(session, [row.router_id for row in session.execute(near)])
 
 
-def routers_by_id(session: Any, identifiers: Iterable[str]) -> tuple[Router, ...]:
+def routers_by_id(session: Any, identifiers: Wanted) -> tuple[Router, ...]:
     """By their ids; one that is gone is left out."""
     rows = where_in(session, models.Router.__table__, "id", identifiers)
     interfaces = where_in(session, _INTERFACES, "router_id", [row.id for row in rows])

@@ -5,16 +5,33 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from enum import Enum
+from typing import Any, Final, Literal
 
 from neutron_lib import context as n_context
 from neutron_lib.db import api as db_api
 from neutron_lib.db import standard_attr
 from sqlalchemy import select
 
-__all__ = ["grouped", "reading", "revised", "where_in"]
+__all__ = ["EVERY", "Wanted", "every_or", "grouped", "reading", "revised", "where_in"]
 
 _ATTRIBUTES = standard_attr.StandardAttribute.__table__
+
+
+class _Every(Enum):
+    EVERY = "every"
+
+
+EVERY: Final = _Every.EVERY
+"""In place of identifiers: all that the database has, asked for without naming them."""
+
+Wanted = Iterable[str] | Literal[_Every.EVERY]
+"""Identifiers of objects, or all."""
+
+
+def every_or(wanted: Wanted) -> list[str] | Literal[_Every.EVERY]:
+    """``wanted`` to be read more than once."""
+    return EVERY if wanted is EVERY else list(wanted)
 
 
 @contextmanager
@@ -24,12 +41,9 @@ def reading() -> Iterator[Any]:
         yield session
 
 
-def where_in(session: Any, table: Any, column: str, values: Iterable[str], *columns: Any) -> list[Any]:
+def where_in(session: Any, table: Any, column: str, values: Wanted, *columns: Any) -> list[Any]:
     """The rows of ``table`` (or these ``columns`` of it) whose ``column`` is one of ``values``; no query for none."""
-    wanted = sorted({value for value in values if value})
-    if not wanted:
-        return []
-    return list(session.execute(select(*(columns or (table,))).where(table.c[column].in_(wanted))))
+    return _ask(session, select(*(columns or (table,))), table.c[column], values)
 
 
 def grouped(rows: Iterable[Any], column: str) -> dict[str, list[Any]]:
@@ -40,11 +54,14 @@ def grouped(rows: Iterable[Any], column: str) -> dict[str, list[Any]]:
     return found
 
 
-def revised(session: Any, table: Any, values: Iterable[str]) -> list[Any]:
+def revised(session: Any, table: Any, values: Wanted) -> list[Any]:
     """As ``where_in`` for ids, with Neutron's ``revision_number`` of each."""
-    wanted = sorted({value for value in values if value})
-    if not wanted:
-        return []
     joined = table.join(_ATTRIBUTES, table.c.standard_attr_id == _ATTRIBUTES.c.id)
-    query = select(table, _ATTRIBUTES.c.revision_number).select_from(joined).where(table.c.id.in_(wanted))
-    return list(session.execute(query))
+    return _ask(session, select(table, _ATTRIBUTES.c.revision_number).select_from(joined), table.c.id, values)
+
+
+def _ask(session: Any, query: Any, column: Any, values: Wanted) -> list[Any]:
+    if values is EVERY:
+        return list(session.execute(query.where(column.is_not(None))))
+    wanted = sorted({value for value in values if value})
+    return list(session.execute(query.where(column.in_(wanted)))) if wanted else []

@@ -178,8 +178,6 @@ class Stack:
 
     def worker_pid(self, number: int = 0) -> int:
         """Process id of the driver's own worker among the children of ``neutron-periodic-workers``."""
-        if _WORKER_ALONE:
-            return self.workers[number].pid
         for pid in self.workers[number].children():
             if b"calico" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"(")[0]:
                 return pid
@@ -277,8 +275,11 @@ class Stack:
         )
 
     def _worker(self, number: int) -> Process:
-        words = ("calico", "openstack", "worker") if _WORKER_ALONE else ("neutron-periodic-workers",)
-        return self._process(f"workers-{number}", self.program(*words))
+        argv = self.program("neutron-periodic-workers")
+        if _WORKER_ALONE:  # started again when it ends, as by systemd
+            again = 'while true; do "$@"; sleep 0.2; done'
+            argv = ["sh", "-c", again, "sh", *self.program("calico", "openstack", "worker")]
+        return self._process(f"workers-{number}", argv)
 
     def _make_database(self) -> None:
         self.database.start()

@@ -15,8 +15,8 @@ from calico.orchestrators.openstack.driver import settings
 from calico.orchestrators.openstack.driver.agents import Agents
 from calico.orchestrators.openstack.driver.audit import Auditor
 from calico.orchestrators.openstack.driver.drainer import Drainer
-from calico.orchestrators.openstack.driver.journal.recording import ISOLATION, OTHERS, Work, record_works
 from calico.orchestrators.openstack.driver.journal.claims import waiting
+from calico.orchestrators.openstack.driver.journal.recording import ISOLATION, OTHERS, Work, record_works
 from calico.orchestrators.openstack.driver.leader import Leader, Term
 from calico.orchestrators.openstack.driver.metrics import WorkerMetrics
 from calico.orchestrators.openstack.driver.mirror import Mirror

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 
@@ -21,7 +22,8 @@ ROUNDS = 3
 def test_a_table_of_another_layout_gives_way_to_ours_and_ours_to_it_without_a_window(
     world: World, record_property: Callable[[str, object], None]
 ) -> None:
-    with watched(world, record_property) as dance:
+    # there and back, and each processor may have one packet within the table that goes
+    with watched(world, record_property, on_their_way=2 * ROUNDS * (os.cpu_count() or 1)) as dance:
         for _ in range(ROUNDS):
             world.kill_felix()
             take_over(world)

@@ -50,7 +50,7 @@ class OwnershipFeed:
     def on_status(self, status: SyncStatus, reason: str = "") -> None:
         """Part of ``SyncerSink``. What was known stays so when the datastore is away."""
         before = self.known, self.trouble
-        self.trouble = "" if status is SyncStatus.IN_SYNC else reason
+        self.trouble = "" if status is SyncStatus.IN_SYNC else reason or self.trouble
         if status is SyncStatus.IN_SYNC and not self.known:
             self.known = True
             self._tell()

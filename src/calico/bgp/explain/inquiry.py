@@ -38,8 +38,8 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     """What the BGP agent planned, of that which decides on exports and on the kernel.
 
     ``filters``: the BGPFilters by session; ``information``: what it knows or suspects of a session. On ``restricted``
-    sessions the far end is believed its own routes only. Routes of
-    ``unprogrammed`` pools are not for BIRD to put into the kernel.
+    sessions the far end is believed its own routes only. Routes of ``unprogrammed`` pools are not for BIRD to put into
+    the kernel.
     """
 
     filters: Mapping[str, tuple[str, ...]] = {}

@@ -226,7 +226,8 @@ class Sink:
     ("user", "prefixes"),
     [
         ("calico-felix-h1", (R, HOST_PREFIX)),
-        ("calico-bgp-h1", (*watched_prefixes("h1"), *OWNERSHIP_PREFIXES)),
+        ("calico-bgp-h1", watched_prefixes("h1")),
+        ("calico-bgp-h1", (f"{R}nodes/", *OWNERSHIP_PREFIXES)),
     ],
 )
 async def test_an_agent_can_follow_what_it_follows(secured: AsUser, user: str, prefixes: tuple[str, ...]) -> None:

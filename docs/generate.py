@@ -26,7 +26,7 @@ from calico.felix.metrics import Counts, Metrics
 from calico.obs.conditions import CATALOGUE
 from calico.orchestrators.openstack.compute.metrics import Counts as AgentCounts
 from calico.orchestrators.openstack.compute.metrics import Metrics as AgentMetrics
-from calico.orchestrators.openstack.driver.metrics import WorkerMetrics
+from calico.orchestrators.openstack.driver.worker.metrics import WorkerMetrics
 from calico.rules.drops import REASONS
 
 __all__ = ["PAGES", "main", "stale_pages"]

@@ -11,7 +11,8 @@ from neutron_lib.api.definitions import portbindings
 from oslo_config import cfg
 
 from calico.orchestrators.openstack.driver import settings
-from calico.orchestrators.openstack.driver.mechanism import AGENT_TYPE, CalicoMechanismDriver
+from calico.orchestrators.openstack.driver.hooks.mechanism import CalicoMechanismDriver
+from calico.orchestrators.openstack.driver.settings import AGENT_TYPE
 
 DESELECTED = {
     "test__update_segmentation_id_agentless_mech_drivers": (

@@ -14,6 +14,7 @@ from typing import Self
 
 import msgspec
 
+from calico.dataplane.dumps import dump_all
 from calico.dataplane.netns import in_netns, open_netns
 from calico.errors import AlreadyExists, CalicoError, NotFound, Transient
 from calico.lib import packed
@@ -51,7 +52,7 @@ class Links:
 
     def all(self) -> list[rt_link.Link]:
         """Every interface."""
-        return [rt_link.decode_link(answer.payload) for answer in self._sock.dump(rt_link.dump_links(self._seq()))]
+        return [rt_link.decode_link(answer.payload) for answer in dump_all(self._sock, rt_link.dump_links)]
 
     def get(self, name: str) -> rt_link.Link:
         """One interface; NotFound if there is none."""
@@ -133,9 +134,9 @@ class Links:
         self._do(rt_address.delete_address(self._seq(), address), f"address {cidr} on {name}")
 
     def addresses(self, name: str) -> list[rt_address.Address]:
-        """The addresses of an interface."""
+        """The addresses of an interface; the kernel is not asked for those of others."""
         index = self.index(name)
-        answers = self._sock.dump(rt_address.dump_addresses(self._seq()))
+        answers = dump_all(self._sock, lambda seq: rt_address.dump_addresses(seq, index=index))
         return [a for a in (rt_address.decode_address(answer.payload) for answer in answers) if a.index == index]
 
     def add_route(
@@ -163,7 +164,7 @@ class Links:
 
     def routes(self) -> list[rt_route.KernelRoute]:
         """The routes of the main table."""
-        answers = self._sock.dump(rt_route.dump_routes(self._seq()))
+        answers = dump_all(self._sock, rt_route.dump_routes)
         routes = []
         for answer in answers:
             if rt_route.peek_route(answer.payload)[0] in (2, 10):
@@ -184,7 +185,7 @@ class Links:
 
     def neighbours(self, *, proxy: bool = False) -> list[rt_neighbour.Neighbour]:
         """The IP neighbour entries of all interfaces, or the proxy entries."""
-        answers = self._sock.dump(rt_neighbour.dump_neighbours(self._seq(), proxy=proxy))
+        answers = dump_all(self._sock, lambda seq: rt_neighbour.dump_neighbours(seq, proxy=proxy))
         return [rt_neighbour.decode_neighbour(a.payload) for a in answers if a.payload[:1] in (b"\x02", b"\x0a")]
 
     def _number(self, which: str | int) -> int:
@@ -236,7 +237,7 @@ _ANY_SCOPE = 255
 
 
 def _open() -> NetlinkSocket:
-    return NetlinkSocket(NETLINK_ROUTE)
+    return NetlinkSocket(NETLINK_ROUTE, strict=True)
 
 
 def _sorted_error(error: NetlinkError, subject: str) -> CalicoError:

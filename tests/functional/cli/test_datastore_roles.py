@@ -30,7 +30,7 @@ def test_users_get_passwords_that_work_once_etcd_asks(new_store: NewStore) -> No
     dry = json.loads(store.ok("datastore", "roles", "--all-nodes", "--dry-run", "-o", "json"))
     assert {item["user"] for item in dry["users"]} == {
         *("calico-felix-h1", "calico-bgp-h1", "calico-cni-h1", "calico-openstack-h1"),
-        *("calico-neutron", "calico-operator", "calico-readonly"),
+        *("calico-kubernetes", "calico-neutron", "calico-operator", "calico-readonly"),
     }
     assert "add user calico-felix-h1" in dry["changes"]
     assert json.loads(store.ok("datastore", "roles", "--all-nodes", "--dry-run", "-o", "json")) == dry

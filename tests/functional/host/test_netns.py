@@ -17,8 +17,11 @@ from calico.dataplane.netns import (
     open_netns,
     temporary_netns,
 )
-from calico.errors import AlreadyExists, InvalidInput, NotFound
+from calico.errors import AlreadyExists, InvalidInput, NotFound, ResyncRequired
+from calico.lib import packed
+from calico.netlink.rtnetlink.address import decode_address, dump_addresses
 from calico.netlink.rtnetlink.route import TYPE_BLACKHOLE
+from calico.netlink.socket import NETLINK_ROUTE, NetlinkSocket
 
 PREFIX = f"cpn{os.getpid() % 100000}"
 
@@ -123,3 +126,38 @@ def test_multiple_next_hops_survive_the_kernel():
             (links.index("e1"), b"\x0a\x01\x00\x02", 3),
             (links.index("e2"), b"\x0a\x02\x00\x02", 1),
         ]
+
+
+def test_the_kernel_tells_the_addresses_of_one_interface_without_those_of_all_others():
+    with temporary_netns(f"{PREFIX}-one") as name, Links(name) as links:
+        for number in range(20):
+            links.create_veth(f"v{number}", f"p{number}")
+            links.add_address(f"v{number}", f"10.9.{number}.1/24")
+        index = links.index("v7")
+        with in_netns(name, lambda: NetlinkSocket(NETLINK_ROUTE, strict=True)) as sock:
+            told = [decode_address(m.payload) for m in sock.dump(dump_addresses(sock.next_seq(), index=index))]
+        assert told
+        assert {address.index for address in told} == {index}
+        assert packed.addr_bytes("10.9.7.1") in [address.address for address in links.addresses("v7")]
+
+
+def test_what_changed_while_it_was_read_is_read_again(monkeypatch):
+    asked = []
+
+    def disturbed_first(sock, request):
+        asked.append(request)
+        yield from real(sock, request)
+        if len(asked) % 2:
+            raise ResyncRequired("what was dumped changed during the dump")
+
+    real = NetlinkSocket.dump
+    with temporary_netns(f"{PREFIX}-busy") as name, Links(name) as links:
+        links.create_veth("v1", "p1")
+        links.add_address("v1", "10.9.1.1/24")
+        links.add_neighbour("v1", "10.9.1.2", b"\x02\x00\x00\x00\x00\x01")
+        monkeypatch.setattr(NetlinkSocket, "dump", disturbed_first)
+        assert {"v1", "p1"} <= {link.name for link in links.all()}
+        assert packed.addr_bytes("10.9.1.1") in [address.address for address in links.addresses("v1")]
+        assert packed.net("10.9.1.0/24") in [route.dst for route in links.routes()]
+        assert packed.addr_bytes("10.9.1.2") in [entry.address for entry in links.neighbours()]
+    assert len(asked) == 8

@@ -68,8 +68,8 @@ def test_a_live_migration_by_profile_has_both_endpoints_and_tells_nova_when_the_
     with target.answers():
         target.endpoint(port, "up")
         cloud.stack.until(
-            "Nova hears that the target is ready", lambda: cloud.events(port).count("network-vif-plugged") == 2
-        )
+            "Nova hears that the target is ready", lambda: cloud.events(port).count("network-vif-plugged") >= 2
+        )  # once more where Neutron, too, found the port active anew after its binding changed
     cloud.until_status(port, "ACTIVE")
     cloud.api.update("port", port["id"], **{"binding:host_id": target.name, "binding:profile": {}})
     assert set(cloud.endpoints(port)) == {target.name}

@@ -28,7 +28,7 @@ def worker_command(files: tuple[str, ...]) -> None:
     the worker themselves; one more does no harm.
     """
     try:
-        from calico.orchestrators.openstack.driver import standalone
+        from calico.orchestrators.openstack.driver.worker import standalone
     except ModuleNotFoundError as error:
         raise InvalidInput(
             f"{error.name} is not installed in this environment. Run the command of the environment of Neutron; "

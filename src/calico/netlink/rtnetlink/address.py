@@ -69,9 +69,9 @@ def decode_address(payload: bytes) -> Address:
     return Address(index=index, address=own, prefix_len=prefix_len, scope=scope, flags=flags, protocol=protocol)
 
 
-def dump_addresses(seq: int, family: int = 0) -> bytes:
-    """All addresses, of one family if given."""
-    header = _HEADER.pack(family, 0, 0, 0, 0)
+def dump_addresses(seq: int, family: int = 0, index: int = 0) -> bytes:
+    """All addresses, of one family if given, and of one interface if given, which a strict socket alone heeds."""
+    header = _HEADER.pack(family, 0, 0, 0, index)
     return wire.message(RTM_GETADDR, wire.NLM_F_REQUEST | wire.NLM_F_DUMP, seq, header)
 
 

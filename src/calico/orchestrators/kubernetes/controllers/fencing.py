@@ -13,7 +13,7 @@ from calico.errors import CalicoError
 
 __all__ = ["FENCE_KEY", "Deposed", "FencedBackend", "take_fence"]
 
-FENCE_KEY = "/calico/kubernetes/v1/controllers/leader"
+FENCE_KEY = "/calico/kubecontrollers/v1/leader"
 
 
 class Deposed(CalicoError):

@@ -19,7 +19,6 @@ from calico.obs.log import configure_logging
 from calico.orchestrators.openstack.driver import settings
 from calico.orchestrators.openstack.driver.comparison import Drift, find_drift
 from calico.orchestrators.openstack.driver.desired import Key
-from calico.orchestrators.openstack.driver.drainer import Drainer
 from calico.orchestrators.openstack.driver.journal.claims import problems_of, waiting
 from calico.orchestrators.openstack.driver.journal.recording import (
     ADDRESS_GROUP,
@@ -29,10 +28,11 @@ from calico.orchestrators.openstack.driver.journal.recording import (
     SUBNET,
     record_works,
 )
-from calico.orchestrators.openstack.driver.metrics import WorkerMetrics
-from calico.orchestrators.openstack.driver.mirror import Mirror
 from calico.orchestrators.openstack.driver.reading.dependents import dependent_ports, dependent_subnets
 from calico.orchestrators.openstack.driver.reading.rows import reading
+from calico.orchestrators.openstack.driver.worker.drainer import Drainer
+from calico.orchestrators.openstack.driver.worker.metrics import WorkerMetrics
+from calico.orchestrators.openstack.driver.worker.mirror import Mirror
 
 __all__ = ["resync"]
 

@@ -12,9 +12,11 @@ from calico.obs.listeners import MetricsWanted
 from calico.orchestrators.openstack.convert import Options
 from calico.orchestrators.openstack.naming import check_region
 
-__all__ = ["OPTIONS", "connection", "list_options", "metrics_wanted", "options", "region", "register"]
+__all__ = ["AGENT_TYPE", "OPTIONS", "connection", "list_options", "metrics_wanted", "options", "region", "register"]
 
 GROUP = "calico"
+AGENT_TYPE = "Calico per-host agent (felix)"
+"""As networking-calico names it, so that agents stay the same ones over a migration."""
 
 OPTIONS = [
     cfg.ListOpt("etcd_endpoints", default=["http://127.0.0.1:2379"], help="URLs of etcd."),

@@ -6,7 +6,7 @@ import pytest
 
 from calico.datastore.api import CompareFailed, Op
 from calico.datastore.memory import MemoryBackend
-from calico.orchestrators.openstack.driver.leader import Leader, Term
+from calico.orchestrators.openstack.driver.worker.leader import Leader, Term
 
 KEY = "/calico/openstack/v2/no-region/neutron_election"
 

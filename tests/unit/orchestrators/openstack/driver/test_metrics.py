@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from prometheus_client import generate_latest
 
-from calico.orchestrators.openstack.driver.metrics import WorkerMetrics
+from calico.orchestrators.openstack.driver.worker.metrics import WorkerMetrics
 
 
 def test_the_rest_is_told_when_the_database_does_not_answer() -> None:

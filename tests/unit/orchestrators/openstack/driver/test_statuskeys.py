@@ -5,7 +5,7 @@ import pytest
 from calico.calc.messages import EndpointId
 from calico.datastore.barrier import Answer, answer_key
 from calico.felix.status_keys import endpoint_status_key, host_status_keys
-from calico.orchestrators.openstack.driver.statuskeys import (
+from calico.orchestrators.openstack.driver.worker.statuskeys import (
     Alive,
     Applied,
     EndpointStatus,

@@ -20,11 +20,11 @@ from calico.model.keys import key_path
 from calico.obs.logger import Logger
 from calico.orchestrators.openstack import naming
 from calico.orchestrators.openstack.convert import Options
-from calico.orchestrators.openstack.driver import feedback
-from calico.orchestrators.openstack.driver.agents import Agents
 from calico.orchestrators.openstack.driver.desired import denied_ports
-from calico.orchestrators.openstack.driver.leader import Term
-from calico.orchestrators.openstack.driver.statuskeys import (
+from calico.orchestrators.openstack.driver.worker import feedback
+from calico.orchestrators.openstack.driver.worker.agents import Agents
+from calico.orchestrators.openstack.driver.worker.leader import Term
+from calico.orchestrators.openstack.driver.worker.statuskeys import (
     Alive,
     Applied,
     EndpointStatus,

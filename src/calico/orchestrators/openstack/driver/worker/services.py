@@ -12,17 +12,17 @@ from calico.obs.listeners import Listeners, MetricsWanted
 from calico.obs.logger import Logger
 from calico.orchestrators.openstack import naming
 from calico.orchestrators.openstack.driver import settings
-from calico.orchestrators.openstack.driver.agents import Agents
-from calico.orchestrators.openstack.driver.audit import Auditor
-from calico.orchestrators.openstack.driver.drainer import Drainer
 from calico.orchestrators.openstack.driver.journal.claims import waiting
 from calico.orchestrators.openstack.driver.journal.recording import ISOLATION, OTHERS, Work, record_works
-from calico.orchestrators.openstack.driver.leader import Leader, Term
-from calico.orchestrators.openstack.driver.metrics import WorkerMetrics
-from calico.orchestrators.openstack.driver.mirror import Mirror
 from calico.orchestrators.openstack.driver.poke import Bell
-from calico.orchestrators.openstack.driver.prepare import prepare
-from calico.orchestrators.openstack.driver.watcher import StatusWatcher
+from calico.orchestrators.openstack.driver.worker.agents import Agents
+from calico.orchestrators.openstack.driver.worker.audit import Auditor
+from calico.orchestrators.openstack.driver.worker.drainer import Drainer
+from calico.orchestrators.openstack.driver.worker.leader import Leader, Term
+from calico.orchestrators.openstack.driver.worker.metrics import WorkerMetrics
+from calico.orchestrators.openstack.driver.worker.mirror import Mirror
+from calico.orchestrators.openstack.driver.worker.prepare import prepare
+from calico.orchestrators.openstack.driver.worker.watcher import StatusWatcher
 
 __all__ = ["serve"]
 

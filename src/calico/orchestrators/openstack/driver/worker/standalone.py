@@ -33,7 +33,7 @@ def run(files: Sequence[str]) -> None:
 
 
 async def _serve() -> None:
-    from calico.orchestrators.openstack.driver.services import serve
+    from calico.orchestrators.openstack.driver.worker.services import serve
 
     task = asyncio.current_task()
     assert task is not None

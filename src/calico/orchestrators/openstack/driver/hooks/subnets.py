@@ -9,7 +9,7 @@ from neutron.db import models_v2
 from neutron_lib import exceptions
 from sqlalchemy import select
 
-from calico.orchestrators.openstack.driver.turn import SUBNETS, take_turn
+from calico.orchestrators.openstack.driver.hooks.turn import SUBNETS, take_turn
 
 __all__ = ["OverlappingSubnet", "refuse_overlap"]
 

@@ -53,7 +53,7 @@ class CalicoWorker(BaseWorker):
             os._exit(1)  # the launcher starts another
 
     async def _serve(self) -> None:
-        from calico.orchestrators.openstack.driver.services import serve
+        from calico.orchestrators.openstack.driver.worker.services import serve
 
         self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
         try:

@@ -11,11 +11,11 @@ from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
 from calico.obs.logger import Logger
 from calico.orchestrators.openstack.driver import desired
-from calico.orchestrators.openstack.driver.feedback import report_denied
 from calico.orchestrators.openstack.driver.journal.claims import Claim, claim, depth
 from calico.orchestrators.openstack.driver.journal.recording import MIRRORED, PORT, Work
-from calico.orchestrators.openstack.driver.metrics import WorkerMetrics
-from calico.orchestrators.openstack.driver.mirror import Mirror, Outcome
+from calico.orchestrators.openstack.driver.worker.feedback import report_denied
+from calico.orchestrators.openstack.driver.worker.metrics import WorkerMetrics
+from calico.orchestrators.openstack.driver.worker.mirror import Mirror, Outcome
 
 __all__ = ["Drainer"]
 

@@ -12,7 +12,9 @@ from neutron_lib.api.definitions import portbindings
 from neutron_lib.db import resource_extend
 from oslo_config import cfg
 
-from calico.orchestrators.openstack.driver import bindings, callbacks, routers, settings, subnets
+from calico.orchestrators.openstack.driver import settings
+from calico.orchestrators.openstack.driver.hooks import bindings, callbacks, routers, subnets
+from calico.orchestrators.openstack.driver.hooks.qos import CalicoQosDriver
 from calico.orchestrators.openstack.driver.journal.recording import (
     FORWARDED_WITH,
     ISOLATED_NETWORK,
@@ -27,13 +29,9 @@ from calico.orchestrators.openstack.driver.journal.recording import (
 )
 from calico.orchestrators.openstack.driver.logs import log_as_neutron
 from calico.orchestrators.openstack.driver.poke import poke
-from calico.orchestrators.openstack.driver.qos import CalicoQosDriver
 from calico.orchestrators.openstack.naming import tap_mac
 
-__all__ = ["AGENT_TYPE", "CalicoMechanismDriver"]
-
-AGENT_TYPE = "Calico per-host agent (felix)"
-"""As networking-calico names it, so that agents stay the same ones over a migration."""
+__all__ = ["CalicoMechanismDriver"]
 
 _STATUS_ONLY = frozenset({"status", "updated_at", "revision_number"})
 _IN_NETWORK = ("name", "mtu", "qos_policy_id", "dns_domain", "router:external", "port_security_enabled")
@@ -44,7 +42,7 @@ class CalicoMechanismDriver(mech_agent.SimpleAgentMechanismDriverBase):
     """``mechanism_drivers = calico``; other kinds of interfaces (SR-IOV, vhost-user) are left to other drivers."""
 
     def __init__(self) -> None:
-        super().__init__(AGENT_TYPE, portbindings.VIF_TYPE_TAP, {portbindings.CAP_PORT_FILTER: True})
+        super().__init__(settings.AGENT_TYPE, portbindings.VIF_TYPE_TAP, {portbindings.CAP_PORT_FILTER: True})
 
     def initialize(self) -> None:
         """Check the configuration, so that a wrong one is an error at the start and not in the night."""
@@ -68,7 +66,7 @@ class CalicoMechanismDriver(mech_agent.SimpleAgentMechanismDriverBase):
 
     def get_workers(self) -> list[Any]:
         """The one process that talks to etcd."""
-        from calico.orchestrators.openstack.driver.worker import CalicoWorker
+        from calico.orchestrators.openstack.driver.worker.process import CalicoWorker
 
         return [CalicoWorker()]
 

@@ -17,7 +17,7 @@ from oslo_config import cfg
 from oslo_utils import timeutils
 
 from calico.obs.logger import Logger
-from calico.orchestrators.openstack.driver.mechanism import AGENT_TYPE
+from calico.orchestrators.openstack.driver.settings import AGENT_TYPE
 
 __all__ = ["Agents"]
 

@@ -12,7 +12,7 @@ from calico.obs.logger import Logger
 from calico.orchestrators.openstack.convert import Options
 from calico.orchestrators.openstack.driver.comparison import find_drift
 from calico.orchestrators.openstack.driver.journal.recording import record_works
-from calico.orchestrators.openstack.driver.metrics import WorkerMetrics
+from calico.orchestrators.openstack.driver.worker.metrics import WorkerMetrics
 
 __all__ = ["Auditor"]
 

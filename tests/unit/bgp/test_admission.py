@@ -123,20 +123,25 @@ def test_bird_accepts_the_text_and_restricts_before_any_filter(
     assert bird_refusal(found) == ""
 
 
-def test_a_change_of_one_client_refreshes_its_session_alone(cluster: Any) -> None:
+def test_a_change_of_one_client_asks_nothing_of_it_and_touches_no_other(cluster: Any) -> None:
+    """A client need not be able, or willing, to send its routes again: none keeps what it may tell no longer."""
     old = text(cluster, {"b": B})
     new = text(cluster, {"b": msgspec.structs.replace(B, borrowed=())})
     difference = compare(old, new)
     assert difference.effect is Effect.SOFT
-    assert difference.refiltered == {"Node_10_0_0_3"}
+    assert difference.refiltered == frozenset()
+    assert not difference.resets_session("Node_10_0_0_3", refreshes=False)
+    changed = [line for line, was in zip(new.splitlines(), old.splitlines(), strict=True) if line != was]
+    assert len(changed) == 1
+    assert "10.65.2.0/26" in changed[0]
 
 
-def test_switched_on_and_off_no_session_is_reset(cluster: Any) -> None:
+def test_switched_on_or_off_the_clients_sessions_are_begun_anew(cluster: Any) -> None:
     on = text(cluster, {"b": B})
     off = text(cluster.config(nodeToNodeMeshEnabled=False), {"b": B})
     for difference in (compare(off, on), compare(on, off)):
-        assert difference.effect is Effect.SOFT
-        assert difference.refiltered == {"Node_10_0_0_3", "Node_10_0_0_4", "Node_fd00__3", "Node_fd00__4"}
+        assert difference.effect is Effect.RESET
+        assert difference.resets == {"Node_10_0_0_3", "Node_10_0_0_4", "Node_fd00__3", "Node_fd00__4"}
 
 
 def test_a_name_too_long_for_bird_is_refused() -> None:

@@ -113,6 +113,8 @@ def _reflection(peer: PeerPlan) -> list[str]:
 
 def _channel(plan: BirdPlan, peer: PeerPlan, family: Family) -> str:
     options = [_import(plan, peer, family), _export(plan, peer, family), "add paths on;"]
+    if peer.admission is not None:
+        options.append("import table on;")  # judged anew without asking: a client that does not answer keeps nothing
     if peer.max_prefixes is not None:
         options.append(f"receive limit {number(peer.max_prefixes, 1, 0xFFFFFFFF)} action restart;")
     if family != peer.family:

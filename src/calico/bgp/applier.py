@@ -12,6 +12,7 @@ from calico.bgp.agentstate import AgentState
 from calico.bgp.bird.supervisor import Applied, Supervisor
 from calico.bgp.birdconf.render import render
 from calico.bgp.endpointfeed import EndpointFeed
+from calico.bgp.ownershipfeed import OwnershipFeed
 from calico.bgp.planning.plan import ExportMode, Planned, build_plan
 from calico.bgp.planning.serviceroutes import ServiceRoutes
 from calico.bgp.planning.snapshot import BGPSnapshot, SnapshotStore, named_secrets
@@ -47,6 +48,7 @@ class Applier:
         files: SecretFiles,
         feed: EndpointFeed,
         services: ServiceFeed,
+        owners: OwnershipFeed,
     ) -> None:
         self._node = node
         self._supervisor = supervisor
@@ -59,7 +61,8 @@ class Applier:
         self._files, self._feed, self._services = files, feed, services
         self._services_known = False
         self._endpoints = _Endpoints(self._store, self._dirty)
-        files.on_change = self._dirty.set
+        self._owners = owners
+        files.on_change = owners.on_change = self._dirty.set
         feed.sink = self._endpoints
         self._turn_at: float | None = None  # when this host may restart BIRD gracefully; None: nothing waits for it
 
@@ -126,8 +129,14 @@ class Applier:
             return 0.0
         if not planned.held:
             self._services.want(planned.needs_services)
+            self._owners.want(planned.needs_owners)
         if planned.needs_services and not self._services_known:
             self._state.in_sync = False  # without them what is advertised would be withdrawn
+            return 0.0
+        if planned.needs_owners and not self._owners.known:
+            self._state.in_sync = False  # without them every route of a client would be rejected
+            problem = Problem("bgp-owners-unknown", "datastore", self._owners.trouble or "IPAM's blocks are being read")
+            self._state.plan_problems = (*planned.problems, problem)
             return 0.0
         if planned.held and self._supervisor.configuration:
             self._state.in_sync = False
@@ -152,7 +161,12 @@ class Applier:
     def _snapshot(self) -> BGPSnapshot:
         """The datastore's state with the passwords on this host, which go before those in the datastore."""
         found = self._store.view()
-        return msgspec.structs.replace(found, secrets={**found.secrets, **self._files.read(named_secrets(found))})
+        return msgspec.structs.replace(
+            found,
+            secrets={**found.secrets, **self._files.read(named_secrets(found))},
+            owned=self._owners.owned,
+            problems=(*found.problems, *self._owners.problems),
+        )
 
     def _on_applied(self, applied: Applied, planned: Planned, revision: int, longer: float) -> float:
         if applied is not Applied.UNCHANGED:

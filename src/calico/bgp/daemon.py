@@ -21,6 +21,7 @@ from calico.bgp.explain.looking import Looker
 from calico.bgp.health import AgentHealth
 from calico.bgp.metrics import bgp_registry
 from calico.bgp.nodestatus.reporter import NodeStatusReporter
+from calico.bgp.ownershipfeed import OwnershipFeed
 from calico.bgp.planning.plan import ExportMode
 from calico.bgp.planning.serviceroutes import ServiceSource
 from calico.bgp.planning.snapshot import watched_prefixes
@@ -74,8 +75,8 @@ async def run_with_backend(settings: BGPSettings, backend: Backend, services: Se
     state = AgentState(node=settings.node, pid=os.getpid(), version=__version__)
     supervisor = Supervisor(directory, settings.bird)
     files, feed = SecretFiles(Path(settings.secrets_dir)), EndpointFeed(backend, settings.node)
-    told = ServiceFeed(backend, settings.node)
-    applier = Applier(settings.node, supervisor, state, settings.export_mode, files, feed, told)
+    told, owners = ServiceFeed(backend, settings.node), OwnershipFeed(backend, settings.node)
+    applier = Applier(settings.node, supervisor, state, settings.export_mode, files, feed, told, owners)
     syncer = Syncer(
         backend,
         watched_prefixes(settings.node),
@@ -93,7 +94,7 @@ async def run_with_backend(settings: BGPSettings, backend: Backend, services: Se
     listeners = Listeners({"/liveness": health.live, "/readiness": health.ready}, bgp_registry(document))
     log.info("bgp agent started", host=settings.node, run_dir=str(directory))
     async with asyncio.TaskGroup() as group:
-        for service in (supervisor, syncer, feed, files, applier, watch, server, answerer, reporter):
+        for service in (supervisor, syncer, feed, files, owners, applier, watch, server, answerer, reporter):
             group.create_task(service.run(), name=type(service).__name__)
         group.create_task(health.run(listeners), name="health")
         group.create_task(watch_contact(syncer, state), name="contact")

@@ -32,6 +32,9 @@ CATALOGUE: dict[str, ProblemKind] = {
     "bgp-no-service-source": ProblemKind(
         "warning", "service addresses are not advertised: nothing here knows of services"
     ),
+    "bgp-owners-unknown": ProblemKind(
+        "error", "which routes are the clients' own is not known: the last configuration stays in force"
+    ),
     "bgp-drained": ProblemKind("warning", "by request, neighbours route around this host where they can"),
     "bgp-peering-shadowed": ProblemKind("info", "another peering to the same address has precedence"),
     "bgp-config-held": ProblemKind("critical", "a resource that everything depends on is unreadable: nothing changes"),

@@ -100,6 +100,7 @@ def _session(name: str, planned: PeerPlan | None, running: Session | None, fault
         "imported": running.imported if running is not None else 0,
         "exported": running.exported if running is not None else 0,
         "filters": list(planned.filters) if planned is not None else [],
+        "own_routes_only": planned is not None and planned.admission is not None,
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from calico.bgp.planning.ownership import OWNERSHIP_PREFIXES
 from calico.bgp.planning.snapshot import watched_prefixes
 from calico.datastore.access.plan import plan_roles
 from calico.datastore.access.roles import COMPONENTS, Account, Permission, Role, accounts
@@ -86,7 +87,8 @@ WRITES: dict[str, frozenset[str]] = {
 }
 READS: dict[str, frozenset[str]] = {
     "calico-felix-h1": RESOURCES | {ACCEPT, *(key for key in EVERYTHING if key.startswith("/calico/ipam/v2/host/"))},
-    "calico-bgp-h1": frozenset((NODE, POOL, WEP, PORT, SECRET, ACCEPT, CLUSTER_INFO_KEY, AFFINITY.format("h1"))),
+    "calico-bgp-h1": frozenset((NODE, POOL, WEP, PORT, SECRET, ACCEPT, CLUSTER_INFO_KEY, BLOCK))
+    | {key for key in EVERYTHING if key.startswith("/calico/ipam/v2/host/")},
     "calico-cni-h1": frozenset((CLUSTER_INFO_KEY, FELIX_CONFIG, POOL, NODE, "/calico/ipam/v2/config")),
     "calico-kubernetes": frozenset((POLICY, PROFILE, TIER, POOL, CLUSTER_INFO_KEY, "/calico/ipam/v2/config"))
     | {key for key in EVERYTHING if key.startswith("/calico/felix/")},
@@ -221,7 +223,12 @@ class Sink:
 
 
 @pytest.mark.parametrize(
-    ("user", "prefixes"), [("calico-felix-h1", (R, HOST_PREFIX)), ("calico-bgp-h1", watched_prefixes("h1"))]
+    ("user", "prefixes"),
+    [
+        ("calico-felix-h1", (R, HOST_PREFIX)),
+        ("calico-bgp-h1", watched_prefixes("h1")),
+        ("calico-bgp-h1", (f"{R}nodes/", *OWNERSHIP_PREFIXES)),
+    ],
 )
 async def test_an_agent_can_follow_what_it_follows(secured: AsUser, user: str, prefixes: tuple[str, ...]) -> None:
     sink = Sink()

@@ -32,7 +32,8 @@ GOOD: dict[str, Any] = {
                             "spec": {"bgp": {"ipv4Address": "10.0.0.2/24", "asNumber": 64512}}},
     RESOURCES + "nodes/c": {"spec": {"bgp": {"ipv6Address": "fd00::3/64", "asNumber": "1.10"}}},
     RESOURCES + "bgpconfigurations/default": {
-        "metadata": {"annotations": {"bgp.calico-network/bfd": "100ms", "bgp.calico-network/ipv4-over-ipv6": "true"}},
+        "metadata": {"annotations": {"bgp.calico-network/bfd": "100ms", "bgp.calico-network/ipv4-over-ipv6": "true",
+                                     "bgp.calico-network/own-routes-only": "true"}},
         "spec": {"nodeToNodeMeshEnabled": True, "asNumber": 64512, "listenPort": 1790, "ignoredInterfaces": ["docker*"],
                  "nodeMeshPassword": {"secretKeyRef": {"name": "mesh", "key": "md5", "optional": True}},
                  "nodeMeshMaxRestartTime": "90s", "bindMode": "None", "localWorkloadPeeringIPV4": "169.254.1.1",

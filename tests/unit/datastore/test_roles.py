@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calico.bgp.planning.ownership import OWNERSHIP_PREFIXES
 from calico.bgp.planning.snapshot import watched_prefixes
 from calico.datastore.access.plan import AuthState, Step, plan_roles
 from calico.datastore.access.roles import COMPONENTS, Account, Permission, Role, accounts
@@ -38,7 +39,8 @@ def test_what_the_agents_use_is_permitted() -> None:
         others = (*host_status_keys("h2", region), *host_status_keys("h1", "two"), host_endpoint_status_prefix("h2"))
         assert not any(covers(felix, key, write=True) for key in others)
     assert all(covers(user("calico-bgp-h1"), key, write=False) for key in watched_prefixes("h1"))
-    assert not covers(user("calico-bgp-h1"), "/calico/ipam/v2/host/h2/", write=False)
+    assert all(covers(user("calico-bgp-h1"), key, write=False) for key in OWNERSHIP_PREFIXES)
+    assert not any(covers(user("calico-bgp-h1"), key, write=True) for key in OWNERSHIP_PREFIXES)
 
 
 def test_nobody_but_the_operator_reads_trials_or_writes_acceptances() -> None:

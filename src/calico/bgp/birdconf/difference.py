@@ -28,6 +28,7 @@ _DIRECT = re.compile(r"^protocol direct .*$", re.MULTILINE)
 _DEFINITION = re.compile(r"^(?:filter|function) ('[^'\n]*'|\w+)([^\n]*\}|.*?^\})$", re.MULTILINE | re.DOTALL)
 _IMPORT = re.compile(r"import filter ([a-z0-9_]+|\{[^{}]*\})")
 _NAME = re.compile(r"'[^'\n]*'|\w+")
+_KEEPS_ALL = "import table on;"
 _ROUTER_ID = re.compile(r"^router id (\S+);$", re.MULTILINE)
 
 
@@ -46,7 +47,8 @@ class Difference(msgspec.Struct, frozen=True):
 
     ``rekeyed`` are those among them whose passwords change: until both ends have done so they cannot be established.
     ``watched`` have BFD now, whose far ends take a restart of BIRD for a failure: it cannot be graceful for them.
-    ``refiltered`` judge what they receive by other filters: BIRD asks for it again, and drops those that cannot.
+    ``refiltered`` judge what they receive by other filters: BIRD asks for it again, and drops those that cannot. Those
+    with an import table are not among them: BIRD has all that they ever received.
     ``restarts_direct``: the connected routes vanish for a moment, and with them what resolves the next hops.
     """
 
@@ -103,7 +105,12 @@ def compare(old: str, new: str) -> Difference:
         restarts_direct=_DIRECT.findall(old) != _DIRECT.findall(new),
         restarts_all=not same_router,
         watched=watched,
-        refiltered=frozenset(n for n in asked if _accepts(before[n], calls_before) != _accepts(after[n], calls_after)),
+        refiltered=frozenset(
+            name
+            for name in asked
+            if not (_KEEPS_ALL in before[name] and _KEEPS_ALL in after[name])
+            and _accepts(before[name], calls_before) != _accepts(after[name], calls_after)
+        ),
         rekeyed=frozenset(name for name in edited if _PASSWORD.findall(before[name]) != _PASSWORD.findall(after[name])),
     )
 

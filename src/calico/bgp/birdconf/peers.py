@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from calico.bgp.birdconf.admission import admission_name
 from calico.bgp.birdconf.filters import filter_name
 from calico.bgp.birdconf.text import address, number, quoted, symbol
 from calico.bgp.planning.birdplan import BirdPlan, Family, PeerPlan
@@ -112,6 +113,8 @@ def _reflection(peer: PeerPlan) -> list[str]:
 
 def _channel(plan: BirdPlan, peer: PeerPlan, family: Family) -> str:
     options = [_import(plan, peer, family), _export(plan, peer, family), "add paths on;"]
+    if peer.admission is not None:
+        options.append("import table on;")  # judged anew without asking: a client that does not answer keeps nothing
     if peer.max_prefixes is not None:
         options.append(f"receive limit {number(peer.max_prefixes, 1, 0xFFFFFFFF)} action restart;")
     if family != peer.family:
@@ -127,13 +130,17 @@ def _import(plan: BirdPlan, peer: PeerPlan, family: Family) -> str:
     """What a filter rejects is kept aside, so that ``calico bgp why`` can tell; also where nothing is rejected, since
     BIRD 3 forgets to take kept routes in again when it is switched off.
 
+    What is not a client's own is rejected before any BGPFilter can accept it.
+
     While drained, what other systems tell is the last to be taken, here and where it is told on (RFC 8326 4.2).
     """
     keep = "import keep filtered on;"
     least = plan.drained and not peer.internal
-    if not peer.filters and not least:
+    if not peer.filters and not least and peer.admission is None:
         return f"import filter from_peer{family}; {keep}"
     calls = f"{_calls(peer, 'import', family)} bgp_local_pref = 0;" if least else _calls(peer, "import", family)
+    if peer.admission is not None:
+        calls = f"{admission_name(peer.name, family)}(); {calls}"
     return f"import filter {{ {calls.strip()} prefer{family}(); accept; }}; {keep}"
 
 

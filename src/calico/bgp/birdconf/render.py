@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
+from calico.bgp.birdconf.admission import admission_function
 from calico.bgp.birdconf.filters import GRACEFUL_SHUTDOWN, add_communities, filter_function
 from calico.bgp.birdconf.peers import has_local_workloads, peer_protocol
 from calico.bgp.birdconf.text import MAX_PREFERENCE, address, number, prefix, quoted
@@ -34,6 +35,12 @@ def render(plan: BirdPlan, log_file: str) -> str:
     if any(peer.bfd for peer in plan.peers):
         parts.append("protocol bfd bfd_all { }\n")
     parts += _presence(plan)
+    parts += [
+        admission_function(peer.name, peer.admission, family)
+        for peer in plan.peers
+        if peer.admission is not None
+        for family in peer.families
+    ]
     parts += [peer_protocol(plan, peer) for peer in plan.peers]
     return "\n".join(parts)
 

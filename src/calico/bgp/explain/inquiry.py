@@ -13,6 +13,7 @@ import msgspec
 
 from calico.bgp.bird.control import BirdStatus, Reply, Session, parse_sessions, parse_status
 from calico.bgp.bird.routes import KnownRoute, parse_routes
+from calico.bgp.birdconf.admission import admission_name
 from calico.bgp.birdconf.filters import filter_name
 from calico.bgp.planning.birdplan import Family
 from calico.bgp.planning.filterplan import Direction
@@ -36,12 +37,14 @@ class KernelEntry(msgspec.Struct, frozen=True, kw_only=True):
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
     """What the BGP agent planned, of that which decides on exports and on the kernel.
 
-    ``filters``: the BGPFilters by session; ``information``: what it knows or suspects of a session. Routes of
-    ``unprogrammed`` pools are not for BIRD to put into the kernel.
+    ``filters``: the BGPFilters by session; ``information``: what it knows or suspects of a session. On ``restricted``
+    sessions the far end is believed its own routes only. Routes of ``unprogrammed`` pools are not for BIRD to put into
+    the kernel.
     """
 
     filters: Mapping[str, tuple[str, ...]] = {}
     information: Mapping[str, str] = {}
+    restricted: frozenset[str] = frozenset()
     pools: tuple[str, ...] = ()
     unprogrammed: tuple[str, ...] = ()
     never: tuple[str, ...] = ()
@@ -49,10 +52,12 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """A route that an import filter keeps aside; ``by`` names the BGPFilter, where that is known."""
+    """A route that an import filter keeps aside; ``by`` names the BGPFilter, where that is known. ``foreign``: it is
+    not the client's own."""
 
     route: KnownRoute
     by: str
+    foreign: bool = False
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +102,7 @@ def agent_of(document: Mapping[str, Any]) -> Agent:
     sessions = document.get("sessions", [])
     return Agent(
         filters={session["name"]: tuple(session.get("filters", ())) for session in sessions},
+        restricted=frozenset(session["name"] for session in sessions if session.get("own_routes_only")),
         information={session["name"]: session["info"] for session in sessions if session.get("info")},
         pools=tuple(pool["cidr"] for pool in pools if pool["advertise"] == "always"),
         unprogrammed=tuple(pool["cidr"] for pool in pools if not pool["program"]),
@@ -173,11 +179,15 @@ def _who_rejects(
     found = []
     for route in routes:
         session = next((session for session in sessions if session.name == route.protocol), None)
-        by = ""
+        by, foreign = "", False
         if session is not None:
             question = f"show route {route.net} filtered protocol {session.name}"
+            if agent is not None and session.name in agent.restricted:
+                (reply,) = yield (f"{question} filter {{ {admission_name(session.name, family)}(); accept; }}",)
+                foreign = not reply.failed and not parse_routes(reply)
+        if session is not None and not foreign:
             by = yield from _by_filter(question, session, "import", family, agent)
-        found.append(Rejected(route, by))
+        found.append(Rejected(route, by, foreign))
     return tuple(found)
 
 

@@ -15,6 +15,7 @@ import msgspec
 from calico.bgp.bird.control import Session
 from calico.bgp.bird.routes import KnownRoute
 from calico.bgp.explain.inquiry import PROTO_BIRD, Agent, Facts, KernelEntry, Offer
+from calico.bgp.planning.peerannotations import OWN_ROUTES_ONLY
 
 __all__ = [
     "Step",
@@ -92,7 +93,8 @@ def learned(facts: Facts) -> Iterable[Step]:
         yield Step("learned", True, f"from {_peer(route, sessions)}, next hop {route.next_hop or 'none'}{stale}")
     for item in facts.rejected:
         by = f"BGPFilter {item.by}" if item.by else "its import filter"
-        yield Step("learned", False, f"from {_peer(item.route, sessions)}, but {by} rejects it")
+        why = f": by IPAM it is not this client's ({OWN_ROUTES_ONLY})" if item.foreign else ""
+        yield Step("learned", False, f"from {_peer(item.route, sessions)}, but {by} rejects it{why}")
     down = [session for session in facts.sessions if not session.established]
     if told or facts.rejected:
         return

@@ -12,6 +12,7 @@ from calico.bgp.secret import Secret
 
 __all__ = [
     "ANY_ON_LINK",
+    "AdmissionPlan",
     "AdvertisedPrefix",
     "BfdPlan",
     "BirdPlan",
@@ -45,11 +46,27 @@ class BfdPlan(msgspec.Struct, frozen=True):
     multiplier: int
 
 
+class BlockPlan(msgspec.Struct, frozen=True, order=True):
+    """A block of addresses that belongs to this host; advertised as one route."""
+
+    family: Family
+    cidr: str
+
+
+class AdmissionPlan(msgspec.Struct, frozen=True):
+    """All that a client may tell: ``networks`` and single addresses in them, but for those that are ``refused``."""
+
+    networks: tuple[BlockPlan, ...] = ()
+    refused: tuple[BlockPlan, ...] = ()
+
+
 class PeerPlan(msgspec.Struct, frozen=True, kw_only=True):
     """One BGP session. Times are whole seconds; None leaves BIRD's default. ``source`` None lets the kernel choose.
 
     ``extended``: an IPv6 session that carries IPv4 routes, too, with IPv6 next hops (RFC 8950). ``direct``: the far end
     is on a link of this host, on that of ``interface`` if link-local. ``free_bind``: ``source`` may come up later.
+    ``client``: the node that this reflector reflects to, unless it is a reflector itself, which tells others' routes;
+    with an ``admission`` it is not believed all.
     """
 
     name: str
@@ -75,6 +92,8 @@ class PeerPlan(msgspec.Struct, frozen=True, kw_only=True):
     free_bind: bool = False
     bfd: BfdPlan | None = None
     max_prefixes: int | None = None
+    client: str = ""
+    admission: AdmissionPlan | None = None
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -102,13 +121,6 @@ class PoolPlan(msgspec.Struct, frozen=True, order=True):
     cidr: str
     advertise: Literal["always", "by-block", "never"]
     program: bool
-
-
-class BlockPlan(msgspec.Struct, frozen=True, order=True):
-    """A block of addresses that belongs to this host; advertised as one route."""
-
-    family: Family
-    cidr: str
 
 
 class ReachPlan(msgspec.Struct, frozen=True, order=True):

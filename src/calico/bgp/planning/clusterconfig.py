@@ -63,6 +63,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     normal_priority_v6: int = DEFAULT_PRIORITY
     advertised: tuple[AdvertisedPrefix, ...] = ()
     withheld: tuple[str, ...] = ()
+    own_routes_only: bool = False
 
     def port_of(self, node: str) -> int | None:
         """The port a node listens on; None for BGP's own."""
@@ -99,6 +100,7 @@ def resolve_config(configs: Mapping[str, BGPConfiguration], node: str, report: R
         normal_priority_v6=_priority(main.ipv6_normal_route_priority, "ipv6NormalRoutePriority", subject, report),
         advertised=advertised,
         withheld=withheld,
+        own_routes_only=_own_routes_only(configs, subject, report),
     )
 
 
@@ -158,6 +160,16 @@ def _mesh_annotations(
     except InvalidInput as error:
         report(Problem("bgp-resource-invalid", subject, f"{error}; the node-to-node mesh goes without"))
     return bfd, over
+
+
+def _own_routes_only(configs: Mapping[str, BGPConfiguration], subject: str, report: Report) -> bool:
+    """Whoever wrote something that cannot be read wanted protection."""
+    given = configs["default"].metadata.annotations if "default" in configs else {}
+    try:
+        return peerannotations.own_routes_only(given)
+    except InvalidInput as error:
+        report(Problem("bgp-resource-invalid", subject, f"{error}; clients may tell their own routes only"))
+        return True
 
 
 def _workload_side(main: BGPConfigurationSpec, subject: str, report: Report) -> dict[Family, str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 
 import msgspec
 
@@ -11,7 +12,7 @@ from calico.bgp.planning.birdplan import Family
 from calico.bgp.planning.peerannotations import drain
 from calico.bgp.problem import Problem
 from calico.errors import InvalidInput
-from calico.model.node import Node
+from calico.model.node import Node, tunnel_addresses
 from calico.model.numorstring import parse_as_number
 
 __all__ = ["BGPHost", "check_as_number", "check_link_local", "check_own_address", "check_peer_address", "host_of_node"]
@@ -21,7 +22,7 @@ class BGPHost(msgspec.Struct, frozen=True, kw_only=True):
     """A node that speaks BGP. ``ipv4``/``ipv6`` are canonical text, empty when the node has no such address.
 
     ``subnets`` are the links that its addresses say they are on; ``encrypts`` the families it has WireGuard for.
-    ``drained``: its neighbours shall prefer other ways.
+    ``drained``: its neighbours shall prefer other ways. ``tunnels``: what its tunnels have, as single addresses.
     """
 
     name: str
@@ -34,6 +35,7 @@ class BGPHost(msgspec.Struct, frozen=True, kw_only=True):
     subnets: tuple[str, ...] = ()
     encrypts: frozenset[Family] = frozenset()
     drained: bool = False
+    tunnels: tuple[str, ...] = ()
 
     def address(self, family: Family) -> str:
         """The address sessions of a family use; empty when there is none."""
@@ -94,6 +96,7 @@ def host_of_node(
         subnets=tuple(_subnet(text) for family, text, _ in fields if addresses[family] and "/" in text),
         encrypts=_encrypts(node),
         drained=_drained(node, report),
+        tunnels=tuple(sorted(set(_tunnels(node)))),
     )
 
 
@@ -105,6 +108,13 @@ def _drained(node: Node, report: Callable[[Problem], None]) -> bool:
         message = f"{error}; the node is drained"
         report(Problem("bgp-resource-invalid", f"Node {node.metadata.name}", message))
         return True
+
+
+def _tunnels(node: Node) -> Iterator[str]:
+    for text in tunnel_addresses(node).values():
+        with suppress(ValueError):
+            if "%" not in text:
+                yield str(ipaddress.ip_network(ipaddress.ip_address(text)))
 
 
 def _subnet(text: str) -> str:

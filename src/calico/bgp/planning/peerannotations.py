@@ -19,12 +19,14 @@ __all__ = [
     "INTERFACE",
     "IPV4_OVER_IPV6",
     "MAX_PREFIXES",
+    "OWN_ROUTES_ONLY",
     "bfd",
     "drain",
     "instead_of_mesh",
     "interface",
     "ipv4_over_ipv6",
     "max_prefixes",
+    "own_routes_only",
 ]
 
 INSTEAD_OF_MESH = "bgp.calico-network/instead-of-mesh"
@@ -32,6 +34,7 @@ BFD = "bgp.calico-network/bfd"
 IPV4_OVER_IPV6 = "bgp.calico-network/ipv4-over-ipv6"
 INTERFACE = "bgp.calico-network/interface"
 MAX_PREFIXES = "bgp.calico-network/max-prefixes"
+OWN_ROUTES_ONLY = "bgp.calico-network/own-routes-only"
 DRAIN = "bgp.calico-network/drain"
 
 _MULTIPLIER = 3
@@ -82,6 +85,11 @@ def max_prefixes(annotations: Mapping[str, str]) -> int | None:
 def drain(annotations: Mapping[str, str]) -> bool:
     """``true`` on a Node: its neighbours shall prefer other ways (RFC 8326)."""
     return _truth(annotations, DRAIN)
+
+
+def own_routes_only(annotations: Mapping[str, str]) -> bool:
+    """``true`` on BGPConfiguration ``default``: reflectors take from a client only routes that are its own."""
+    return _truth(annotations, OWN_ROUTES_ONLY)
 
 
 def interface(annotations: Mapping[str, str]) -> str:

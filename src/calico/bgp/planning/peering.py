@@ -231,6 +231,7 @@ class SessionPlanner:
         if options.keep_next_hop_if_external and far.as_number != local_as:
             next_hop = "keep"
         one_calls = kind != "NodePeer" or options.instead_of_mesh
+        reflects = self._reflects_to(peering, far, local_as)
         waits = one_calls and far.host is not None and self._is_above_mine(far)
         return PeerPlan(
             name=name,
@@ -242,7 +243,8 @@ class SessionPlanner:
             local_as=local_as,
             source=ends.source,
             passive=waits or kind == "LocalWorkload",
-            rr_cluster_id=self._reflects_to(peering, far, local_as),
+            rr_cluster_id=reflects,
+            client=far.host.name if reflects and far.host is not None and not far.host.cluster_id else "",
             ttl_security_hops=options.ttl_security_hops,
             restart_time_s=options.restart_time_s,
             keepalive_time_s=options.keepalive_time_s,

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from calico.bgp.planning.admission import restrict_clients
 from calico.bgp.planning.birdplan import BirdPlan, BlockPlan, Family, PoolPlan
 from calico.bgp.planning.clusterconfig import ClusterConfig, resolve_config
 from calico.bgp.planning.filterplan import FilterPlan
@@ -37,7 +38,7 @@ class Planned(msgspec.Struct, frozen=True):
     """A plan and all that is wrong. ``held``: keep what runs; the plan only serves where nothing runs yet.
 
     ``needs_endpoints``: it is complete only when the snapshot has this host's workload endpoints; ``needs_services``:
-    only when it has what is said of services.
+    only when it has what is said of services; ``needs_owners``: only when it has which addresses are whose.
 
     ``turn`` numbers this host among the nodes it has sessions with: what must not happen on both ends of a session
     at once goes by turns.
@@ -49,6 +50,7 @@ class Planned(msgspec.Struct, frozen=True):
     turn: int = 0
     needs_endpoints: bool = False
     needs_services: bool = False
+    needs_owners: bool = False
 
 
 def build_plan(snapshot: BGPSnapshot, node: str, export_mode: ExportMode = "pools") -> Planned:
@@ -89,13 +91,17 @@ def build_plan(snapshot: BGPSnapshot, node: str, export_mode: ExportMode = "pool
     default = snapshot.configs.get("default", BGPConfiguration())
     labels = snapshot.nodes[node].metadata.labels
     services = plan_services(default.spec, snapshot.services, problems.append, labels)
+    peers = planner.sessions()
+    restricted = config.own_routes_only and bool(me.cluster_id)
+    if restricted:
+        peers = restrict_clients(peers, hosts, snapshot.owned, services.ranges)
     plan = BirdPlan(
         router_id=me.ipv4 or _hashed_router_id(node),
         debug=config.debug,
         listen_port=config.port_of(node),
         strict_bind=config.strict_bind,
         ignored_interfaces=config.ignored_interfaces,
-        peers=planner.sessions(),
+        peers=peers,
         pools=pools,
         blocks=blocks,
         advertised=config.advertised,
@@ -120,6 +126,7 @@ def build_plan(snapshot: BGPSnapshot, node: str, export_mode: ExportMode = "pool
         turn=_turn(me, hosts, plan),
         needs_endpoints=local,
         needs_services=needs_services(default.spec),
+        needs_owners=restricted,
     )
 
 

@@ -11,10 +11,10 @@ from typing import Literal
 
 import msgspec
 
-from calico.bgp.planning.birdplan import BirdPlan, PeerPlan
+from calico.bgp.planning.birdplan import AdmissionPlan, BirdPlan, PeerPlan
 from calico.bgp.planning.filterplan import OperationPlan, RulePlan
 
-__all__ = ["Route", "exported", "imported"]
+__all__ = ["Route", "admitted", "exported", "imported"]
 
 MAX_PREFERENCE = 2147483647
 _GRACEFUL_SHUTDOWN = (65535, 0)
@@ -42,6 +42,15 @@ def imported(plan: BirdPlan, peer: PeerPlan, route: Route) -> Route:
     towards other systems, is about to go."""
     leaving = _GRACEFUL_SHUTDOWN in route.communities or (plan.drained and not peer.internal)
     return msgspec.structs.replace(route, local_preference=0) if leaving else route
+
+
+def admitted(admission: AdmissionPlan, net: str) -> bool:
+    """Whether a client may tell a route."""
+    network = ipaddress.ip_network(net)
+    if any(net == item.cidr for item in admission.refused):
+        return False
+    single = network.prefixlen == network.max_prefixlen
+    return any(net == item.cidr or (single and _within(network, item.cidr)) for item in admission.networks)
 
 
 def exported(plan: BirdPlan, peer: PeerPlan, route: Route) -> Route | None:

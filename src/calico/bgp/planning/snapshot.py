@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from calico.bgp.planning.localendpoints import LocalEndpoint, is_local_key, local_endpoint
+from calico.bgp.planning.ownership import Owned
 from calico.bgp.planning.serviceroutes import ServiceRoutes
 from calico.bgp.problem import Problem
 from calico.bgp.secret import SECRETS_PREFIX, PasswordRef, Refused, Secret, SecretRef, Secrets, secret_of_key
@@ -35,7 +36,7 @@ class BGPSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """One state of the datastore, by name. ``unreadable`` are resources that exist but could not be decoded.
 
     ``blocks`` are the host's confirmed block affinities as the datastore spells them (``10.65.1.0/26``). ``services``
-    is None where nothing knows of services. ``endpoints`` are the host's own.
+    is None where nothing knows of services. ``endpoints`` are the host's own. ``owned``: by host, what is its own.
     """
 
     nodes: Mapping[str, Node] = {}
@@ -47,6 +48,7 @@ class BGPSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     secrets: Secrets = {}
     endpoints: Mapping[ResourceKey, LocalEndpoint] = {}
     services: ServiceRoutes | None = None
+    owned: Mapping[str, Owned] = {}
     unreadable: frozenset[ResourceKey] = frozenset()
     problems: tuple[Problem, ...] = ()
 

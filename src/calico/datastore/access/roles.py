@@ -85,6 +85,8 @@ _SHARED: Mapping[str, tuple[Permission, ...]] = {
         *_read(*_kinds("bgpconfigurations", "bgpfilters", "bgppeers", "clusterinformations", "ippools", "nodes")),
         *_read(*_kinds("workloadendpoints")),
         *_read(_SECRETS, ACCEPT_PREFIX, KUBERNETES_PREFIX),
+        # a reflector takes from its clients what IPAM says is theirs, when it is asked to
+        *_read(f"{_IPAM}assignment/", f"{_IPAM}host/"),
         *_write(*_kinds("caliconodestatuses")),
         # questions to hosts and their answers: who puts a key under a lease must be allowed to write all of that lease
         *_write(f"{ROOT}bgp/v1/answers/", f"{ROOT}bgp/v1/questions/"),

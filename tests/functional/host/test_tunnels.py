@@ -15,7 +15,9 @@ from calico.dataplane.encap.tunnels import TunnelManager, TunnelSettings
 from calico.dataplane.interfaces import InterfaceMonitor
 from calico.dataplane.links import Links
 from calico.dataplane.netns import in_netns
+from calico.dataplane.removal import KernelRemoval
 from calico.lib.packed import addr_bytes, net
+from calico.netlink.nftables.objects import Table
 from calico.netlink.rtnetlink.link import delete_link, new_plain
 from calico.netlink.socket import NETLINK_ROUTE, NetlinkError, NetlinkSocket
 
@@ -390,6 +392,24 @@ def test_of_a_device_that_others_use_as_well_only_what_is_ours_is_taken_away(hos
     tell(a)
     assert view(host, a.netns) == before
     assert ",UP" in host.ip("link", "show", "tunl0", netns=a.netns)
+
+
+def test_an_uninstall_finds_and_removes_the_device_of_ip_in_ip(host, pair, stand_in, tmp_path) -> None:
+    a, _ = pair
+    clean = view(host, a.netns)
+    tell(a, IPIP_END, IN_IP, ALL_OF_POOL)
+    there = view(host, a.netns)
+
+    def removed(*, dry_run: bool) -> list[tuple[str, str, str]]:
+        removal = KernelRemoval(Table("calico"), tmp_path / "record", dry_run=dry_run)
+        return [(i.kind, i.name, i.fault) for i in in_netns(a.netns, lambda: asyncio.run(removal.run()))]
+
+    routes = {("route", BLOCK[4], ""), ("route", POOL[4], "")}
+    assert set(removed(dry_run=True)) == {*routes, ("tunnel", "tunl0", "")}
+    assert view(host, a.netns) == there
+    assert set(removed(dry_run=False)) == {*routes, ("tunnel", "tunl0", "")}
+    assert view(host, a.netns) == clean
+    assert removed(dry_run=False) == []
 
 
 def test_what_others_change_of_ip_in_ip_is_mended(host, pair, stand_in) -> None:

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from calico.calc.messages import ALL_HOSTS, IPAM_POOLS, MASQ_POOLS, VXLAN_HOSTS, IPSetDelta, IPSetRemove, IPSetUpdate
+from calico.calc.messages import (
+    ALL_HOSTS,
+    IPAM_POOLS,
+    IPIP_HOSTS,
+    MASQ_POOLS,
+    VXLAN_HOSTS,
+    IPSetDelta,
+    IPSetRemove,
+    IPSetUpdate,
+)
 from calico.calc.net_cover import NetCover
 from calico.calc.pools import ClusterNets
 from calico.lib.ref_counts import RefCounts
@@ -16,7 +25,7 @@ from calico.model.keys import ResourceKey
 
 __all__ = ["ClusterSets"]
 
-_IDS = (ALL_HOSTS, IPAM_POOLS, MASQ_POOLS, VXLAN_HOSTS)
+_IDS = (ALL_HOSTS, IPAM_POOLS, MASQ_POOLS, VXLAN_HOSTS, IPIP_HOSTS)
 """Who refers to a set may refer to those before it: they come in this order and go in the opposite one."""
 
 

@@ -17,6 +17,8 @@ from calico.calc.messages import (
     HostEndpointRemove,
     HostEndpointUpdate,
     InSync,
+    IpipRemove,
+    IpipUpdate,
     IPSetDelta,
     IPSetRemove,
     IPSetUpdate,
@@ -57,6 +59,7 @@ class DataplaneState(msgspec.Struct, kw_only=True):
     endpoints: dict[EndpointId, EndpointUpdate] = {}
     host_endpoints: dict[str, HostEndpointUpdate] = {}
     vteps: dict[tuple[str, int], VtepUpdate] = {}
+    ipip: IpipUpdate | None = None
     routes: dict[bytes, RouteUpdate] = {}
     peers: dict[tuple[str, int], WireguardPeerUpdate] = {}
     ways: dict[bytes, WireguardRouteUpdate] = {}
@@ -76,6 +79,7 @@ class DataplaneState(msgspec.Struct, kw_only=True):
             if route.kind == "vxlan":
                 version = 6 if len(route.gateway) == 16 else 4
                 assert self.vteps[route.node, version].address == route.gateway, f"{route} leads to no end"
+            assert route.kind != "ipip" or self.ipip is not None, f"{route} begins at no end"
 
     def _apply(self, message: Message) -> None:
         match message:
@@ -114,6 +118,12 @@ class DataplaneState(msgspec.Struct, kw_only=True):
                 self.host_endpoints[name] = message
             case HostEndpointRemove(name=name):
                 del self.host_endpoints[name]
+            case IpipUpdate():
+                assert self.ipip != message, f"{message} is what it is"
+                self.ipip = message
+            case IpipRemove():
+                assert self.ipip is not None, "no end of IP in IP is removed"
+                self.ipip = None
             case VtepUpdate() | VtepRemove() | RouteUpdate() | RouteRemove():
                 self._apply_route(message)
             case WireguardPeerUpdate() | WireguardPeerRemove() | WireguardRouteUpdate() | WireguardRouteRemove():

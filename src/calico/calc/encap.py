@@ -37,12 +37,18 @@ class PoolEncap(msgspec.Struct, frozen=True):
 
 class HostEnd(msgspec.Struct, frozen=True, kw_only=True):
     """A node in one IP version: its packed address, the net of its subnet (a single address when that is not said),
-    its address in the VXLAN network and the MAC it has there. Empty is absent."""
+    its address in the VXLAN network and the MAC it has there, and its address in IP in IP. Empty is absent."""
 
     address: bytes = b""
     subnet: bytes = b""
     tunnel: bytes = b""
     mac: bytes = b""
+    ipip: bytes = b""
+
+    @property
+    def inner(self) -> tuple[bytes, ...]:
+        """The addresses that it has in tunnels."""
+        return tuple(address for address in (self.tunnel, self.ipip) if address)
 
 
 def pool_encap(pool: IPPool) -> PoolEncap | None:
@@ -74,6 +80,9 @@ def host_ends(name: str, node: Node) -> tuple[Mapping[Version, HostEnd], tuple[s
             spec.vxlan_tunnel_mac_addr_v6,
         ),
     }
+    inner = spec.bgp.ipv4_ipip_tunnel_addr if spec.bgp is not None else ""
+    if inner and not _address(inner, 4):
+        problems.append(f"spec.bgp.ipv4IPIPTunnelAddr: {inner!r} is no IPv4 address")
     for version in VERSIONS:
         field, text, mac_field, mac = told[version]
         tunnel = _address(text, version)
@@ -89,8 +98,9 @@ def host_ends(name: str, node: Node) -> tuple[Mapping[Version, HostEnd], tuple[s
             mac=(bytes.fromhex(mac.replace(":", "")) if _MAC.fullmatch(mac) else _derived_mac(name, version))
             if tunnel
             else b"",
+            ipip=_address(inner, 4) if version == 4 else b"",
         )
-        if address or tunnel:
+        if address or end.inner:
             ends[version] = end
     return ends, tuple(problems)
 

@@ -93,7 +93,7 @@ class Graph:
         self._nats = NatClaims()
         self._forwards = ForwardClaims()
         self._cluster_sets = ClusterSets()
-        self._tunnels = TunnelRoutes(hostname, self._settings.vxlan)
+        self._tunnels = TunnelRoutes(hostname, self._settings.vxlan, ipip=self._settings.ipip)
         self._wireguard = WireguardRoutes(hostname, self._settings)
         self._tunnels_fed = False
         self._sequencer = Sequencer(self._members, self._cluster_sets, self._settings)
@@ -313,6 +313,7 @@ class Graph:
         self._tunnels_fed = self._tunnels.active
         for end, vtep in self._tunnels.take_vteps():
             self._sequencer.on_vtep(end, vtep)
+        self._sequencer.on_ipip(self._tunnels.ipip)
         for dst, route in self._tunnels.take_routes():
             self._sequencer.on_route(dst, route)
         for end, peer in self._wireguard.take_peers():

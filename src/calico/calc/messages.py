@@ -5,7 +5,7 @@ routes to other hosts, peers and what is behind them; then removals (of what lea
 order); then problems, and InSync (once). A thing is therefore never referred to before it exists nor removed while
 referred to. An interface may pass from one endpoint to another within a flush: the update then comes before the remove.
 Networks, addresses and address-port members are packed (see ``calico.lib.packed``). Sets with the ids ``IPAM_POOLS``,
-``MASQ_POOLS``, ``ALL_HOSTS`` and ``VXLAN_HOSTS`` are told like those of selectors.
+``MASQ_POOLS``, ``ALL_HOSTS``, ``VXLAN_HOSTS`` and ``IPIP_HOSTS`` are told like those of selectors.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from calico.model.keys import ResourceKey
 __all__ = [
     "ALL_HOSTS",
     "IPAM_POOLS",
+    "IPIP_HOSTS",
     "MASQ_POOLS",
     "VXLAN_HOSTS",
     "ActiveRule",
@@ -31,6 +32,8 @@ __all__ = [
     "IPSetRemove",
     "IPSetUpdate",
     "InSync",
+    "IpipRemove",
+    "IpipUpdate",
     "Message",
     "PolicyRemove",
     "PolicyUpdate",
@@ -51,9 +54,10 @@ __all__ = [
 ]
 
 
-IPAM_POOLS, MASQ_POOLS, ALL_HOSTS, VXLAN_HOSTS = "ipam-pools", "masq-pools", "all-hosts", "vxlan-hosts"
+IPAM_POOLS, MASQ_POOLS, ALL_HOSTS = "ipam-pools", "masq-pools", "all-hosts"
+VXLAN_HOSTS, IPIP_HOSTS = "vxlan-hosts", "ipip-hosts"
 """Ids of sets that no rule of a policy refers to: the networks of all pools, of those with natOutgoing, the addresses
-of all nodes, and those that nodes send VXLAN from. ``VXLAN_HOSTS`` is there while this host has VXLAN."""
+of all nodes, and those that nodes send VXLAN and IP in IP from, each there while this host has that tunnel."""
 
 
 class _Msg(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -285,6 +289,18 @@ class VtepRemove(_Msg, frozen=True, kw_only=True):
     version: Literal[4, 6]
 
 
+class IpipUpdate(_Msg, frozen=True, kw_only=True):
+    """This host's end of IP in IP (IPv4 only): its packed address inside, and the one that its packets are sent from.
+    Other hosts' ends are their addresses, which routes say."""
+
+    address: bytes
+    parent: bytes
+
+
+class IpipRemove(_Msg, frozen=True):
+    """This host has no end of IP in IP any more; no route leads there."""
+
+
 class RouteUpdate(_Msg, frozen=True, kw_only=True):
     """Where a network (packed) within a pool that has a tunnel is. ``gateway`` and ``local`` are packed addresses.
 
@@ -366,6 +382,8 @@ Message: TypeAlias = (
     | HostEndpointRemove
     | VtepUpdate
     | VtepRemove
+    | IpipUpdate
+    | IpipRemove
     | RouteUpdate
     | RouteRemove
     | WireguardPeerUpdate

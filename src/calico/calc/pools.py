@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from calico.calc.encap import PoolEncap, host_ends
-from calico.calc.messages import ALL_HOSTS, IPAM_POOLS, MASQ_POOLS, VXLAN_HOSTS, EndpointUpdate
+from calico.calc.messages import ALL_HOSTS, IPAM_POOLS, IPIP_HOSTS, MASQ_POOLS, VXLAN_HOSTS, EndpointUpdate
 from calico.calc.settings import CalcSettings
 from calico.calc.wireguard_ends import wireguard_ends
 from calico.lib import packed
@@ -45,15 +45,18 @@ def node_addresses(resource: Node) -> tuple[ClusterNets, tuple[str, ...]]:
             problems.append(f"{field}: {text!r} is no {family} address")
     ends, said = host_ends(resource.metadata.name, resource)
     senders = tuple(packed.net_of_host(end.address) for end in ends.values() if end.address)
-    return {ALL_HOSTS: tuple(nets), VXLAN_HOSTS: senders}, (*problems, *said, *wireguard_ends(resource)[1])
+    ipip = tuple(net for net in senders if not packed.is_v6(net))
+    brought = {ALL_HOSTS: tuple(nets), VXLAN_HOSTS: senders, IPIP_HOSTS: ipip}
+    return brought, (*problems, *said, *wireguard_ends(resource)[1])
 
 
 def sets_of_pool(nets: ClusterNets, encap: PoolEncap | None, settings: CalcSettings) -> tuple[str, ...]:
-    """The sets that a pool makes necessary: those by which packets from it are masqueraded, and VXLAN is told from
-    what only looks like it."""
+    """The sets that a pool makes necessary: those by which packets from it are masqueraded, and those by which
+    packets of a tunnel are told from what only looks like them."""
     masquerading = (MASQ_POOLS, *_inside(settings)) if nets.get(MASQ_POOLS) else ()
-    tunnel = encap is not None and encap.kind == "vxlan" and settings.vxlan is not False
-    return (*masquerading, VXLAN_HOSTS) if tunnel else masquerading
+    if encap is None or not settings.allows(encap.kind):
+        return masquerading
+    return (*masquerading, VXLAN_HOSTS if encap.kind == "vxlan" else IPIP_HOSTS)
 
 
 def sets_of_endpoint(endpoint: EndpointUpdate, settings: CalcSettings) -> tuple[str, ...]:

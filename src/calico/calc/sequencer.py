@@ -14,6 +14,8 @@ from calico.calc.messages import (
     EndpointUpdate,
     HostEndpointRemove,
     HostEndpointUpdate,
+    IpipRemove,
+    IpipUpdate,
     IPSetDelta,
     IPSetRemove,
     IPSetUpdate,
@@ -58,6 +60,7 @@ class Sequencer:
         self._endpoints: Latest[EndpointId, EndpointUpdate] = Latest()
         self._host_endpoints: Latest[str, HostEndpointUpdate] = Latest()
         self._vteps: Latest[tuple[str, Version], VtepUpdate] = Latest()
+        self._ipip: Latest[str, IpipUpdate] = Latest()
         self._routes: Latest[bytes, RouteUpdate] = Latest()
         self._peers: Latest[tuple[str, Version], WireguardPeerUpdate] = Latest()
         self._ways: Latest[bytes, WireguardRouteUpdate] = Latest()
@@ -90,6 +93,10 @@ class Sequencer:
     def on_vtep(self, key: tuple[str, Version], vtep: VtepUpdate | None) -> None:
         """A node's end of a tunnel network; None: absent."""
         self._vteps.put(key, vtep)
+
+    def on_ipip(self, end: IpipUpdate | None) -> None:
+        """This host's end of IP in IP; None: absent."""
+        self._ipip.put("", end)
 
     def on_route(self, dst: bytes, route: RouteUpdate | None) -> None:
         """Where a network of a pool with a tunnel is; None: no route."""
@@ -125,6 +132,7 @@ class Sequencer:
         endpoints, gone_endpoints = self._endpoints.take()
         host_endpoints, gone_host_endpoints = self._host_endpoints.take()
         vteps, gone_vteps = self._vteps.take()
+        ipip, gone_ipip = self._ipip.take()
         routes, gone_routes = self._routes.take()
         peers, gone_peers = self._peers.take()
         ways, gone_ways = self._ways.take()
@@ -133,8 +141,10 @@ class Sequencer:
         yield from (endpoints[endpoint_id] for endpoint_id in sorted(endpoints))
         yield from (host_endpoints[name] for name in sorted(host_endpoints))
         yield from (vteps[key] for key in sorted(vteps))
+        yield from ipip.values()
         yield from (routes[dst] for dst in sorted(routes))
         yield from (RouteRemove(dst=dst) for dst in sorted(gone_routes))
+        yield from (IpipRemove() for _ in gone_ipip)
         yield from (VtepRemove(node=node, version=version) for node, version in sorted(gone_vteps))
         yield from (peers[key] for key in sorted(peers))
         yield from (ways[dst] for dst in sorted(ways))

@@ -21,6 +21,7 @@ from calico.calc.labels import Labels, NamedPort, unpack_labels
 from calico.calc.messages import (
     ALL_HOSTS,
     IPAM_POOLS,
+    IPIP_HOSTS,
     MASQ_POOLS,
     VXLAN_HOSTS,
     EndpointUpdate,
@@ -147,7 +148,7 @@ def recompute(
             problems[ResourceKey("Profile", "", name)] = compiled_profile.problems
     state.ip_sets = {spec.id: IPSet(spec.kind, _members(spec, items, services or {})) for spec in needed}
     holders = [(key, endpoint.node, endpoint.nets) for key, endpoint in usable.items()]
-    vteps, state.routes = recompute_tunnels(hostname, resources, blocks, holders, settings)
+    vteps, state.ipip, state.routes = recompute_tunnels(hostname, resources, blocks, holders, settings)
     state.vteps.update(vteps)
     peers, state.ways = recompute_wireguard(hostname, resources, blocks, holders, settings)
     state.peers.update(peers)
@@ -293,8 +294,9 @@ def _cluster_sets(
     resources: Resources, endpoints: Iterable[EndpointUpdate], settings: CalcSettings, problems: Problems
 ) -> dict[str, IPSet]:
     """Pools and hosts, while a pool is masqueraded or an endpoint treats what leaves the pools differently."""
-    nets: dict[str, set[bytes]] = {IPAM_POOLS: set(), MASQ_POOLS: set(), ALL_HOSTS: set(), VXLAN_HOSTS: set()}
-    tunnels = False
+    ids = (IPAM_POOLS, MASQ_POOLS, ALL_HOSTS, VXLAN_HOSTS, IPIP_HOSTS)
+    nets: dict[str, set[bytes]] = {set_id: set() for set_id in ids}
+    tunnels: set[str] = set()
     for key, value in resources.items():
         if isinstance(value, IPPool | Node):
             brought, said = pool_nets(value) if isinstance(value, IPPool) else node_addresses(value)
@@ -303,7 +305,8 @@ def _cluster_sets(
             if said:
                 problems[key] = said
             encap = pool_encap(value) if isinstance(value, IPPool) and brought else None
-            tunnels |= encap is not None and encap.kind == "vxlan" and settings.vxlan is not False
+            if encap is not None:
+                tunnels.add(encap.kind)
     endpoints = list(endpoints)
     masquerades = bool(nets[MASQ_POOLS])
     translates = masquerades or any(endpoint.nats for endpoint in endpoints)
@@ -312,7 +315,8 @@ def _cluster_sets(
         MASQ_POOLS: masquerades,
         IPAM_POOLS: translates or marks,
         ALL_HOSTS: translates and settings.nat_excludes_hosts,
-        VXLAN_HOSTS: tunnels,
+        VXLAN_HOSTS: "vxlan" in tunnels and settings.vxlan is not False,
+        IPIP_HOSTS: "ipip" in tunnels and settings.ipip,
     }
     return {set_id: IPSet("nets", _outermost(nets[set_id])) for set_id, is_needed in needed.items() if is_needed}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from calico.calc.encap import VERSIONS, HostEnd, PoolEncap, Version, host_ends, pool_encap
-from calico.calc.messages import RouteUpdate, VtepUpdate
+from calico.calc.messages import IpipUpdate, RouteUpdate, VtepUpdate
 from calico.calc.net_cover import masked
 from calico.calc.settings import CalcSettings
 from calico.lib import packed
@@ -30,8 +30,11 @@ def recompute_tunnels(
     blocks: Blocks,
     holders: Iterable[tuple[ResourceKey, str, tuple[bytes, ...]]],
     settings: CalcSettings,
-) -> tuple[dict[tuple[str, int], VtepUpdate], dict[bytes, RouteUpdate]]:
-    """The ends of tunnels and the routes that ``hostname`` must have. ``holders``: endpoint, node and nets of each."""
+) -> tuple[dict[tuple[str, int], VtepUpdate], IpipUpdate | None, dict[bytes, RouteUpdate]]:
+    """The ends of VXLAN, our own of IP in IP, and the routes that ``hostname`` must have.
+
+    ``holders``: endpoint, node and nets of each.
+    """
     pools = {
         key: (packed.net(value.spec.cidr), pool_encap(value))
         for key, value in resources.items()
@@ -41,11 +44,16 @@ def recompute_tunnels(
     vteps: dict[tuple[str, int], VtepUpdate] = {
         (vtep.node, vtep.version): vtep for vtep in _vteps(pools.values(), ends, settings)
     }
+    here = ends.get(hostname, {}).get(4, HostEnd())
+    asked = any(encap is not None and encap.kind == "ipip" and _version(net) == 4 for net, encap in pools.values())
+    ipip = None
+    if asked and settings.ipip and here.address and here.ipip:
+        ipip = IpipUpdate(address=here.ipip, parent=here.address)
     if not any(encap for _, encap in pools.values()):
-        return vteps, {}
+        return vteps, None, {}
     held: dict[bytes, list[tuple[ResourceKey, str]]] = {}
     tunnels = (
-        (ResourceKey("Node", "", name), name, tuple(packed.net_of_host(e.tunnel) for e in of.values() if e.tunnel))
+        (ResourceKey("Node", "", name), name, tuple(packed.net_of_host(a) for e in of.values() for a in e.inner))
         for name, of in ends.items()
     )
     for key, node, nets in (*holders, *tunnels):
@@ -72,8 +80,8 @@ def recompute_tunnels(
         if has is None or has == hostname:
             routes[dst] = RouteUpdate(dst=dst, kind="unreachable")
         elif is_block or is_pool or not outer or owner(max(outer, key=_length)) != has:
-            routes[dst] = _towards(dst, has, encap, hostname, ends, vteps)
-    return vteps, routes
+            routes[dst] = _towards(dst, has, encap, hostname, ends, vteps, ipip)
+    return vteps, ipip, routes
 
 
 def _vteps(
@@ -97,13 +105,14 @@ def _towards(
     hostname: str,
     ends: Mapping[str, Mapping[Version, HostEnd]],
     vteps: Mapping[tuple[str, int], VtepUpdate],
+    ipip: IpipUpdate | None,
 ) -> RouteUpdate:
     version = _version(dst)
     end, own = (ends.get(name, {}).get(version, HostEnd()) for name in (node, hostname))
     near = bool(end.address and own.subnet) and _holds(own.subnet, packed.net_of_host(end.address))
     if encap.cross_subnet and near:
         return RouteUpdate(dst=dst, kind="direct", node=node, gateway=end.address, local=own.address)
-    if encap.kind == "ipip" and end.address:
+    if encap.kind == "ipip" and version == 4 and end.address and ipip is not None:
         return RouteUpdate(dst=dst, kind="ipip", node=node, gateway=end.address)
     if encap.kind == "vxlan" and (node, version) in vteps and (hostname, version) in vteps:
         return RouteUpdate(dst=dst, kind="vxlan", node=node, gateway=end.tunnel)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from calico.calc.encap import VERSIONS, HostEnd, PoolEncap, Version
-from calico.calc.messages import RouteUpdate, VtepUpdate
+from calico.calc.messages import IpipUpdate, RouteUpdate, VtepUpdate
 from calico.calc.net_cover import masked
 from calico.calc.whereabouts import Nets, Whereabouts
 from calico.lib import packed
@@ -26,13 +26,14 @@ _NO_END = HostEnd()
 class TunnelRoutes:
     """Always true: what ``take`` has given so far, the last for each key, is what follows from what was told.
 
-    ``vxlan`` False: no tunnel whatever pools say; True: also without a pool; None: as pools say. Addresses of endpoints
-    are only wanted, and kept, while ``active``.
+    ``vxlan`` False: no tunnel whatever pools say; True: also without a pool; None: as pools say.
+    ``ipip`` False: no IP in IP whatever pools say. Addresses of endpoints are only wanted, and kept, while ``active``.
     """
 
-    def __init__(self, hostname: str, vxlan: bool | None) -> None:
+    def __init__(self, hostname: str, vxlan: bool | None, *, ipip: bool = True) -> None:
         self._hostname = hostname
         self._vxlan = vxlan
+        self._allows_ipip = ipip
         self._pools: dict[ResourceKey, tuple[bytes, PoolEncap | None]] = {}
         self._pools_at: dict[bytes, set[ResourceKey]] = {}
         self._pool_nets = Nets()
@@ -77,7 +78,7 @@ class TunnelRoutes:
         else:
             self._dirty.update(self._places.of(name))
         self._dirty.update(
-            self._places.hold(key, tuple(packed.net_of_host(end.tunnel) for end in ends.values() if end.tunnel))
+            self._places.hold(key, tuple(packed.net_of_host(a) for end in ends.values() for a in end.inner))
         )
 
     def on_block(self, net: bytes, node: str, present: bool) -> None:
@@ -99,6 +100,14 @@ class TunnelRoutes:
         for node in ends:
             for version in VERSIONS:
                 yield (node, version), self._vtep(node, version)
+
+    @property
+    def ipip(self) -> IpipUpdate | None:
+        """This host's end of IP in IP, while a pool has it."""
+        own = self._ends.get(self._hostname, _NO_ENDS).get(4, _NO_END)
+        if not (self._allows_ipip and own.address and own.ipip and (4, "ipip") in self._tunnels):
+            return None
+        return IpipUpdate(address=own.ipip, parent=own.address)
 
     def take_routes(self) -> Iterator[tuple[bytes, RouteUpdate | None]]:
         """Routes that may have changed, by destination; None: there is none."""
@@ -134,7 +143,7 @@ class TunnelRoutes:
         own = self._ends.get(self._hostname, _NO_ENDS).get(version, _NO_END)
         if encap.cross_subnet and end.address and own.subnet and _within(end.address, own.subnet):
             return RouteUpdate(dst=dst, kind="direct", node=node, gateway=end.address, local=own.address)
-        if encap.kind == "ipip" and end.address:
+        if encap.kind == "ipip" and version == 4 and end.address and self.ipip is not None:
             return RouteUpdate(dst=dst, kind="ipip", node=node, gateway=end.address)
         if encap.kind == "vxlan" and self._vtep(node, version) and self._vtep(self._hostname, version):
             return RouteUpdate(dst=dst, kind="vxlan", node=node, gateway=end.tunnel)

@@ -14,6 +14,7 @@ import msgspec
 
 from calico.dataplane.bandwidth.qdiscs import QdiscTable
 from calico.dataplane.encap.device import VxlanDevice
+from calico.dataplane.encap.ipdevice import IpipDevice
 from calico.dataplane.encap.tunnels import DEVICES, tunnel_protocol
 from calico.dataplane.encap.wgdevice import WireguardDevice
 from calico.dataplane.encap.wgroutes import TableDriver, delete_rules, find_rules
@@ -99,10 +100,11 @@ class KernelRemoval:
     async def _tunnels(self, sock: NetlinkSocket) -> list[Item]:
         """The devices, and with them their forwarding tables and neighbours."""
         items = []
-        for name in DEVICES.values():
-            device = VxlanDevice(sock, name)
+        devices: list[VxlanDevice | IpipDevice] = [VxlanDevice(sock, name) for name in DEVICES.values()]
+        devices.append(IpipDevice(sock, tunnel_protocol(self._protocol)))
+        for device in devices:
             if device.exists():
-                items.append(Item("tunnel", name))
+                items.append(Item("tunnel", device.name))
                 if not self._dry_run:
                     device.remove()
         return items

@@ -126,7 +126,11 @@ async def run(
     configuration.listeners.append(lambda: set_level(config().log_level))
     set_level(config().log_level)
     tunnel_addresses = TunnelAddresses(
-        backend, settings.node, inputs, conditions, lambda: config().vxlan_enabled != "false"
+        backend,
+        settings.node,
+        inputs,
+        conditions,
+        lambda kind: calc_settings(config()).allows(kind),
     )
     wireguard_keys = WireguardKeys(backend, settings.node, inputs, conditions, host.wireguard)
     inputs.on_pools = told(tunnel_addresses.on_change, wireguard_keys.on_change)

@@ -71,6 +71,7 @@ def calc_settings(config: FelixConfig) -> CalcSettings:
         nat_excludes_hosts=config.nat_outgoing_exclusions == "ippoolsandhostips",
         source_spoofing=config.source_spoofing == "any",
         vxlan={"true": True, "false": False, "": None}[config.vxlan_enabled],
+        ipip=config.ipip_enabled != "false",
         wireguard=encrypted_versions(config),
         wireguard_hosts=config.wireguard_hosts,
     )
@@ -83,6 +84,7 @@ def tunnel_settings(config: FelixConfig) -> TunnelSettings:
         port=config.vxlan_port,
         mtu_v4=config.vxlan_mtu_v4,
         mtu_v6=config.vxlan_mtu_v6,
+        mtu_ipip=config.ipip_mtu,
         mtu_pattern=config.mtu_pattern,
         protocol=tunnel_protocol(config.device_route_protocol),
     )

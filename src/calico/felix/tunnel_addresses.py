@@ -1,4 +1,4 @@
-"""Gives this host its addresses in VXLAN networks, when pools begin to ask for them, and takes them back afterwards.
+"""Gives this host its addresses in tunnels, when pools begin to ask for them, and takes them back afterwards.
 
 Felix may read what it needs and, where etcd has users, write none of it: then what is missing is said, and an operator
 gives the address by ``calico node tunnels``.
@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Literal
 
 import structlog
 
@@ -19,7 +20,7 @@ from calico.datastore.typed.store import Store
 from calico.errors import CalicoError, Conflict
 from calico.felix.inputs import Inputs
 from calico.ipam.allocator import Allocator
-from calico.ipam.tunnels import VERSIONS, Version, settle_tunnels, tunnel_pools
+from calico.ipam.tunnels import TUNNELS, Tunnel, recorded, settle_tunnels, tunnel_name, tunnel_pools
 from calico.obs.conditions import Conditions
 
 __all__ = ["TunnelAddresses"]
@@ -31,10 +32,15 @@ _REFUSED_RETRY_S = 60.0
 
 
 class TunnelAddresses:
-    """``enabled``: whether this host is to have VXLAN at all."""
+    """``enabled``: whether this host is to have a kind of tunnel at all."""
 
     def __init__(
-        self, backend: Backend, node: str, inputs: Inputs, conditions: Conditions, enabled: Callable[[], bool]
+        self,
+        backend: Backend,
+        node: str,
+        inputs: Inputs,
+        conditions: Conditions,
+        enabled: Callable[[Literal["vxlan", "ipip"]], bool],
     ) -> None:
         self._node, self._inputs, self._conditions, self._enabled = node, inputs, conditions, enabled
         self._store = Store(backend)
@@ -46,7 +52,7 @@ class TunnelAddresses:
         self._wake.set()
 
     async def run(self) -> None:
-        """Settle whenever something changed, until cancelled. Nothing is read while no pool has VXLAN."""
+        """Settle whenever something changed, until cancelled. Nothing is read while no pool has a tunnel."""
         pause: float | None = None
         while True:
             with contextlib.suppress(TimeoutError):
@@ -58,17 +64,18 @@ class TunnelAddresses:
     def _is_concerned(self) -> bool:
         """Whether there may be something to do: pools ask for an address, or our Node has one."""
         node = self._inputs.own_node
-        if node is None or not self._enabled():
+        if node is None:
             return False
-        has = {4: node.spec.ipv4_vxlan_tunnel_addr, 6: node.spec.ipv6_vxlan_tunnel_addr}
-        found = [tunnel_pools(self._inputs.pools.values(), node, version) for version in VERSIONS]
+        mine = [tunnel for tunnel in TUNNELS if self._enabled("ipip" if tunnel == "ipip" else "vxlan")]
+        has = [recorded(node, tunnel) for tunnel in mine]
+        found = [tunnel_pools(self._inputs.pools.values(), node, tunnel) for tunnel in mine]
         wanted = [bool(usable or fault) for usable, fault in found]
         held = any(condition.code == "tunnel-address-missing" for condition in self._conditions)
-        return held or any(wanted) or any(has.values())
+        return held or any(wanted) or any(has)
 
-    def _has_address(self, version: Version) -> bool:
+    def _has_address(self, tunnel: Tunnel) -> bool:
         node = self._inputs.own_node
-        end = host_ends(self._node, node)[0].get(version) if node is not None else None
+        end = host_ends(self._node, node)[0].get(6 if tunnel == 6 else 4) if node is not None else None
         return end is not None and bool(end.address)
 
     async def _settle(self) -> float | None:
@@ -82,11 +89,11 @@ class TunnelAddresses:
             return _REFUSED_RETRY_S if "lacks the right" in str(error) else _RETRY_S
         if settled.changed:
             log.info("addresses in tunnel networks", addresses=dict(settled.addresses))
-        faults = {version: f"IPv{version}: {fault}" for version, fault in settled.faults.items()}
-        for version in settled.addresses:
-            if not self._has_address(version):
-                faults[version] = f"IPv{version}: the Node has no address of its own that others could send to"
-        said = "; ".join(text for _, text in sorted(faults.items()))
+        faults = {tunnel: f"{tunnel_name(tunnel)}: {fault}" for tunnel, fault in settled.faults.items()}
+        for tunnel in settled.addresses:
+            if not self._has_address(tunnel):
+                faults[tunnel] = f"{tunnel_name(tunnel)}: the Node has no address of its own that others could send to"
+        said = "; ".join(text for text in sorted(faults.values()))
         if said:
             self._conditions.set("tunnel-address-missing", self._node, said)
         else:

@@ -24,6 +24,7 @@ Reason: TypeAlias = Literal[
     "host-loopback",
     "unknown-interface",
     "encapsulated",
+    "tunnel-stranger",
     "dhcp-server",
     "invalid-connection",
     "ended-connection",
@@ -77,6 +78,10 @@ _TEXTS: Final[Mapping[Reason, tuple[str, str]]] = {
     "encapsulated": (
         "a workload sent IP in IP or VXLAN",
         "AllowIPIPPacketsFromWorkloads, AllowVXLANPacketsFromWorkloads",
+    ),
+    "tunnel-stranger": (
+        "VXLAN or IP in IP that came to this host from the address of no Node, while this host has that tunnel",
+        "register the host (calico node address --write); else look for a hostile or misconfigured sender",
     ),
     "dhcp-server": (
         "a workload answered as a DHCP server",

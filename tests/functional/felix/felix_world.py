@@ -110,7 +110,7 @@ def _raw_senders() -> dict[int, socket.socket]:
 def _sniffers(interface: str | None) -> list[socket.socket]:
     """On a wire all that comes in; on the host itself (None) only what passed its packet filter."""
     if interface is None:
-        families = ((socket.AF_INET, (1, 6, 17, 132)), (socket.AF_INET6, (58, 6, 17, 132)))
+        families = ((socket.AF_INET, (1, 4, 6, 17, 132)), (socket.AF_INET6, (58, 6, 17, 132)))
         socks = [socket.socket(family, socket.SOCK_RAW, number) for family, numbers in families for number in numbers]
     else:
         socks = [socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))]

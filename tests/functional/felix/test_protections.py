@@ -65,6 +65,27 @@ def test_encapsulated_packets_from_workloads_are_dropped(world: World, family: i
     )
 
 
+def test_ip_in_ip_is_taken_from_known_hosts_only_while_a_pool_asks_for_it(world: World) -> None:
+    """Whether or not the kernel has IP in IP; where it has not, the condition says what to do, and nothing is sent."""
+    world.expect(4, "x>h proto:4")
+    outside = {"bgp": {"ipv4Address": f"{world.packet('x>h proto:4', 4).source}/24"}}
+    pool = resource("IPPool", "in-ip", {"cidr": "10.66.0.0/16", "ipipMode": "Always"})
+    try:
+        world.apply(pool)
+        world.expect(4, "!x>h proto:4", "x>h udp:9")
+        bgp = {"ipv4Address": f"{world.address('h', 4)}/24"}
+        world.apply(resource("Node", "h1", {"bgp": bgp}))
+        until(lambda: "tunl0" in world.show("h", "link") or "modprobe ipip" in str(world.status["conditions"]),
+              "tunl0 is there, or it is said what it needs")  # fmt: skip
+        until(lambda: "unreachable 10.66.0.0/16" in world.show("h", "route"), "the rest of the pool is nowhere")
+        world.apply(resource("Node", "x", outside))
+        world.expect(4, "x>h proto:4")
+    finally:
+        world.put_raw({"ippools/in-ip": None, "nodes/x": None, "nodes/h1": None})
+        until(lambda: "10.66." not in world.show("h", "route"), "what led into the pool is gone")
+    world.expect(4, "x>h proto:4")
+
+
 def test_a_workload_is_no_dhcp_server(world: World, family: int) -> None:
     ports = "67:68" if family == 4 else "547:546"
     world.expect(family, f"!a>b udp:{ports}", f"!a>x udp:{ports}", "a>b udp:67:69")

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from calico.calc.messages import RouteRemove, RouteUpdate, VtepRemove, VtepUpdate
+from calico.calc.messages import IpipRemove, IpipUpdate, RouteRemove, RouteUpdate, VtepRemove, VtepUpdate
+from calico.dataplane.encap import ipdevice
 from calico.dataplane.encap.tunnels import TunnelManager, TunnelSettings
 from calico.dataplane.interfaces import InterfaceMonitor
 from calico.dataplane.links import Links
 from calico.dataplane.netns import in_netns
+from calico.dataplane.removal import KernelRemoval
 from calico.lib.packed import addr_bytes, net
+from calico.netlink.nftables.objects import Table
+from calico.netlink.rtnetlink.link import delete_link, new_plain
+from calico.netlink.socket import NETLINK_ROUTE, NetlinkError, NetlinkSocket
 
 NAMES = ("a", "b")
 UNDERLAY = {4: ("192.0.2.1", "192.0.2.2"), 6: ("2001:db8::1", "2001:db8::2")}
@@ -280,16 +286,161 @@ def test_where_our_address_is_not_found_a_near_network_is_unreachable_and_said_s
     assert "unreachable" in host.ip("route", "show", BLOCK[4], netns=a.netns)
 
 
-def test_ip_in_ip_is_refused_by_name_and_what_needs_it_is_unreachable(host, pair) -> None:
+IPIP_END = IpipUpdate(address=addr_bytes("10.65.0.1"), parent=addr_bytes(UNDERLAY[4][0]))
+IN_IP = RouteUpdate(dst=net(BLOCK[4]), kind="ipip", node="b", gateway=addr_bytes(UNDERLAY[4][1]))
+ALL_OF_POOL = RouteUpdate(dst=net(POOL[4]), kind="unreachable")
+
+
+@pytest.fixture
+def kernel_knows_ipip(pair) -> bool:
+    """Whether the kernel has IP in IP; asking for it loads its module where there is one."""
+
+    def ask() -> bool:
+        with NetlinkSocket(NETLINK_ROUTE) as sock:
+            try:
+                sock.request(new_plain(sock.next_seq(), "probe", "ipip"))
+                sock.request(delete_link(sock.next_seq(), "probe"))
+            except NetlinkError as error:
+                return error.errno != errno.EOPNOTSUPP
+            return True
+
+    return in_netns(pair[0].netns, ask)
+
+
+def test_where_the_kernel_has_no_ip_in_ip_it_says_what_to_do_and_nothing_is_sent(host, pair, kernel_knows_ipip) -> None:
+    if kernel_knows_ipip:
+        pytest.skip("this kernel has IP in IP")
+    a, b = pair
+
+    async def work(manager: TunnelManager) -> None:
+        for message in (IPIP_END, IN_IP, ALL_OF_POOL):
+            manager.on_message(message)
+        await settle(manager)
+        assert set(manager.failed) == {"tunl0"}
+        assert "modprobe ipip" in manager.failed["tunl0"]
+        assert "unreachable networks: 1" in manager.failed["tunl0"]
+        manager.on_message(RouteRemove(dst=IN_IP.dst))
+        manager.on_message(IpipRemove())
+        await settle(manager)
+        assert manager.failed == {}
+        for message in (IPIP_END, IN_IP):
+            manager.on_message(message)
+        await settle(manager)
+
+    a.do(work)
+    there = TUNNEL[4][1]
+    host.ip("addr", "add", f"{there}/32", "dev", "lo", netns=b.netns)
+    host.ip("route", "add", "default", "via", UNDERLAY[4][1], netns=a.netns)
+    assert "unreachable" in host.ip("route", "show", BLOCK[4], netns=a.netns)
+    assert not host.ping(a.netns, there)
+    host.ip("route", "del", "unreachable", BLOCK[4], "metric", "1100", netns=a.netns)
+    host.ip("route", "del", "unreachable", POOL[4], "metric", "1100", netns=a.netns)
+    assert host.ping(a.netns, there), "only these routes kept it from being sent in the open"
+
+
+def test_packets_go_in_ip_to_the_host_where_the_block_is(host, pair, kernel_knows_ipip) -> None:
+    if not kernel_knows_ipip:
+        pytest.skip("this kernel has no IP in IP")
+    a, b = pair
+    tell(a, IPIP_END, IN_IP, ALL_OF_POOL)
+    back = RouteUpdate(dst=net("10.65.0.0/26"), kind="ipip", node="a", gateway=addr_bytes(UNDERLAY[4][0]))
+    tell(b, IpipUpdate(address=addr_bytes(TUNNEL[4][1]), parent=addr_bytes(UNDERLAY[4][1])), back, ALL_OF_POOL)
+    assert host.ping(a.netns, TUNNEL[4][1])
+    assert not host.ping(a.netns, "10.65.9.9")
+
+
+@pytest.fixture
+def stand_in(monkeypatch) -> None:
+    """Where kernels have no IP in IP, a device of another kind shows all but the wrapping."""
+    monkeypatch.setattr(ipdevice, "_KIND", "ifb")
+
+
+def test_the_device_of_ip_in_ip_its_address_and_its_routes_come_and_go(host, pair, stand_in) -> None:
+    a, _ = pair
+    clean = view(host, a.netns)
+    tell(a, IPIP_END, IN_IP, ALL_OF_POOL)
+    route = host.ip("route", "show", BLOCK[4], netns=a.netns)
+    assert "via 192.0.2.2 dev tunl0 proto 81 metric 1100 onlink" in route
+    assert "mtu 1480 " in host.ip("link", "show", "tunl0", netns=a.netns)
+    assert "10.65.0.1/32" in host.ip("-o", "addr", "show", "dev", "tunl0", netns=a.netns)
+    before = view(host, a.netns)
+    tell(a, IPIP_END, IN_IP, ALL_OF_POOL)
+    assert view(host, a.netns) == before
+    a.make(TunnelSettings(mtu_ipip=1300))
+    moved = IpipUpdate(address=addr_bytes("10.65.0.9"), parent=addr_bytes(UNDERLAY[4][0]))
+    tell(a, moved, IN_IP, ALL_OF_POOL)
+    assert "mtu 1300 " in host.ip("link", "show", "tunl0", netns=a.netns)
+    shown = host.ip("-o", "addr", "show", "dev", "tunl0", "scope", "global", netns=a.netns)
+    assert shown.count("inet ") == 1
+    assert "10.65.0.9/32" in shown
+    assert "dev tunl0" in host.ip("route", "show", BLOCK[4], netns=a.netns)
+    tell(a)
+    assert view(host, a.netns) == clean
+    assert "tunl0" not in host.ip("link", "show", netns=a.netns)
+
+
+def test_of_a_device_that_others_use_as_well_only_what_is_ours_is_taken_away(host, pair, stand_in) -> None:
+    a, _ = pair
+    host.ip("link", "add", "tunl0", "type", "ifb", netns=a.netns)
+    host.ip("addr", "add", "203.0.113.80/32", "dev", "tunl0", netns=a.netns)
+    host.ip("link", "set", "tunl0", "up", netns=a.netns)
+    tell(a)
+    before = view(host, a.netns)
+    assert any("203.0.113.80" in line for line in before)
+    tell(a, IPIP_END, IN_IP)
+    assert view(host, a.netns) != before
+    tell(a)
+    assert view(host, a.netns) == before
+    assert ",UP" in host.ip("link", "show", "tunl0", netns=a.netns)
+
+
+def test_an_uninstall_finds_and_removes_the_device_of_ip_in_ip(host, pair, stand_in, tmp_path) -> None:
+    a, _ = pair
+    clean = view(host, a.netns)
+    tell(a, IPIP_END, IN_IP, ALL_OF_POOL)
+    there = view(host, a.netns)
+
+    def removed(*, dry_run: bool) -> list[tuple[str, str, str]]:
+        removal = KernelRemoval(Table("calico"), tmp_path / "record", dry_run=dry_run)
+        return [(i.kind, i.name, i.fault) for i in in_netns(a.netns, lambda: asyncio.run(removal.run()))]
+
+    routes = {("route", BLOCK[4], ""), ("route", POOL[4], "")}
+    assert set(removed(dry_run=True)) == {*routes, ("tunnel", "tunl0", "")}
+    assert view(host, a.netns) == there
+    assert set(removed(dry_run=False)) == {*routes, ("tunnel", "tunl0", "")}
+    assert view(host, a.netns) == clean
+    assert removed(dry_run=False) == []
+
+
+def test_what_others_change_of_ip_in_ip_is_mended(host, pair, stand_in) -> None:
     a, _ = pair
 
     async def work(manager: TunnelManager) -> None:
-        manager.on_message(RouteUpdate(dst=net(BLOCK[4]), kind="ipip", node="b", gateway=addr_bytes("192.0.2.2")))
+        for message in (IPIP_END, IN_IP, ALL_OF_POOL):
+            manager.on_message(message)
         await settle(manager)
-        assert "IPIP" in manager.failed
+        before = view(host, a.netns)
+        for command in (
+            ("link", "set", "tunl0", "down"),
+            ("link", "set", "tunl0", "mtu", "1000"),
+            ("addr", "flush", "dev", "tunl0"),
+            ("link", "del", "tunl0"),
+        ):
+            host.ip(*command, netns=a.netns)
+            named: set[str] = set()
+            while view(host, a.netns) != before or "tunl0" not in named:
+                await settle(manager, named)
+                await asyncio.sleep(0.01)
 
     a.do(work)
+
+
+def test_an_interface_that_has_the_name_of_ip_in_ip_and_is_another_is_left_alone(host, pair) -> None:
+    a, _ = pair
+    host.links.create_bridge("tunl0")
+    tell(a, IPIP_END, IN_IP)
     assert "unreachable" in host.ip("route", "show", BLOCK[4], netns=a.netns)
+    assert "bridge" in host.ip("-d", "link", "show", "tunl0", netns=a.netns)
 
 
 def test_an_interface_that_has_the_name_and_is_no_tunnel_is_left_alone_and_said_so(host, pair) -> None:

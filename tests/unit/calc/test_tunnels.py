@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from calico.calc.dataplane_state import DataplaneState
 from calico.calc.graph import Graph
-from calico.calc.messages import VXLAN_HOSTS, Message, RouteRemove, RouteUpdate, VtepRemove, VtepUpdate
+from calico.calc.messages import (
+    IPIP_HOSTS,
+    VXLAN_HOSTS,
+    IpipUpdate,
+    Message,
+    RouteRemove,
+    RouteUpdate,
+    VtepRemove,
+    VtepUpdate,
+)
 from calico.calc.settings import CalcSettings
 from calico.calc.spec import recompute
 from calico.lib.packed import addr_bytes, net, net_str
@@ -45,9 +54,9 @@ class World:
     def pool(self, cidr: str = POOL, *, name: str = "p", **spec: str) -> None:
         self.give(ResourceKey("IPPool", "", name), IPPool(spec=IPPoolSpec(cidr=cidr, **spec)))
 
-    def node(self, name: str, address: str, tunnel: str = "", **spec: Any) -> None:
+    def node(self, name: str, address: str, tunnel: str = "", ipip: str = "", **spec: Any) -> None:
         version = 6 if ":" in address else 4
-        bgp = NodeBGPSpec(**{f"ipv{version}_address": address})
+        bgp = NodeBGPSpec(**{f"ipv{version}_address": address}, ipv4_ipip_tunnel_addr=ipip)
         full = NodeSpec(bgp=bgp, **{f"ipv{version}_vxlan_tunnel_addr": tunnel}, **spec)
         self.give(ResourceKey("Node", "", name), Node(metadata=Metadata(name=name), spec=full))
 
@@ -156,10 +165,40 @@ def test_a_pool_that_gets_a_tunnel_later_finds_the_endpoints_that_were_there_bef
 
 
 def test_a_tunnel_of_ip_in_ip_is_told_as_such_and_asks_for_no_vxlan(world: World) -> None:
+    world.node(HERE, "192.0.2.1/24", ipip="10.65.3.1")
     world.pool(ipip_mode="CrossSubnet")
     routes = world.routes()
     assert (routes["10.65.1.0/26"], routes["10.65.2.0/26"]) == (("direct", THERE), ("ipip", FAR))
     assert world.state.vteps == {}
+    assert world.state.ipip == IpipUpdate(address=addr_bytes("10.65.3.1"), parent=addr_bytes("192.0.2.1"))
+    assert world.state.ip_sets[IPIP_HOSTS].members == {net(a) for a in ("192.0.2.1", "192.0.2.2", "198.51.100.3")}
+    assert VXLAN_HOSTS not in world.state.ip_sets
+    world.pool()
+    world.flush()
+    assert world.state.ipip is None
+    assert IPIP_HOSTS not in world.state.ip_sets
+
+
+def test_without_an_address_of_its_own_in_ip_in_ip_a_host_reaches_nobody_by_it(world: World) -> None:
+    world.pool(ipip_mode="Always")
+    assert world.routes()["10.65.2.0/26"] == ("unreachable", FAR)
+    assert world.state.ipip is None
+    world.node(HERE, "192.0.2.1/24", ipip="10.65.3.1")
+    assert world.routes()["10.65.2.0/26"] == ("ipip", FAR)
+    world.node(HERE, "192.0.2.1/24", ipip="10.65.3.256")
+    assert world.routes()["10.65.2.0/26"] == ("unreachable", FAR)
+    said = world.state.problems[ResourceKey("Node", "", HERE)]
+    assert [text.partition(":")[0] for text in said] == ["spec.bgp.ipv4IPIPTunnelAddr"]
+
+
+def test_where_ip_in_ip_is_switched_off_a_pool_that_asks_for_it_is_unreachable() -> None:
+    off = World(CalcSettings(ipip=False))
+    off.node(HERE, "192.0.2.1/24", ipip="10.65.3.1")
+    off.node(FAR, "198.51.100.3/24")
+    off.block("10.65.2.0/26", FAR)
+    off.pool(ipip_mode="Always")
+    assert off.routes() == {"10.65.0.0/16": ("unreachable", ""), "10.65.2.0/26": ("unreachable", FAR)}
+    assert IPIP_HOSTS not in off.state.ip_sets
 
 
 def test_where_vxlan_is_switched_off_a_pool_that_asks_for_it_is_unreachable(world: World) -> None:
@@ -246,7 +285,7 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("pool"), st.sampled_from("pq"), CIDRS, MODES),
         st.tuples(st.just("no pool"), st.sampled_from("pq")),
-        st.tuples(st.just("node"), st.sampled_from(NODES), UNDERLAYS, TUNNELS),
+        st.tuples(st.just("node"), st.sampled_from(NODES), UNDERLAYS, TUNNELS, TUNNELS),
         st.tuples(st.just("no node"), st.sampled_from(NODES)),
         st.tuples(st.just("block"), BLOCKS, st.sampled_from(NODES), st.booleans()),
         st.tuples(st.just("endpoint"), st.sampled_from(NODES), ADDRESSES, st.sampled_from("vw")),
@@ -257,19 +296,20 @@ STEPS = st.lists(
 
 
 @settings(max_examples=250, deadline=None)
-@given(steps=STEPS, vxlan=st.sampled_from((None, None, True, False)))
+@given(steps=STEPS, vxlan=st.sampled_from((None, None, True, False)), ipip=st.booleans())
 def test_any_history_of_pools_nodes_blocks_and_endpoints_ends_at_what_is_recomputed(
-    steps: list[tuple[Any, ...]], vxlan: bool | None
+    steps: list[tuple[Any, ...]], vxlan: bool | None, ipip: bool
 ) -> None:
-    world = World(CalcSettings(vxlan=vxlan))
+    world = World(CalcSettings(vxlan=vxlan, ipip=ipip))
     for step in steps:
         match step:
             case ("pool", name, cidr, modes):
                 world.pool(cidr, name=name, **modes)
             case ("no pool", name):
                 world.give(ResourceKey("IPPool", "", name), None)
-            case ("node", name, address, tunnel):
-                world.node(name, address, tunnel if (":" in tunnel) == (":" in address) else "")
+            case ("node", name, address, tunnel, ipip):
+                fits = tunnel if (":" in tunnel) == (":" in address) else ""
+                world.node(name, address, fits, "" if ":" in ipip else ipip)
             case ("no node", name):
                 world.give(ResourceKey("Node", "", name), None)
             case ("block", cidr, node, present):

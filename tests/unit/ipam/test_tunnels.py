@@ -15,7 +15,7 @@ from calico.ipam.allocator import Allocator
 from calico.ipam.tunnels import Settled, settle_tunnels
 from calico.model.ippool import IPPool, IPPoolSpec
 from calico.model.meta import Metadata
-from calico.model.node import Node, NodeSpec
+from calico.model.node import Node, NodeBGPSpec, NodeSpec
 
 HANDLE, HANDLE6 = "vxlan-tunnel-addr-h1", "vxlan-v6-tunnel-addr-h1"
 
@@ -149,3 +149,48 @@ async def test_a_node_that_is_not_there_is_named() -> None:
     await world.store.create(Node(metadata=Metadata(name="other"), spec=NodeSpec()))
     with pytest.raises(NotFound):
         await world.settle()
+
+
+IPIP: dict[str, Any] = {"ipip_mode": "Always"}
+IPIP_HANDLE = "ipip-tunnel-addr-h1"
+
+
+async def ipip_recorded(world: World) -> NodeBGPSpec | None:
+    node = await world.store.get("Node", "h1")
+    assert isinstance(node, Node)
+    return node.spec.bgp
+
+
+async def test_a_pool_with_ip_in_ip_gives_an_address_under_calicos_names_and_takes_it_back() -> None:
+    world = await world_of(("p4", "10.65.0.0/24", IPIP))
+    settled = await world.settle()
+    assert settled.changed == {"ipip"}
+    address = settled.addresses["ipip"]
+    assert await ipip_recorded(world) == NodeBGPSpec(ipv4_ipip_tunnel_addr=address)
+    recorded = await world.allocator.get_attributes(address)
+    assert recorded is not None
+    assert (recorded.handle, recorded.attrs) == (IPIP_HANDLE, {"node": "h1", "type": "ipipTunnelAddress"})
+    assert (await world.settle()).changed == frozenset()
+    await world.pool("p4", "10.65.0.0/24")
+    assert (await world.settle()).addresses == {}
+    assert await ipip_recorded(world) is None
+    assert await world.allocator.ips_by_handle(IPIP_HANDLE) == ()
+
+
+async def test_what_a_node_says_of_bgp_stays_when_its_address_in_ip_in_ip_comes_and_goes() -> None:
+    world = World()
+    bgp = NodeBGPSpec(ipv4_address="192.0.2.1/24")
+    await world.store.create(Node(metadata=Metadata(name="h1"), spec=NodeSpec(bgp=bgp)))
+    await world.pool("p4", "10.65.0.0/24", **IPIP)
+    address = (await world.settle()).addresses["ipip"]
+    assert await ipip_recorded(world) == NodeBGPSpec(ipv4_address="192.0.2.1/24", ipv4_ipip_tunnel_addr=address)
+    await world.pool("p4", "10.65.0.0/24")
+    await world.settle()
+    assert await ipip_recorded(world) == bgp
+
+
+async def test_a_node_has_an_address_in_each_kind_of_tunnel() -> None:
+    world = await world_of(("a", "10.65.0.0/24", IPIP), ("b", "10.66.0.0/24", VXLAN))
+    settled = await world.settle()
+    assert settled.addresses["ipip"].startswith("10.65.0.")
+    assert settled.addresses[4].startswith("10.66.0.")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from calico.netlink import wire
 from calico.netlink.rtnetlink.address import Address, decode_address, new_address
 from calico.netlink.rtnetlink.event import Event, decode_event
-from calico.netlink.rtnetlink.link import Link, decode_link, get_link, new_bridge, new_veth, set_link
+from calico.netlink.rtnetlink.link import Link, decode_link, get_link, new_bridge, new_plain, new_veth, set_link
 from calico.netlink.rtnetlink.neighbour import Neighbour, decode_neighbour, delete_neighbour, new_neighbour
 from calico.netlink.rtnetlink.netconf import ALL, NetConf, decode_netconf
 from calico.netlink.rtnetlink.route import (
@@ -192,3 +192,12 @@ def test_settings_of_an_interface_are_read_from_the_kernels_words() -> None:
 def test_broken_words_about_settings_are_refused(payload: bytes) -> None:
     with pytest.raises(WireError):
         decode_netconf(payload)
+
+
+def test_a_device_of_ip_in_ip_is_asked_for_in_these_bytes() -> None:
+    """Put together by hand from netlink.h and if_link.h, for hosts of little-endian order."""
+    header = bytes.fromhex("3c000000 1000 0106 07000000 00000000")  # RTM_NEWLINK, REQUEST | EXCL | CREATE
+    link = bytes.fromhex("00 00 0000 00000000 00000000 00000000")
+    name = bytes.fromhex("0a00 0300 74756e6c3000 0000")  # IFLA_IFNAME "tunl0"
+    info = bytes.fromhex("1000 1280 0900 0100 6970697000 000000")  # IFLA_LINKINFO (nested), IFLA_INFO_KIND "ipip"
+    assert new_plain(7, "tunl0", "ipip") == header + link + name + info

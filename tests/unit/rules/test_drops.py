@@ -7,11 +7,23 @@ from typing import Any, get_args
 
 import pytest
 
-from calico.calc.messages import ActiveRule, IPSetUpdate, PolicyUpdate, ProfileUpdate, QoS, RuleSide, TierPolicies
+from calico.calc.messages import (
+    IPIP_HOSTS,
+    VXLAN_HOSTS,
+    ActiveRule,
+    IPSetRemove,
+    IPSetUpdate,
+    PolicyUpdate,
+    ProfileUpdate,
+    QoS,
+    RuleSide,
+    TierPolicies,
+)
 from calico.lib.packed import net
 from calico.model.keys import ResourceKey
 from calico.netlink.nftables.expr import CountIn, Reject, Rule, Verdict
 from calico.rules.drops import REASONS, Reason, counter_name, reason_of
+from calico.rules.evaluator.evaluate import from_host, to_host
 from calico.rules.loads import IPIP
 from calico.rules.packets import ICMP, ICMPV6, UDP
 
@@ -32,6 +44,7 @@ def full(request: pytest.FixtureRequest, make_host: Any) -> Any:
     host = make_host(deny=request.param)
     host.say(policy(ActiveRule(action="deny", src=RuleSide(nets=(net("10.0.0.0/8"),))), ActiveRule(action="allow")))
     host.say(ProfileUpdate(name="none", ingress=(ActiveRule(action="deny", why="missing"),), egress=()))
+    host.say(IPSetUpdate(id=IPIP_HOSTS, kind="nets", members=frozenset((net("192.0.2.2/32"),))))
     host.workload(1, tier(), spoofed=("10.9.0.0/16", "fd09::/64"), profiles=("none", "open"))
     host.endpoint("h", "*", tiers=(tier("pass"),), profiles=("none",))
     host.endpoint("raw", "eth0", untracked_tiers=(tier(),), pre_dnat_tiers=(tier(),), forward_tiers=(tier(),))
@@ -124,6 +137,34 @@ def test_other_drops_are_counted_by_what_they_are(host: Any) -> None:
     assert reasons(host.forward("eth0", "cali8", host.flow("9.9.9.9", "10.0.0.8"))) == ["unknown-interface"]
     packet = host.flow("9.9.9.9", "10.0.0.1")
     assert reasons(host.forward("eth0", "cali1", packet, ct_state="invalid")) == ["invalid-connection"]
+
+
+@pytest.mark.parametrize(
+    ("set_id", "fields"), [(VXLAN_HOSTS, {"protocol": UDP, "dport": 4789}), (IPIP_HOSTS, {"protocol": IPIP})]
+)
+def test_a_tunnel_is_taken_from_known_hosts_only_and_strangers_are_counted(
+    host: Any, set_id: str, fields: dict[str, Any]
+) -> None:
+    def arrives(source: str) -> Any:
+        return to_host(host.state, host.packet("eth0", "", host.flow(source, "192.0.2.1", **fields)))
+
+    assert arrives("9.9.9.9").verdict == "accept", "without a tunnel it is a packet as any other"
+    host.endpoint("h", "eth0")
+    host.say(IPSetUpdate(id=set_id, kind="nets", members=frozenset((net("192.0.2.2/32"),))))
+    assert reasons(arrives("9.9.9.9")) == ["tunnel-stranger"]
+    known = arrives("192.0.2.2")
+    assert (known.verdict, known.counted) == ("accept", ()), "though nothing opens the host endpoint"
+    out = from_host(host.state, host.packet("", "eth0", host.flow("192.0.2.1", "192.0.2.2", **fields)))
+    assert out.verdict == "accept"
+    assert reasons(from_host(host.state, host.packet("", "eth0", host.flow("192.0.2.1", "9.9.9.9", **fields))))
+    host.say(IPSetRemove(id=set_id))
+    assert reasons(arrives("192.0.2.2")) == ["host-endpoint-default"]
+
+
+def test_ipv4_in_ipv6_is_no_ip_in_ip_of_ours(host: Any) -> None:
+    host.say(IPSetUpdate(id=IPIP_HOSTS, kind="nets", members=frozenset((net("192.0.2.2/32"),))))
+    packet = host.packet("eth0", "", host.flow("2001:db8::9", "2001:db8::1", protocol=IPIP))
+    assert to_host(host.state, packet).verdict == "accept"
 
 
 def test_a_rule_that_is_too_large_says_so(host: Any) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from calico.calc.messages import (
     IPAM_POOLS,
+    IPIP_HOSTS,
     VXLAN_HOSTS,
     ActiveRule,
     EndpointId,
@@ -214,7 +215,7 @@ host_changes = st.lists(
 
 
 def is_nets(name: str) -> bool:
-    return name.startswith("n") or name in (IPAM_POOLS, VXLAN_HOSTS)
+    return name.startswith("n") or name in (IPAM_POOLS, VXLAN_HOSTS, IPIP_HOSTS)
 
 
 def set_updates(name: str) -> st.SearchStrategy[IPSetUpdate]:
@@ -224,7 +225,7 @@ def set_updates(name: str) -> st.SearchStrategy[IPSetUpdate]:
 
 
 snapshots = st.tuples(
-    *map(set_updates, ("n1", "n2", "p1", "p2", IPAM_POOLS, VXLAN_HOSTS)),
+    *map(set_updates, ("n1", "n2", "p1", "p2", IPAM_POOLS, VXLAN_HOSTS, IPIP_HOSTS)),
     *(policy_updates([key]) for key in KEYS),
     *(profile_updates([name]) for name in ("x", "y")),
     endpoint_updates(1, ["cali1"]),
@@ -232,8 +233,8 @@ snapshots = st.tuples(
 ).map(list)
 messages = st.one_of(
     *map(set_updates, ("n1", "n2", "p1", "p2", IPAM_POOLS)),
-    st.tuples(st.sampled_from(["n1", "n2", IPAM_POOLS, VXLAN_HOSTS]), net_members),
-    st.builds(IPSetRemove, id=st.sampled_from([IPAM_POOLS, VXLAN_HOSTS])),
+    st.tuples(st.sampled_from(["n1", "n2", IPAM_POOLS, VXLAN_HOSTS, IPIP_HOSTS]), net_members),
+    st.builds(IPSetRemove, id=st.sampled_from([IPAM_POOLS, VXLAN_HOSTS, IPIP_HOSTS])),
     st.tuples(st.sampled_from(["p1", "p2"]), port_members),
     policy_updates(KEYS),
     profile_updates(["x", "y"]),

@@ -1,4 +1,4 @@
-"""``calico node tunnels``: give a host its addresses in VXLAN networks, where its Felix has not the right to."""
+"""``calico node tunnels``: give a host its addresses in tunnels, where its Felix has not the right to."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["tunnels"]
 @data_output_option
 @config_option
 def tunnels(name: str | None, output: str, config: str | None) -> None:
-    """Give Node NAME (this host's, if not said) an address in each VXLAN network that IP pools ask for, and take back
-    those that none asks for any more.
+    """Give Node NAME (this host's, if not said) an address in each tunnel (VXLAN, IP in IP) that IP pools ask for, and
+    take back those that none asks for any more.
 
     Felix does that by itself unless etcd has users, of whom Felix's may not. Exit code 1 when an address is missing.
     """
     from calico.cli.daemons import node_name
-    from calico.ipam.tunnels import Settled, settle_tunnels
+    from calico.ipam.tunnels import Settled, settle_tunnels, tunnel_name
 
     node = node_name(name)
 
@@ -42,8 +42,8 @@ def tunnels(name: str | None, output: str, config: str | None) -> None:
         settled = asyncio.run(settle())
     except NotFound as error:
         raise NotFound(f"{error}; register the host by `calico node address --write`") from error
-    rows = [(f"IPv{v}", a, "new" if v in settled.changed else "") for v, a in sorted(settled.addresses.items())]
-    rows += [(f"IPv{version}", "", fault) for version, fault in sorted(settled.faults.items())]
+    given = ((tunnel_name(t), a, "new" if t in settled.changed else "") for t, a in settled.addresses.items())
+    rows = [*sorted(given), *sorted((tunnel_name(tunnel), "", fault) for tunnel, fault in settled.faults.items())]
     if output != "table":
         print_data({"node": node, "tunnels": [{"family": f, "address": a, "remark": r} for f, a, r in rows]}, output)
     else:

@@ -8,15 +8,21 @@ from typing import Final, Literal
 
 __all__ = ["DEFAULT_MTU", "OVERHEAD", "host_mtu", "tunnel_mtu", "workload_mtu"]
 
-Tunnel = Literal["vxlan4", "vxlan6", "wireguard4", "wireguard6"]
+Tunnel = Literal["vxlan4", "vxlan6", "ipip", "wireguard4", "wireguard6"]
 
-OVERHEAD: Final[Mapping[Tunnel, int]] = {"vxlan4": 50, "vxlan6": 70, "wireguard4": 60, "wireguard6": 80}
-"""Bytes of IP and UDP and either VXLAN and the inner Ethernet header or WireGuard with its authentication."""
+OVERHEAD: Final[Mapping[Tunnel, int]] = {"vxlan4": 50, "vxlan6": 70, "ipip": 20, "wireguard4": 60, "wireguard6": 80}
+"""Bytes of IP, and of UDP and either VXLAN and the inner Ethernet header or WireGuard with its authentication."""
 
 DEFAULT_MTU: Final = 1460
 """For a host none of whose interfaces is known to lead to others: what the common clouds carry."""
 
-_LEAST: Final[Mapping[Tunnel, int]] = {"vxlan4": 576, "vxlan6": 1280, "wireguard4": 576, "wireguard6": 1280}
+_LEAST: Final[Mapping[Tunnel, int]] = {
+    "vxlan4": 576,
+    "vxlan6": 1280,
+    "ipip": 576,
+    "wireguard4": 576,
+    "wireguard6": 1280,
+}
 
 
 def host_mtu(interfaces: Iterable[tuple[str, int]], pattern: str) -> int:

@@ -13,15 +13,17 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 import structlog
 
-from calico.calc.messages import Message, RouteRemove, RouteUpdate, VtepRemove, VtepUpdate
+from calico.calc.messages import IpipRemove, IpipUpdate, Message, RouteRemove, RouteUpdate, VtepRemove, VtepUpdate
 from calico.dataplane.drift import Drift, OnDrift, at_once
 from calico.dataplane.encap.device import Device, VxlanDevice
 from calico.dataplane.encap.fdb import ForwardingTable
+from calico.dataplane.encap.ipdevice import IPIP_DEVICE
+from calico.dataplane.encap.ipip import IpipEnd
 from calico.dataplane.encap.mtu import DEFAULT_MTU, host_mtu, tunnel_mtu, workload_mtu
 from calico.dataplane.interfaces import Interface
 from calico.dataplane.routing.neighbours import NeighbourKey, NeighbourTable
 from calico.dataplane.routing.routes import Route, RouteTable
-from calico.errors import CalicoError
+from calico.errors import CalicoError, Conflict
 from calico.lib import packed
 from calico.netlink.rtnetlink.route import KernelRoute
 from calico.netlink.rtnetlink.vxlan import Vxlan
@@ -46,12 +48,14 @@ def tunnel_protocol(device_route_protocol: int) -> int:
 
 
 class TunnelSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """``mtu_v4`` and ``mtu_v6`` are those of the devices, 0: by the interfaces whose names match ``mtu_pattern``."""
+    """``mtu_v4``, ``mtu_v6`` and ``mtu_ipip`` are those of the devices, 0: by the interfaces whose names match
+    ``mtu_pattern``."""
 
     vni: int = 4096
     port: int = 4789
     mtu_v4: int = 0
     mtu_v6: int = 0
+    mtu_ipip: int = 0
     mtu_pattern: str = "^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)"
     protocol: int = TUNNEL_PROTOCOL
 
@@ -70,11 +74,13 @@ class TunnelManager:
         self._neighbours = NeighbourTable(self._sock, protocol=settings.protocol)
         self.routes = RouteTable(self._sock, protocol=settings.protocol, on_drift=as_ours)
         self._networks = {v: _Network(v, node, self._sock, self._neighbours, on_drift) for v in DEVICES}
+        self._ipip = IpipEnd(self._sock, settings.protocol, on_drift)
         self._wanted: dict[bytes, RouteUpdate] = {}
         self._direct: dict[bytes, set[bytes]] = {}
         self._interfaces: dict[str, Interface] = {}
         self._homes: dict[bytes, str] = {}
-        self._refused: set[bytes] = set()
+        self._inside_ip: set[bytes] = set()
+        self._leads = False
         self._failed: dict[str, str] = {}
         self._host_mtu = DEFAULT_MTU
         self.repaired: dict[str, str] = {}
@@ -91,6 +97,10 @@ class TunnelManager:
                 self._networks[message.version].put(message)
             case VtepRemove():
                 self._networks[message.version].remove(message.node)
+            case IpipUpdate():
+                self._ipip.want(message)
+            case IpipRemove():
+                self._ipip.want(None)
             case RouteUpdate():
                 self._want(message)
             case RouteRemove():
@@ -107,6 +117,8 @@ class TunnelManager:
         for network in self._networks.values():
             if network.name == name and network.on_interface(interface):
                 self.routes.resync()
+        if name == self._ipip.name and self._ipip.on_interface(interface):
+            self.routes.resync()
         if old is None or interface is None or old.mtu != interface.mtu:
             self._measure()
         before = old.addresses if old is not None else frozenset()
@@ -127,6 +139,7 @@ class TunnelManager:
         """Trust nothing that is remembered of the kernel: the next apply reads and compares all."""
         self.routes.resync()
         self._neighbours.resync()
+        self._ipip.resync()
         for network in self._networks.values():
             network.resync()
 
@@ -139,16 +152,21 @@ class TunnelManager:
     def mtu(self) -> int:
         """The longest packet that workloads may send: it fits every tunnel that there is."""
         host = self._host_mtu
-        return workload_mtu(host, (self._mtu(version, host) for version, n in self._networks.items() if n.own))
+        tunnels = [self._mtu(version, host) for version, network in self._networks.items() if network.own]
+        if self._ipip.own:
+            tunnels.append(self._mtu_ipip(host))
+        return workload_mtu(host, tunnels)
 
     @property
     def leaving(self) -> bool:
         """Whether a device may be there that nobody wants: it goes before what guards it."""
-        return any(network.leaving for network in self._networks.values())
+        return self._ipip.leaving or any(network.leaving for network in self._networks.values())
 
     def as_data(self) -> dict[str, Any]:
         """What there is, for people."""
         networks = {n.name: n.as_data() for n in self._networks.values() if n.own is not None}
+        if self._ipip.own is not None:
+            networks[self._ipip.name] = self._ipip.as_data()
         kinds = Counter(route.kind for route in self._wanted.values())
         return {"mtu": self.mtu, "networks": networks, "routes": dict(kinds)}
 
@@ -170,18 +188,22 @@ class TunnelManager:
                 failed[network.name] = str(error)
             failed.update((network.name, text) for text in (await network.forwarding.apply()).values())
             self.repaired.update(network.take_repaired())
+        lacking = self._make_ipip(failed)
         failed.update((packed.addr_str(key.address), text) for key, text in (await self._neighbours.apply()).items())
         failed.update((packed.net_str(key[0]), text) for key, text in (await self.routes.apply()).items())
         self.repaired.update(dict.fromkeys(self._neighbours.repaired | self.routes.repaired, ""))
-        for network in self._networks.values():
+        ends: tuple[_Network | IpipEnd, ...] = (*self._networks.values(), self._ipip)
+        for end in ends:
             try:
-                network.clear_away()
+                end.clear_away()
             except CalicoError as error:
-                failed[network.name] = str(error)
+                failed[end.name] = str(error)
         retry = bool(failed)
-        if self._refused:
-            failed["IPIP"] = f"unreachable networks: {len(self._refused)}; Felix programs no IP in IP, use vxlanMode"
+        if lacking:
+            failed[self._ipip.name] = f"{lacking}; unreachable networks: {len(self._inside_ip)}"
         own = {network.own.parent for network in self._networks.values() if network.own is not None}
+        if self._ipip.own is not None:
+            own.add(self._ipip.own.parent)
         for address in sorted({*self._direct, *own}):
             if address not in self._homes:
                 failed[packed.addr_str(address)] = "this host's address is on none of its interfaces"
@@ -194,7 +216,7 @@ class TunnelManager:
         self._forget(update.dst)
         self._wanted[update.dst] = update
         if update.kind == "ipip":
-            self._refused.add(update.dst)
+            self._inside_ip.add(update.dst)
         if update.kind == "direct":
             self._direct.setdefault(update.local, set()).add(update.dst)
         self.routes.want(self._route(update))
@@ -205,7 +227,7 @@ class TunnelManager:
         self.routes.unwant(dst, ROUTE_METRIC)
 
     def _forget(self, dst: bytes) -> None:
-        self._refused.discard(dst)
+        self._inside_ip.discard(dst)
         old = self._wanted.get(dst)
         if old is not None and old.kind == "direct":
             self._direct[old.local].discard(dst)
@@ -222,10 +244,33 @@ class TunnelManager:
         if update.kind == "vxlan":
             device = DEVICES[6 if packed.is_v6(update.dst) else 4]
             return Route(dst=update.dst, interface=device, gateway=update.gateway, onlink=True, metric=ROUTE_METRIC)
+        if update.kind == "ipip" and self._leads:
+            gateway = update.gateway
+            return Route(dst=update.dst, interface=IPIP_DEVICE, gateway=gateway, onlink=True, metric=ROUTE_METRIC)
         home = self._homes.get(update.local)
         if update.kind == "direct" and home is not None:
             return Route(dst=update.dst, interface=home, gateway=update.gateway, metric=ROUTE_METRIC)
         return Route(dst=update.dst, kind="unreachable", metric=ROUTE_METRIC)
+
+    def _make_ipip(self, failed: dict[str, str]) -> str:
+        """See to the device of IP in IP; routes lead into it while it is there. Why there can be none, which another
+        try does not change (empty: there is one, or none is wanted); what may pass is told in ``failed``."""
+        lacking = ""
+        try:
+            self._ipip.make(self._mtu_ipip(self._host_mtu))
+        except Conflict as error:
+            lacking = str(error)
+        except CalicoError as error:
+            failed[self._ipip.name] = str(error)
+        self.repaired.update(self._ipip.take_repaired())
+        if self._ipip.ready != self._leads:
+            self._leads = self._ipip.ready
+            for dst in self._inside_ip:
+                self.routes.want(self._route(self._wanted[dst]))
+        return lacking
+
+    def _mtu_ipip(self, host: int) -> int:
+        return tunnel_mtu("ipip", host, self._settings.mtu_ipip)
 
     def _measure(self) -> None:
         found = ((name, interface.mtu) for name, interface in self._interfaces.items())

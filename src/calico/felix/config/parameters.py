@@ -146,6 +146,15 @@ PARAMETERS: tuple[Parameter, ...] = (
         "VXLANMTUV6", "vxlan_mtu_v6", mtu, "restart", "The same for IPv6; 0: that of the host less 70.", "vxlanMTUV6"
     ),
     Parameter(
+        "IpInIpEnabled",
+        "ipip_enabled",
+        maybe,
+        "restart",
+        "Whether this host has IP in IP when an IP pool asks for it. With false such pools are unreachable.",
+        "ipipEnabled",
+    ),
+    Parameter("IpInIpMtu", "ipip_mtu", mtu, "restart", "MTU of tunl0; 0: that of the host less 20.", "ipipMTU"),
+    Parameter(
         "WireguardEnabled",
         "wireguard_v4",
         boolean,

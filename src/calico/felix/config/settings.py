@@ -29,6 +29,8 @@ class FelixConfig(msgspec.Struct, frozen=True, kw_only=True):
     vxlan_vni: int = 4096
     vxlan_mtu_v4: int = 0
     vxlan_mtu_v6: int = 0
+    ipip_enabled: Literal["true", "false", ""] = ""
+    ipip_mtu: int = 0
     wireguard_v4: bool = False
     wireguard_v6: bool = False
     wireguard_hosts: bool = False

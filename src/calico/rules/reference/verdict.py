@@ -13,6 +13,7 @@ from typing import Literal
 
 from calico.calc.messages import (
     IPAM_POOLS,
+    IPIP_HOSTS,
     VXLAN_HOSTS,
     ActiveRule,
     EndpointId,
@@ -144,8 +145,9 @@ class Reference:
             return False
         arrival = self._hosts.arrives(source, flow)
         after = flow if arrival == "untracked" else translated or self._nat.destination(source, flow)
-        is_tunnel = self._is_vxlan(after)
-        if is_tunnel and not self._in_set(after.src, VXLAN_HOSTS):
+        hosts = self._tunnel_hosts(after)
+        is_tunnel = hosts is not None
+        if hosts is not None and not self._in_set(after.src, hosts):
             return False
         if not self._is_workload(source):
             if arrival == "undecided":
@@ -170,7 +172,8 @@ class Reference:
             return True
         sent = flow
         destination, flow = translated or (destination, self._nat.destination("", flow))
-        if flow == sent and self._is_vxlan(flow) and self._in_set(flow.dst, VXLAN_HOSTS):
+        hosts = self._tunnel_hosts(flow)
+        if flow == sent and hosts is not None and self._in_set(flow.dst, hosts):
             return True
         return self._is_workload(destination) or self._hosts.leaves(destination, flow)
 
@@ -304,10 +307,12 @@ class Reference:
                 return rule.action
         return "none"
 
-    def _is_vxlan(self, flow: Flow) -> bool:
-        """Requirement S9: to the port of VXLAN, on a host that has it."""
-        is_ours = flow.protocol == UDP and not flow.fragment and flow.dport == self._config.vxlan_port
-        return is_ours and VXLAN_HOSTS in self._sets
+    def _tunnel_hosts(self, flow: Flow) -> str | None:
+        """Requirement S9: the hosts that a packet of a tunnel is taken from, on a host that has the tunnel: to the port
+        of VXLAN, or IP in IP. None: it is no such packet."""
+        if flow.protocol == UDP and not flow.fragment and flow.dport == self._config.vxlan_port:
+            return VXLAN_HOSTS if VXLAN_HOSTS in self._sets else None
+        return IPIP_HOSTS if (flow.version, flow.protocol) == (4, 4) and IPIP_HOSTS in self._sets else None
 
     def _is_forbidden(self, flow: Flow) -> bool:
         """Datamodel 15.2 (3) and requirement S8: encapsulation, and DHCP servers."""

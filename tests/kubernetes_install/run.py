@@ -1,6 +1,6 @@
 """The manifest on a whole node: our image in containerd, the DaemonSet's pods by a kubelet, a policy with packets.
 
-Run as a program by ``make kubernetes-install IMAGE=FILE``. It starts itself again in a mount and a process namespace:
+Run as a program by ``make kubernetes-install``. It starts itself again in a mount and a process namespace:
 /etc, /var, /opt and /run are copies there, so that the machine's stay as they are, and what it started ends with it.
 """
 
@@ -18,6 +18,7 @@ from cluster.machine import Machine
 from functional.runtimes.leftovers import end_cgroup
 from functional.runtimes.privileges import what_is_missing
 from kubernetes_install.installed import NETNS, check_installation
+from stack.guard import Guard
 
 _INSIDE = "--inside"
 _COPIED = ("/etc", "/var", "/opt")
@@ -37,15 +38,22 @@ def main() -> int:
 
 
 def _run(image: Path, folder: Path) -> int:
-    (folder / "machine").mkdir()
-    machine = Machine(folder / "machine")
+    watched = folder / "machine"
+    watched.mkdir()
+    (watched / "cgroups").write_text(NETNS)
+    machine, guard = Machine(watched), Guard(watched)
     apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
+    command = [*apart, sys.executable, __file__, _INSIDE, str(image), str(folder)]
+    process = subprocess.Popen(command, start_new_session=True)
+    (watched / "pids").write_text(str(process.pid))
     try:
-        command = [*apart, sys.executable, __file__, _INSIDE, str(image), str(folder)]
-        return subprocess.run(command, check=False).returncode
+        return process.wait()
     finally:
+        process.kill()
+        process.wait()
         end_cgroup(f"/{NETNS}")
         machine.restore()
+        guard.dismiss()
 
 
 def _separate(folder: Path) -> None:

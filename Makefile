@@ -15,7 +15,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 NEUTRON_PYTEST := $(VENV)-openstack/bin/python -m pytest -c /dev/null --rootdir . --noconftest -p no:cacheprovider \
 	-q -W ignore --timeout 240 tests/upstream/ml2_suite.py
 
-.PHONY: help deb image deps runtimes openstack kubernetes kubernetes-ahead kubernetes-e2e demo test check unit contract functional neutron neutron-suite neutron-versions tempest system bench schedules leaks mutants docs clean
+.PHONY: help deb image deps runtimes openstack kubernetes kubernetes-ahead kubernetes-e2e kubernetes-install demo test check unit contract functional neutron neutron-suite neutron-versions tempest system bench schedules leaks mutants docs clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -78,6 +78,9 @@ tempest: openstack ## OpenStack's own API tests against Neutron with our driver 
 kubernetes-e2e: kubernetes ## Kubernetes' own tests of NetworkPolicy on two whole nodes: 10 minutes
 	@packaging/kubernetes/build e2e >/dev/null
 	$(BIN)/python tests/kubernetes_suite/run.py $(FOCUS)
+
+kubernetes-install: kubernetes ## Build the image, and install it by the manifest on a whole node: 5 minutes; needs mmdebstrap
+	@image=$$(packaging/kubernetes/image/build $(VENV)) && $(BIN)/python tests/kubernetes_install/run.py $$image
 
 system: openstack kubernetes ## Many hosts in the lab, with real packets; also those of a cloud
 	$(PYTEST) tests/system -q --reruns $(RERUNS)

@@ -8,13 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from cluster.api import Refused
+from cluster.control_plane import ControlPlane
 from cluster.plain import PlainHost
 from functional.runtimes.containerd_runtime import Containerd
 from functional.runtimes.leftovers import unmount_below
 from functional.runtimes.site import Site
 from stack.process import Process, until
 
-__all__ = ["Node", "node_users"]
+__all__ = ["BareHost", "Node", "node_users"]
 
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -24,20 +25,41 @@ def node_users(*names: str) -> dict[str, list[str]]:
     return {"system:kube-proxy": [], **{f"system:node:{name}": ["system:nodes"] for name in names}}
 
 
-class Node:
-    """``host`` has the CNI daemon; ``archive`` the images; ``address`` is the host's. The caller ends it."""
+class BareHost:
+    """A host without anything of ours: what a cluster's node is before its network is installed."""
 
-    def __init__(self, host: PlainHost, archive: Path, address: str, env: Mapping[str, str]) -> None:
+    def __init__(self, plane: ControlPlane, directory: Path, netns: str, node: str) -> None:
+        self.plane, self.directory, self.netns, self.node = plane, directory, netns, node
+        self.enter = ("nsenter", f"--net=/run/netns/{netns}")
+        directory.mkdir(parents=True)
+
+
+class Node:
+    """``host`` has the CNI daemon, unless it is bare; ``archive`` the images; ``address`` is its own.
+
+    The caller ends it.
+    """
+
+    def __init__(
+        self,
+        host: PlainHost | BareHost,
+        archive: Path,
+        address: str,
+        env: Mapping[str, str],
+        runtime: type[Containerd] = Containerd,
+    ) -> None:
         self.host, self.plane = host, host.plane
         self.directory = host.directory / "node"
         self.site = Site(self.directory, host.netns)
-        host.install(self.site.bin_dir)
-        ours = {key: value for key, value in host.network.items() if key not in ("cniVersion", "name")}
-        self.site.configure(ours, {"type": "portmap", "capabilities": {"portMappings": True}}, name="k8s-pod-network")
+        if isinstance(host, PlainHost):
+            host.install(self.site.bin_dir)
+            ours = {key: value for key, value in host.network.items() if key not in ("cniVersion", "name")}
+            portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
+            self.site.configure(ours, portmap, name="k8s-pod-network")
         with (self.plane.directory / "cgroups").open("a") as cgroups:  # for the guard
             cgroups.write(f"{self.site.cgroup}\n")
         _make_cgroup(self.site.cgroup)
-        self.containerd = Containerd(self.site, archive)
+        self.containerd = runtime(self.site, archive)
         self.kubelet = self._process("kubelet", self._kubelet(address), env)
         self.proxy = self._process("kube-proxy", self._proxy(address), env)
 

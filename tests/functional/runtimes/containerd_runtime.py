@@ -74,6 +74,9 @@ class Pod:
 class Containerd:
     """The daemon and its clients. It may be killed and started again: containers stay."""
 
+    waits_for_network = True
+    config = _CONFIG
+
     def __init__(self, site: Site, archive: Path) -> None:
         self.site, self.archive = site, archive
         self.directory = site.directory / "ctd"
@@ -82,7 +85,7 @@ class Containerd:
         self.process: subprocess.Popen[bytes] | None = None
         self.cri = Cri(str(self.socket))
         self.directory.mkdir()
-        config = _CONFIG.format(
+        config = self.config.format(
             root=self.directory / "root", state=self.directory / "state", socket=self.socket, pause=PAUSE,
             bin_dir=site.bin_dir, conf_dir=site.conf_dir,
         )  # fmt: skip
@@ -101,7 +104,8 @@ class Containerd:
         while True:
             with suppress(grpc.RpcError):
                 conditions = self.cri.call("Status", timeout=5).status.conditions
-                if conditions and all(condition.status for condition in conditions):
+                wanted = conditions if self.waits_for_network else conditions[:1]
+                if wanted and all(condition.status for condition in wanted):
                     return
             assert time.monotonic() < deadline, f"containerd is not ready: {self._last_words()}"
             time.sleep(0.02)

@@ -30,16 +30,16 @@ def main() -> int:
         check_installation(Path(sys.argv[2]), Path(sys.argv[3]))
         return 0
     with tempfile.TemporaryDirectory(prefix="kinstall", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
+        folder = Path(name, "inside")
+        folder.mkdir()
         if missing := what_is_missing(folder):
             print(f"NOT TESTED: {missing}")
             return 1
-        return _run(Path(sys.argv[1]).resolve(), folder)
+        return _run(Path(sys.argv[1]).resolve(), Path(name), folder)
 
 
-def _run(image: Path, folder: Path) -> int:
-    watched = folder / "machine"
-    watched.mkdir()
+def _run(image: Path, watched: Path, folder: Path) -> int:
+    """The exit code. When this program is killed, the guard removes ``watched``; ``folder`` is a part of it."""
     (watched / "cgroups").write_text(NETNS)
     machine, guard = Machine(watched), Guard(watched)
     apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]

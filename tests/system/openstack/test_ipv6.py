@@ -10,11 +10,23 @@ from cloud import Cloud, Machine
 
 
 @contextlib.contextmanager
-def instance(cloud: Cloud, name: str, host: str, mode: str, cidr: str) -> Iterator[Machine]:
-    """An instance on a network of its own whose one subnet has IPv6 addresses given by ``mode``."""
+def router(cloud: Cloud) -> Iterator[str]:
+    """A router, by its id: this cloud keeps networks apart that none joins."""
+    made: str = cloud.api.create("router", name="six")["id"]
+    try:
+        yield made
+    finally:
+        cloud.api.call("DELETE", f"routers/{made}")
+
+
+@contextlib.contextmanager
+def instance(cloud: Cloud, router: str, name: str, host: str, mode: str, cidr: str) -> Iterator[Machine]:
+    """An instance on a network of its own whose one subnet has IPv6 addresses by ``mode``, joined by ``router``."""
     network = cloud.api.create("network", name=f"six-{name}")
     modes = {"ipv6_ra_mode": mode, "ipv6_address_mode": mode}
-    cloud.api.create("subnet", network_id=network["id"], ip_version=6, cidr=cidr, **modes)
+    subnet = cloud.api.create("subnet", network_id=network["id"], ip_version=6, cidr=cidr, **modes)
+    interface = {"subnet_id": subnet["id"]}
+    cloud.api.call("PUT", f"routers/{router}/add_router_interface", interface)
     port = cloud.api.create("port", network_id=network["id"])
     machine = cloud.boot(name, host, port=port["id"], dhcp=False)
     try:
@@ -22,6 +34,7 @@ def instance(cloud: Cloud, name: str, host: str, mode: str, cidr: str) -> Iterat
     finally:
         cloud.delete(name)
         cloud.api.call("DELETE", f"ports/{port['id']}")
+        cloud.api.call("PUT", f"routers/{router}/remove_router_interface", interface)
         cloud.api.call("DELETE", f"networks/{network['id']}")
 
 
@@ -32,8 +45,9 @@ def has_address(machine: Machine) -> bool:
 def test_instances_configure_themselves_and_ipv6_rules_open_and_close(cloud: Cloud, tmp_path: Path) -> None:
     """One by SLAAC, as its kernel does it, the other by stateful DHCPv6 with ISC's client."""
     with (
-        instance(cloud, "slaac", "compute1", "slaac", "fd65:1::/64") as slaac,
-        instance(cloud, "stateful", "compute2", "dhcpv6-stateful", "fd65:2::/64") as stateful,
+        router(cloud) as joined,
+        instance(cloud, joined, "slaac", "compute1", "slaac", "fd65:1::/64") as slaac,
+        instance(cloud, joined, "stateful", "compute2", "dhcpv6-stateful", "fd65:2::/64") as stateful,
     ):
         cloud.until("the kernel makes the address that Neutron says", lambda: has_address(slaac))
         interface = cloud.instance("stateful").interface

@@ -91,10 +91,18 @@ def test_policy_holds_by_service_and_by_address_on_both_nodes(shop: Network) -> 
 
 def test_deleted_pods_leave_no_address_and_no_endpoint(shop: Network) -> None:
     api = shop.plane.api
-    assert shop.datastore.under("/calico/ipam/v2/handle/")
-    for name in ("server", *CLIENTS):
+
+    def held() -> tuple[set[str], set[str]]:
+        return set(shop.datastore.under("/calico/ipam/v2/handle/")), set(shop.datastore.resources("workloadendpoints"))
+
+    before = held()
+    brief = {"brief1": "node1", "brief2": "node2"}
+    for name, node in brief.items():
+        api.create(PODS, pod(name, "brief", node, {"command": ["/bin/sleep", "100000"]}))
+    until("they run", lambda: all(is_ready(api.get(f"{PODS}/{name}")) for name in brief), 90, dump=shop.plane.logs)
+    assert [len(now - then) for now, then in zip(held(), before, strict=True)] == [2, 2]
+    for name in brief:
         api.delete(f"{PODS}/{name}")
-    until("the pods are gone", lambda: not api.list(PODS), dump=shop.plane.logs)
-    handles = "/calico/ipam/v2/handle/"  # without a grace period the API forgets a pod before its sandbox ends
-    until("their addresses are free", lambda: shop.datastore.under(handles) == {}, dump=shop.plane.logs)
-    assert shop.datastore.resources("workloadendpoints") == {}
+    until("the pods are gone", lambda: not brief.keys() & {one["metadata"]["name"] for one in api.list(PODS)})
+    # without a grace period the API forgets a pod before its sandbox ends
+    until("their addresses are free, their endpoints gone", lambda: held() == before, dump=shop.plane.logs)

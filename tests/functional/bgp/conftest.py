@@ -29,15 +29,16 @@ _DEADLINE_S = 30.0
 _RESOURCES = "/calico/resources/v3/projectcalico.org"
 
 
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """The first true value of ``condition``, which may fail while BIRD is away; the deadline bounds a failing test."""
+def until(condition: Callable[[], Any], what: str, instead: Callable[[], str] = str) -> Any:
+    """The first true value of ``condition``, which may fail while BIRD is away; the deadline bounds a failing test.
+    ``instead`` says what is there when it ends."""
     deadline = time.monotonic() + _DEADLINE_S
     while True:
         with suppress(OSError, ValueError):
             if found := condition():
                 return found
         if time.monotonic() > deadline:
-            pytest.fail(f"it never happened that {what}")
+            pytest.fail(f"it never happened that {what}; {instead()}")
         time.sleep(0.02)
 
 

@@ -43,7 +43,7 @@ def host(fabric: Any) -> Any:
         DISTANT: _router(DISTANT),
         WANTS_ANOTHER_AS: _router(WANTS_ANOTHER_AS, our_as=64999),
         # messages that come before its BIRD has told the kernel are not looked at, and so it may be up for a hold time
-        NEAR: _router(NEAR, options="multihop 1; ttl security on; hold time 3; keepalive time 1;"),
+        NEAR: _router(NEAR, options="multihop 1; ttl security on; hold time 9; keepalive time 3;"),
         WRONG_AS: _router(WRONG_AS, local_as=65100),
     }
     fabric.bare_host(REFUSING)

@@ -6,15 +6,13 @@ it is remembered. That costs a listing of all endpoints, which is why it is done
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from calico.bgp.planning.localendpoints import ENDPOINTS_PREFIX, is_local_key
+from calico.bgp.wantedfeed import WantedFeed
 from calico.datastore.api import Backend, KeyValue, Listing, Op, Query, SyncerSink, WatchBatch
-from calico.datastore.sync.acceptance import accept_keys
-from calico.datastore.sync.syncer import Syncer
 
 __all__ = ["EndpointFeed", "EndpointSink"]
 
@@ -25,33 +23,20 @@ class EndpointSink(SyncerSink, Protocol):
     def on_start(self) -> None: ...
 
 
-class EndpointFeed:
-    """A syncer that runs while ``want(True)`` was said last; ``run`` never ends."""
+class EndpointFeed(WantedFeed):
+    """``run`` never ends."""
 
     def __init__(self, backend: Backend, host: str) -> None:
-        self._backend, self._host = _OfHost(backend, host), host
-        self._wanted = asyncio.Event()
-        self._unwanted = asyncio.Event()
+        super().__init__(_OfHost(backend, host), host, (ENDPOINTS_PREFIX,))
         self.sink: EndpointSink | None = None
-
-    def want(self, wanted: bool) -> None:
-        """Say whether the endpoints are needed."""
-        yes, no = (self._wanted, self._unwanted) if wanted else (self._unwanted, self._wanted)
-        yes.set()
-        no.clear()
 
     async def run(self) -> None:
         """Follow while wanted, for ever."""
         assert self.sink is not None
         while True:
-            await self._wanted.wait()
+            await self.until_wanted()
             self.sink.on_start()
-            keys = accept_keys(self._host)
-            syncer = Syncer(self._backend, (ENDPOINTS_PREFIX,), self.sink, require_ready=True, accept_keys=keys)
-            async with asyncio.TaskGroup() as group:
-                following = group.create_task(syncer.run(), name="endpoints")
-                await self._unwanted.wait()
-                following.cancel()
+            await self.follow(self.sink)
 
 
 class _OfHost:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from calico.bgp.planning.ownership import OWNERSHIP_PREFIXES, Owned, OwnershipView
 from calico.bgp.problem import Problem
+from calico.bgp.wantedfeed import WantedFeed
 from calico.datastore.api import Backend, SyncStatus, Update
-from calico.datastore.sync.acceptance import accept_keys
-from calico.datastore.sync.syncer import Syncer
 
 __all__ = ["OwnershipFeed"]
 
 
-class OwnershipFeed:
-    """A syncer that runs while ``want(True)`` was said last; ``run`` never ends. ``on_change`` is called when what is
-    known here has changed: ``owned``, what of it cannot be read, and why it is not known."""
+class OwnershipFeed(WantedFeed):
+    """``run`` never ends. ``on_change`` is called when what is known here has changed: ``owned``, what of it cannot be
+    read, and why it is not known."""
 
     def __init__(self, backend: Backend, host: str) -> None:
-        self._backend, self._host = backend, host
-        self._wanted = asyncio.Event()
-        self._unwanted = asyncio.Event()
+        super().__init__(backend, host, OWNERSHIP_PREFIXES)
         self._view = OwnershipView()
         self.known = False
         self.trouble = ""
@@ -29,22 +25,11 @@ class OwnershipFeed:
         self.problems: tuple[Problem, ...] = ()
         self.on_change: Callable[[], None] = lambda: None
 
-    def want(self, wanted: bool) -> None:
-        """Say whether it is needed."""
-        yes, no = (self._wanted, self._unwanted) if wanted else (self._unwanted, self._wanted)
-        yes.set()
-        no.clear()
-
     async def run(self) -> None:
         """Follow while wanted, for ever."""
         while True:
-            await self._wanted.wait()
-            keys = accept_keys(self._host)
-            syncer = Syncer(self._backend, OWNERSHIP_PREFIXES, self, require_ready=True, accept_keys=keys)
-            async with asyncio.TaskGroup() as group:
-                following = group.create_task(syncer.run(), name="ownership")
-                await self._unwanted.wait()
-                following.cancel()
+            await self.until_wanted()
+            await self.follow(self)
             self._view, self.known, self.trouble, self.owned, self.problems = OwnershipView(), False, "", {}, ()
 
     def on_status(self, status: SyncStatus, reason: str = "") -> None:

@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from calico.bgp.planning.serviceroutes import ServiceRoutes, ServiceSink
 from calico.bgp.planning.serviceview import ServiceView
+from calico.bgp.wantedfeed import WantedFeed
 from calico.datastore.api import Backend, SyncStatus, Update
-from calico.datastore.sync.acceptance import accept_keys
-from calico.datastore.sync.syncer import Syncer
 from calico.model.kubernetes.services import KUBERNETES_PREFIX
 
 __all__ = ["ServiceFeed"]
 
 
-class ServiceFeed:
-    """A ``ServiceSource``: a syncer that runs while ``want(True)`` was said last; ``run`` never ends."""
+class ServiceFeed(WantedFeed):
+    """A ``ServiceSource``; ``run`` never ends."""
 
     def __init__(self, backend: Backend, host: str) -> None:
-        self._backend, self._host = backend, host
-        self._wanted = asyncio.Event()
-        self._unwanted = asyncio.Event()
-
-    def want(self, wanted: bool) -> None:
-        """Say whether services are needed."""
-        yes, no = (self._wanted, self._unwanted) if wanted else (self._unwanted, self._wanted)
-        yes.set()
-        no.clear()
+        super().__init__(backend, host, (KUBERNETES_PREFIX,))
 
     async def run(self, sink: ServiceSink) -> None:
         """Follow while wanted, for ever."""
         while True:
-            await self._wanted.wait()
-            teller = _Teller(ServiceView(self._host), sink)
-            keys = accept_keys(self._host)
-            syncer = Syncer(self._backend, (KUBERNETES_PREFIX,), teller, require_ready=True, accept_keys=keys)
-            async with asyncio.TaskGroup() as group:
-                following = group.create_task(syncer.run(), name="services")
-                await self._unwanted.wait()
-                following.cancel()
+            await self.until_wanted()
+            await self.follow(_Teller(ServiceView(self._host), sink))
             sink.on_services_forgotten()
 
 

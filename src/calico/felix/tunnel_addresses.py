@@ -6,8 +6,6 @@ gives the address by ``calico node tunnels``.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
@@ -19,6 +17,7 @@ from calico.datastore.api import Backend
 from calico.datastore.typed.store import Store
 from calico.errors import CalicoError, Conflict
 from calico.felix.inputs import Inputs
+from calico.felix.settling import REFUSED_RETRY_S, Settling, retry_after_s
 from calico.ipam.allocator import Allocator
 from calico.ipam.tunnels import TUNNELS, Tunnel, recorded, settle_tunnels, tunnel_name, tunnel_pools
 from calico.obs.conditions import Conditions
@@ -27,11 +26,8 @@ __all__ = ["TunnelAddresses"]
 
 log = structlog.get_logger(__name__)
 
-_RETRY_S = 2.0
-_REFUSED_RETRY_S = 60.0
 
-
-class TunnelAddresses:
+class TunnelAddresses(Settling):
     """``enabled``: whether this host is to have a kind of tunnel at all."""
 
     def __init__(
@@ -42,24 +38,10 @@ class TunnelAddresses:
         conditions: Conditions,
         enabled: Callable[[Literal["vxlan", "ipip"]], bool],
     ) -> None:
+        super().__init__()
         self._node, self._inputs, self._conditions, self._enabled = node, inputs, conditions, enabled
         self._store = Store(backend)
         self._allocator = Allocator(backend, clock=lambda: datetime.now(UTC))
-        self._wake = asyncio.Event()
-
-    def on_change(self) -> None:
-        """Pools or our Node changed."""
-        self._wake.set()
-
-    async def run(self) -> None:
-        """Settle whenever something changed, until cancelled. Nothing is read while no pool has a tunnel."""
-        pause: float | None = None
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._wake.wait()
-            self._wake.clear()
-            pause = await self._settle() if self._inputs.in_sync and self._is_concerned() else None
 
     def _is_concerned(self) -> bool:
         """Whether there may be something to do: pools ask for an address, or our Node has one."""
@@ -79,14 +61,16 @@ class TunnelAddresses:
         return end is not None and bool(end.address)
 
     async def _settle(self) -> float | None:
-        """How long to wait before the next try, unless something changes; None: until then."""
+        """Nothing is read while no pool has a tunnel."""
+        if not (self._inputs.in_sync and self._is_concerned()):
+            return None
         try:
             settled = await settle_tunnels(self._store, self._allocator, self._node, self._inputs.pools.values())
-        except Conflict:
-            return 0.1
+        except Conflict as error:
+            return retry_after_s(error)
         except CalicoError as error:
             self._conditions.set("tunnel-address-missing", self._node, str(error))
-            return _REFUSED_RETRY_S if "lacks the right" in str(error) else _RETRY_S
+            return retry_after_s(error)
         if settled.changed:
             log.info("addresses in tunnel networks", addresses=dict(settled.addresses))
         faults = {tunnel: f"{tunnel_name(tunnel)}: {fault}" for tunnel, fault in settled.faults.items()}
@@ -98,4 +82,4 @@ class TunnelAddresses:
             self._conditions.set("tunnel-address-missing", self._node, said)
         else:
             self._conditions.clear("tunnel-address-missing", self._node)
-        return _REFUSED_RETRY_S if said else None
+        return REFUSED_RETRY_S if said else None

@@ -5,8 +5,6 @@ Felix may, where etcd has users, not write Nodes: then what is missing is said, 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Mapping
 from typing import Literal
 
@@ -18,15 +16,13 @@ from calico.datastore.api import Backend
 from calico.datastore.typed.store import Store
 from calico.errors import CalicoError, Conflict
 from calico.felix.inputs import Inputs
+from calico.felix.settling import Settling, retry_after_s
 from calico.model.node import Node, NodeStatus
 from calico.obs.conditions import Conditions
 
 __all__ = ["WireguardKeys", "with_keys"]
 
 log = structlog.get_logger(__name__)
-
-_RETRY_S = 2.0
-_REFUSED_RETRY_S = 60.0
 
 
 def with_keys(node: Node, keys: Mapping[Literal[4, 6], str]) -> Node:
@@ -37,33 +33,18 @@ def with_keys(node: Node, keys: Mapping[Literal[4, 6], str]) -> Node:
     return msgspec.structs.replace(node, status=None if status == NodeStatus() else status)
 
 
-class WireguardKeys:
+class WireguardKeys(Settling):
     """Always true when it rests: the Node says the keys that the device has, or a condition says why not."""
 
     def __init__(
         self, backend: Backend, node: str, inputs: Inputs, conditions: Conditions, wireguard: WireguardManager
     ) -> None:
+        super().__init__()
         self._node, self._inputs, self._conditions, self._wireguard = node, inputs, conditions, wireguard
         self._store = Store(backend)
-        self._wake = asyncio.Event()
         wireguard.on_keys = self.on_change
 
-    def on_change(self) -> None:
-        """Our Node, or what it should say, changed."""
-        self._wake.set()
-
-    async def run(self) -> None:
-        """Write whenever something differs, until cancelled."""
-        pause: float | None = None
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._wake.wait()
-            self._wake.clear()
-            pause = await self._settle()
-
     async def _settle(self) -> float | None:
-        """How long to wait before the next try, unless something changes; None: until then."""
         seen, keys = self._inputs.own_node, dict(self._wireguard.public_keys)
         if not (self._inputs.in_sync and self._wireguard.settled):
             return None
@@ -75,12 +56,12 @@ class WireguardKeys:
             node = await self._store.get("Node", self._node)
             assert isinstance(node, Node)
             await self._store.replace(with_keys(node, keys))
-        except Conflict:
-            return 0.1
+        except Conflict as error:
+            return retry_after_s(error)
         except CalicoError as error:
             wanted = ", ".join(keys.values()) or "none"
             self._tell(f"{error}; status.wireguardPublicKey of the Node should say: {wanted}")
-            return _REFUSED_RETRY_S if "lacks the right" in str(error) else _RETRY_S
+            return retry_after_s(error)
         log.info("public keys published", keys=list(keys.values()))
         self._tell("")
         return None
